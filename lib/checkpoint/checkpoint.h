@@ -1,0 +1,75 @@
+/* A checkpoint: named tensors, a config and companion files, whatever the container.
+ *
+ * A Hugging Face directory (config.json, *.safetensors with or without an index), one .safetensors file, or a GGUF
+ * file (also split). Nothing is copied: tensors are views into mappings that live until moe_ckpt_close. */
+#ifndef MOE_CHECKPOINT_CHECKPOINT_H
+#define MOE_CHECKPOINT_CHECKPOINT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "tensor/tensor.h"
+
+struct moe_ckpt;
+
+/* How tensors are called and laid out inside. */
+enum moe_naming { MOE_NAMING_HF, MOE_NAMING_GGUF };
+
+/* A file beside the tensors that travels with them: config.json, tokenizer.json, tokenizer_config.json, ... */
+struct moe_companion {
+	const char *name;
+	const uint8_t *data;   /* view */
+	size_t n_bytes;
+};
+
+/* A container. Members: checkpoint/format/. */
+struct moe_format {
+	const char *name;       /* "safetensors", "gguf": what --to says */
+	enum moe_naming naming;
+	const char *help;
+	/* Does this path look like one of ours? By magic or listing, never by name alone. */
+	bool (*probe)(const char *path);
+	MOE_MUST_USE enum moe_status (*open)(struct moe_ckpt *ckpt, const char *path, struct moe_err *err);
+	/* The writer's half: see write.h. */
+	const struct moe_format_writer *writer;
+};
+
+const struct moe_format *moe_format_at(size_t i);             /* NULL past the end */
+const struct moe_format *moe_format_by_name(const char *name);
+
+struct moe_ckpt {
+	const struct moe_format *format;
+	char *path;                    /* as given */
+	struct moe_arena arena;        /* owns names, tables, GGUF arrays */
+	struct moe_watch *watch;
+	int32_t n_files;
+	struct moe_map *files;         /* [n_files] mapped; path inside */
+	size_t n_tensors;
+	struct moe_tensor *tensors;    /* [n_tensors], in file order then offset order */
+	uint32_t *by_name;             /* [n_tensors] indices sorted by name */
+	json_t *config;                /* config.json, or one made from GGUF keys; NULL where there is none */
+	json_t *metadata;              /* object: safetensors __metadata__ of file 0, or all GGUF keys (large arrays as well) */
+	int32_t n_companions;
+	struct moe_companion *companions;
+};
+
+/* Opens and checks the structure: every header, every offset, no overlap, no hole, no duplicate name, index and files
+ * agree. A directory that holds only config.json opens with n_tensors 0. */
+MOE_MUST_USE enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct moe_watch *watch,
+                                           struct moe_err *err);
+void moe_ckpt_close(struct moe_ckpt *ckpt);   /* NULL is fine */
+
+/* A view, or NULL. */
+const struct moe_tensor *moe_ckpt_find(const struct moe_ckpt *ckpt, const char *name);
+const struct moe_companion *moe_ckpt_companion(const struct moe_ckpt *ckpt, const char *name);
+/* The file a tensor lies in, for messages. */
+const char *moe_ckpt_file(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor);
+/* Identity of a checkpoint: XXH3-128 over config.json's bytes and every tensor's name, dtype, dims and stored bytes
+ * (full: reads everything) or over names, dtypes and dims only (quick). 32 hex digits. */
+MOE_MUST_USE enum moe_status moe_ckpt_hash(const struct moe_ckpt *ckpt, bool full, char out[33], struct moe_err *err);
+
+#endif

@@ -1,0 +1,43 @@
+/* Writing a checkpoint: declare every tensor, then stream their bytes in that order, then finish.
+ * Peak memory is the caller's buffer: nothing of a tensor is kept. */
+#ifndef MOE_CHECKPOINT_WRITE_H
+#define MOE_CHECKPOINT_WRITE_H
+
+#include "base/err.h"
+#include "base/file.h"
+#include "checkpoint/checkpoint.h"
+
+struct moe_ckpt_out;
+
+struct moe_ckpt_out_opts {
+	const struct moe_format *format;
+	const char *path;            /* directory (safetensors) or file (gguf) */
+	unsigned flags;              /* MOE_OUT_FORCE */
+	uint64_t shard_bytes;        /* safetensors: start a new file before passing this; 0: one file */
+	const json_t *metadata;      /* object; safetensors: strings for __metadata__; gguf: keys (see below). Borrowed. */
+	int32_t n_companions;        /* files written beside the tensors (safetensors only) */
+	const struct moe_companion *companions;
+	struct moe_watch *watch;
+};
+
+/* In GGUF metadata objects, a value is { "type": "u32"|"i32"|"f32"|"bool"|"string"|"u64"|"f64"|..., "value": ... } or
+ * { "type": "array", "of": "string"|"i32"|"f32"|..., "value": [...] }. That is also how moe_ckpt.metadata holds them. */
+
+MOE_MUST_USE enum moe_status moe_ckpt_out_open(struct moe_ckpt_out **out, const struct moe_ckpt_out_opts *opts,
+                                               struct moe_err *err);
+/* Before the first write. Copies the name. */
+MOE_MUST_USE enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
+                                                  const struct moe_codec *codec, const int64_t *dims, int32_t n_dims,
+                                                  struct moe_err *err);
+/* Ends the declarations: checks free space, opens files, writes headers. */
+MOE_MUST_USE enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err);
+/* Total bytes that begin() will need, headers and companions included; after all declarations. */
+uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out);
+/* The next n_bytes of the tensors in declared order; a call may end in the middle of a tensor, never across two. */
+MOE_MUST_USE enum moe_status moe_ckpt_out_write(struct moe_ckpt_out *out, const void *bytes, size_t n_bytes,
+                                                struct moe_err *err);
+/* All bytes of all tensors must have come. Frees out whatever happens; nothing half-written stays. */
+MOE_MUST_USE enum moe_status moe_ckpt_out_commit(struct moe_ckpt_out *out, struct moe_err *err);
+void moe_ckpt_out_abort(struct moe_ckpt_out *out);
+
+#endif

@@ -1,0 +1,174 @@
+/* A model: its numbers, and views of its weights by the part they play. `model` never computes.
+ *
+ * Formulas and names: DeepSeek-V2 and V3 reports and the published configurations. */
+#ifndef MOE_MODEL_MODEL_H
+#define MOE_MODEL_MODEL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "checkpoint/checkpoint.h"
+#include "tensor/tensor.h"
+
+/* What mixes tokens in a layer, and what follows it. Members of forward/mixer carry the names. */
+enum moe_ffn_kind { MOE_FFN_DENSE, MOE_FFN_MOE };
+
+/* Rotary embedding with context scaling (YaRN as DeepSeek uses it). */
+struct moe_rope {
+	int32_t n_dims;          /* rotated width */
+	bool interleaved;        /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
+	double theta;
+	bool yarn;
+	double factor, beta_fast, beta_slow, mscale, mscale_all_dim;
+	int32_t original_positions;
+};
+
+/* Which policy a layer's router runs by default, and its parameters. */
+struct moe_router_spec {
+	const char *policy;      /* a member of route/policy */
+	int32_t top_k;
+	int32_t n_groups, top_groups;
+	double scale;            /* routed_scaling_factor */
+	bool normalize;          /* divide the chosen weights by their sum */
+	bool bias;               /* a correction bias joins the choice, not the weights */
+};
+
+struct moe_layer_kind {
+	const char *mixer;       /* "mla", ... a member of forward/mixer */
+	enum moe_ffn_kind ffn;
+	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
+};
+
+struct moe_family;
+
+struct moe_config {
+	const struct moe_family *family;
+	char architecture[96];
+	int32_t vocab_size, hidden_size, n_layers, n_mtp_layers;   /* n_layers without MTP */
+	int32_t n_heads, n_kv_heads, head_dim;
+	int32_t q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;   /* q_lora_rank 0: none */
+	int32_t intermediate_size, moe_intermediate_size;
+	int32_t n_experts, n_shared_experts;
+	int64_t max_positions;
+	double rms_eps;          /* of the block norms */
+	double mla_norm_eps;     /* of q_a and kv_a norms: 1e-6 whatever the config says */
+	bool tie_embeddings;
+	struct moe_rope rope;
+	struct moe_router_spec router;
+	int32_t bos_id;          /* -1: none */
+	int32_t n_eos;
+	int32_t eos_ids[16];
+	struct moe_layer_kind *layers;   /* [n_layers + n_mtp_layers], malloc'd; moe_config_free */
+};
+
+/* The sizes a weight's dims are made of. */
+enum moe_dim {
+	MOE_DIM_1, MOE_DIM_VOCAB, MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, MOE_DIM_Q_LORA, MOE_DIM_Q /* H (nope + rope) */,
+	MOE_DIM_KV_A /* kv_lora + rope */, MOE_DIM_KV_LORA, MOE_DIM_KV_B /* H (nope + v) */, MOE_DIM_HEADS, MOE_DIM_NOPE,
+	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
+};
+int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
+
+/* The part a tensor plays. */
+enum moe_part {
+	MOE_PART_EMBED, MOE_PART_HEAD, MOE_PART_FINAL_NORM,
+	MOE_PART_ATTN_NORM, MOE_PART_FFN_NORM,
+	MOE_PART_Q, MOE_PART_Q_A, MOE_PART_Q_A_NORM, MOE_PART_Q_B, MOE_PART_KV_A, MOE_PART_KV_A_NORM, MOE_PART_KV_B,
+	MOE_PART_K_B, MOE_PART_V_B, MOE_PART_O,
+	MOE_PART_GATE, MOE_PART_UP, MOE_PART_DOWN,                              /* dense FFN */
+	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
+	MOE_PART_EXPERT_GATE, MOE_PART_EXPERT_UP, MOE_PART_EXPERT_DOWN,
+	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN,
+	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM, MOE_PART_MTP_HEAD,
+	MOE_N_PARTS,
+};
+
+/* The roles that --type rules, reports and accounting speak of. */
+enum moe_role {
+	MOE_ROLE_EMBED, MOE_ROLE_HEAD, MOE_ROLE_ATTN, MOE_ROLE_DENSE, MOE_ROLE_EXPS, MOE_ROLE_SHARED, MOE_ROLE_ROUTER,
+	MOE_ROLE_NORM, MOE_ROLE_MTP, MOE_N_ROLES,
+};
+const char *moe_role_name(enum moe_role role);   /* embed head attn dense exps shared router norm mtp */
+
+/* Where a spec applies. */
+enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP };
+
+/* One kind of tensor of a family. Patterns hold {l} and {e}; hf and gguf name the same values unless `gguf_only`. */
+struct moe_tensor_spec {
+	enum moe_part part;
+	enum moe_role role;
+	enum moe_where where;
+	const char *hf;          /* NULL: not in Hugging Face checkpoints */
+	const char *gguf;        /* NULL: not in GGUF (made from others: see kv_b) */
+	enum moe_dim dims[3];    /* of one expert for expert tensors; HF order */
+	int32_t n_dims;
+	bool (*present)(const struct moe_config *config);   /* NULL: always */
+	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
+};
+
+/* A key of config.json and its GGUF twin ("{arch}." is put before it). */
+struct moe_key {
+	const char *hf;
+	const char *gguf;
+	const char *type;        /* "u32", "f32", "bool", "string" */
+};
+
+/* A model family: everything that is particular to it. Members: model/family/. */
+struct moe_family {
+	const char *name;                 /* "deepseek_v3" */
+	const char *help;                 /* the models it covers, for --list-families */
+	const char *const *architectures; /* NULL-terminated: "DeepseekV3ForCausalLM" */
+	const char *const *model_types;   /* NULL-terminated: "deepseek_v3", "kimi_k2" */
+	const char *gguf_arch;            /* "deepseek2" */
+	/* Does this GGUF (general.architecture equals gguf_arch; its keys as in moe_ckpt.metadata) belong to this family? */
+	bool (*gguf_is_ours)(const json_t *keys);
+	/* Fills config from config.json; `where` names it in messages. Everything is checked. */
+	MOE_MUST_USE enum moe_status (*parse)(struct moe_config *config, const json_t *json, const char *where,
+	                                      struct moe_err *err);
+	const struct moe_tensor_spec *tensors;   /* ends with hf == gguf == NULL */
+	const struct moe_key *keys;              /* ends with hf NULL */
+	/* GGUF keys that no config key gives, added to the object; NULL: none. */
+	MOE_MUST_USE enum moe_status (*gguf_extra)(const struct moe_config *config, json_t *keys, struct moe_err *err);
+	/* Config keys that cannot be copied one by one from GGUF keys, added to the object; NULL: none. */
+	MOE_MUST_USE enum moe_status (*hf_extra)(json_t *config, const json_t *keys, struct moe_err *err);
+};
+
+const struct moe_family *moe_family_at(size_t i);   /* NULL past the end */
+
+/* Finds the family of a config.json object and parses it. */
+MOE_MUST_USE enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, const char *where,
+                                              struct moe_err *err);
+/* From a checkpoint: its config.json, or its GGUF keys. */
+MOE_MUST_USE enum moe_status moe_config_of(struct moe_config *config, const struct moe_ckpt *ckpt, struct moe_err *err);
+void moe_config_free(struct moe_config *config);
+
+/* A matrix [rows, cols] as stored, or nothing (data NULL). */
+struct moe_weight {
+	const struct moe_codec *codec;
+	const uint8_t *data;
+	int64_t rows, cols;
+};
+
+struct moe_layer {
+	struct moe_weight part[MOE_N_PARTS];   /* by part; experts are below */
+	/* [n_experts] each, NULL in layers without a router */
+	struct moe_weight *expert_gate, *expert_up, *expert_down;
+};
+
+struct moe_model {
+	struct moe_config config;
+	const struct moe_ckpt *ckpt;    /* borrowed: must outlive the model */
+	struct moe_arena arena;
+	struct moe_weight embed, head, final_norm;
+	struct moe_layer *layers;       /* [n_layers + n_mtp_layers] */
+};
+
+/* Binds every weight, checking presence, dtype and shape; the first thing wrong is an error naming file, tensor,
+ * expected and found. Tensors the family does not know are an error too. */
+MOE_MUST_USE enum moe_status moe_model_bind(struct moe_model **out, const struct moe_ckpt *ckpt, struct moe_err *err);
+void moe_model_free(struct moe_model *model);
+
+#endif

@@ -1,0 +1,36 @@
+/* Tensor names: from a container's name to (spec, layer, expert) and back; what a model is made of, without its bytes. */
+#ifndef MOE_MODEL_NAMES_H
+#define MOE_MODEL_NAMES_H
+
+#include "base/str.h"
+#include "model/model.h"
+
+struct moe_tensor_id {
+	const struct moe_tensor_spec *spec;
+	int32_t layer;    /* -1: none */
+	int32_t expert;   /* -1: none, or a whole stack */
+};
+
+/* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A stacked GGUF tensor has expert -1. */
+bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name, struct moe_tensor_id *id);
+/* Appends the name. A GGUF name of an expert tensor is that of its stack. */
+void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out);
+/* True for the tensors that exist once per expert. */
+bool moe_spec_is_expert(const struct moe_tensor_spec *spec);
+/* dims of one tensor (HF: of one expert; GGUF: of the stack, [E, rows, cols]). Returns n_dims. */
+int32_t moe_spec_dims(const struct moe_config *config, const struct moe_tensor_spec *spec, enum moe_naming naming,
+                      int64_t dims[MOE_MAX_DIMS]);
+/* Does the spec exist in this layer (-1: the top)? */
+bool moe_spec_applies(const struct moe_config *config, const struct moe_tensor_spec *spec, int32_t layer);
+
+/* Calls fn for every tensor the family expects in this naming, in canonical order (top, then layer by layer in spec
+ * order, experts ascending); stops at the first status that is not MOE_OK and returns it. */
+MOE_MUST_USE enum moe_status moe_names_each(const struct moe_config *config, enum moe_naming naming,
+	enum moe_status (*fn)(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
+	                      struct moe_err *err),
+	void *arg, struct moe_err *err);
+
+/* Role of a tensor in reports: MTP wins over the others. */
+enum moe_role moe_id_role(const struct moe_config *config, const struct moe_tensor_id *id);
+
+#endif

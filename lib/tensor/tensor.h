@@ -1,0 +1,66 @@
+/* A named array of stored numbers, and the storage types they come in. */
+#ifndef MOE_TENSOR_TENSOR_H
+#define MOE_TENSOR_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MOE_MAX_DIMS 8
+
+/* A storage type: numbers come in blocks of block_elems that take block_bytes. Members: tensor/codec/. */
+struct moe_codec {
+	const char *name;         /* "bf16", "q8_0": what --type and tables say */
+	const char *safetensors;  /* "BF16"; NULL: never in safetensors */
+	int32_t gguf_id;          /* ggml type number; -1: never in GGUF */
+	uint32_t block_elems;     /* along the contiguous dimension */
+	uint32_t block_bytes;
+	bool is_float;            /* values are real numbers (not ids or masks) */
+	bool scaled;              /* values also need a scale tensor beside it (f8_e4m3 with 128x128 blocks) */
+	const char *help;
+	/* n elements, a multiple of block_elems, src packed without gaps. */
+	void (*decode)(const uint8_t *src, float *dst, size_t n_elems);
+	/* NULL where this type cannot be written. */
+	void (*encode)(const float *src, uint8_t *dst, size_t n_elems);
+};
+
+const struct moe_codec *moe_codec_at(size_t i);                       /* by name order; NULL past the end */
+const struct moe_codec *moe_codec_by_name(const char *name);          /* or NULL */
+const struct moe_codec *moe_codec_by_safetensors(const char *dtype);  /* or NULL */
+const struct moe_codec *moe_codec_by_gguf(uint32_t id);               /* or NULL */
+
+/* A view: it owns nothing, and its bytes live as long as the mapping they came from.
+ * dims[0] is the outermost dimension, dims[n_dims-1] the contiguous one (a linear layer is [out, in]). */
+struct moe_tensor {
+	const char *name;
+	const struct moe_codec *codec;
+	int32_t n_dims;
+	int64_t dims[MOE_MAX_DIMS];
+	const uint8_t *data;   /* [n_bytes]; NULL where only the header is known */
+	size_t n_bytes;
+	int32_t file;          /* index of the file it lies in */
+	uint64_t offset;       /* of its first byte in that file */
+};
+
+/* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */
+bool moe_dims_elems(const int64_t *dims, int32_t n_dims, size_t *n_elems);
+
+/* Bytes of a tensor of these dims: the contiguous dimension must be a whole number of blocks. */
+bool moe_dims_bytes(const struct moe_codec *codec, const int64_t *dims, int32_t n_dims, size_t *n_bytes);
+
+/* "[4096, 128]" into buf, which holds at least 24 * MOE_MAX_DIMS bytes; returns buf. */
+char *moe_dims_text(char *buf, const int64_t *dims, int32_t n_dims);
+
+/* The sub-tensor at index i of the outermost dimension: one expert of a stack. */
+struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
