@@ -1,0 +1,19 @@
+/* What a plan costs under a load. An expert's load is shared evenly by its replicas. */
+#ifndef MOE_PLACEMENT_COST_H
+#define MOE_PLACEMENT_COST_H
+
+#include "base/err.h"
+#include "plan/plan.h"
+#include "stats/load.h"
+
+struct moe_cost {
+	double max_rank_load;     /* choices on the busiest rank */
+	double mean_rank_load;
+	double peak_to_average;   /* their ratio; 1 is perfect */
+	double bound;             /* max(1, ranks * max_i(load_i / copies_i) / total): no plan with these copies does better */
+};
+/* One layer of the load under the plan's entries of that layer. */
+MOE_MUST_USE enum moe_status moe_cost_layer(const struct moe_plan *plan, const struct moe_load *load, int32_t layer_index,
+                                            struct moe_cost *out, struct moe_err *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* Planners: a load and a machine -> a plan. Members: placement/planner/. */
+#ifndef MOE_PLACEMENT_PLANNER_H
+#define MOE_PLACEMENT_PLANNER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "plan/plan.h"
+#include "plan/topology.h"
+#include "stats/load.h"
+
+struct moe_planner_opts {
+	const struct moe_topology *topology;
+	int32_t n_slots;    /* per layer over all ranks; a multiple of the ranks, >= n_experts */
+	int32_t n_groups;   /* expert groups that stay inside a node; 1: no such wish */
+	uint64_t seed;
+};
+
+struct moe_planner {
+	const char *name;
+	const char *help;
+	const char *source;
+	/* Fills entries of one layer: n_slots of them, rank-major. counts [n_experts]. */
+	MOE_MUST_USE enum moe_status (*layer)(const struct moe_planner_opts *opts, const double *counts, int32_t n_experts,
+	                                      int32_t layer, struct moe_plan_entry *entries, struct moe_err *err);
+};
+const struct moe_planner *moe_planner_at(size_t i);   /* NULL past the end */
+const struct moe_planner *moe_planner_by_name(const char *name);
+
+/* Checks the options, plans every layer of the load (in parallel when a pool is given), validates the result. */
+struct moe_pool;
+MOE_MUST_USE enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *planner,
+                                             const struct moe_planner_opts *opts, const struct moe_load *load,
+                                             struct moe_pool *pool, struct moe_err *err);
+
+#endif

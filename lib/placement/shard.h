@@ -1,0 +1,34 @@
+/* Plan + checkpoint -> one checkpoint per rank; and back. */
+#ifndef MOE_PLACEMENT_SHARD_H
+#define MOE_PLACEMENT_SHARD_H
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "checkpoint/checkpoint.h"
+#include "model/model.h"
+#include "plan/plan.h"
+
+struct moe_shard_opts {
+	const struct moe_plan *plan;
+	const char *out;           /* directory */
+	unsigned flags;
+	struct moe_pool *pool;
+	struct moe_watch *watch;
+	void (*progress)(void *arg, uint64_t n_bytes);   /* bytes written since the last call; NULL: none */
+	void *progress_arg;
+};
+/* Bytes of each rank's files, headers included: bytes [n_ranks]. */
+MOE_MUST_USE enum moe_status moe_shard_predict(const struct moe_model *model, const struct moe_plan *plan, uint64_t *bytes,
+                                               struct moe_err *err);
+/* DIR/rank-000/... (Hugging Face) or DIR/rank-000.gguf. One pass over the source. */
+MOE_MUST_USE enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_shard_opts *opts,
+                                             struct moe_err *err);
+/* dirs: the folder of all shards, or each rank's. Gives every file of the source back byte for byte at out. */
+MOE_MUST_USE enum moe_status moe_shard_merge(char *const *dirs, int n_dirs, const struct moe_shard_opts *opts,
+                                             struct moe_err *err);
+/* Do the shards hold what plan and source say, byte for byte? MOE_ECHECK with the first difference. */
+MOE_MUST_USE enum moe_status moe_shard_verify(const struct moe_model *model, const struct moe_shard_opts *opts,
+                                              struct moe_err *err);
+
+#endif

@@ -1,0 +1,37 @@
+/* Where every expert lives: the plan table of moe-plan(5), and the machine it is for, moe-topology(5). */
+#ifndef MOE_PLAN_PLAN_H
+#define MOE_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+/* One copy of one expert. */
+struct moe_plan_entry {
+	int32_t layer, expert, replica, rank, slot;   /* slot counts within its rank */
+};
+
+struct moe_plan {
+	int32_t n_ranks, n_nodes;     /* ranks are spread over nodes evenly unless a topology says otherwise */
+	int64_t n_entries;
+	struct moe_plan_entry *entries;   /* sorted by layer, rank, slot */
+	char *planner;                /* "greedy" or "" */
+	char *model;                  /* "xxh3:..." or "" */
+};
+
+void moe_plan_free(struct moe_plan *plan);
+/* Reads, sorts and validates. */
+MOE_MUST_USE enum moe_status moe_plan_read(struct moe_plan *plan, const char *path, struct moe_err *err);
+/* Every (layer, expert) of layers x n_experts placed; replicas numbered 0.. without gaps; slots within a rank 0.. without
+ * gaps; never two replicas of one expert on a rank; ranks within n_ranks. `name` is for messages. */
+MOE_MUST_USE enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layers, int32_t n_layers,
+                                            int32_t n_experts, const char *name, struct moe_err *err);
+void moe_plan_print(const struct moe_plan *plan, struct moe_buf *out);
+/* Entries of one layer: a view [*n]; NULL and 0 where the plan does not name it. */
+const struct moe_plan_entry *moe_plan_layer(const struct moe_plan *plan, int32_t layer, int64_t *n);
+/* XXH3-128 of the printed form, 32 hex digits. */
+MOE_MUST_USE enum moe_status moe_plan_hash(const struct moe_plan *plan, char out[33], struct moe_err *err);
+
+#endif

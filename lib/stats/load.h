@@ -1,0 +1,43 @@
+/* How often each expert was chosen: the load table of moe-load(5), and the type that metrics and planners read. */
+#ifndef MOE_STATS_LOAD_H
+#define MOE_STATS_LOAD_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "route/route.h"
+
+/* Sum of gates in units of 2^-40: integer, so that parts merge exactly in any order. */
+struct moe_gate_sum {
+	uint64_t lo, hi;   /* 128 bits */
+};
+void moe_gate_sum_add(struct moe_gate_sum *sum, float gate);   /* negative and NaN gates are the caller's error */
+void moe_gate_sum_merge(struct moe_gate_sum *into, const struct moe_gate_sum *from);
+double moe_gate_sum_value(const struct moe_gate_sum *sum);
+
+struct moe_load {
+	int32_t n_layers, n_experts;
+	int32_t *layers;               /* [n_layers] the model's indices, ascending */
+	uint64_t *counts;              /* [n_layers][n_experts] */
+	struct moe_gate_sum *weights;  /* [n_layers][n_experts] */
+	uint64_t n_tokens;             /* 0 where the source did not say */
+	char *model;                   /* "xxh3:..." or "" */
+};
+
+MOE_MUST_USE enum moe_status moe_load_init(struct moe_load *load, const int32_t *layers, int32_t n_layers,
+                                           int32_t n_experts, struct moe_err *err);
+void moe_load_free(struct moe_load *load);
+/* The routing of one layer; weights NULL adds counts only. */
+MOE_MUST_USE enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *routing, struct moe_err *err);
+/* Shapes must agree. */
+MOE_MUST_USE enum moe_status moe_load_merge(struct moe_load *into, const struct moe_load *from, struct moe_err *err);
+
+/* Columns layer expert count weight; every (layer, expert) pair must be there once, else a sentence with the line or
+ * the pair that is missing. count may be a decimal fraction only if it is whole. */
+MOE_MUST_USE enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err);
+/* Appends the table, header line included, weights with enough digits to read back the same double. */
+void moe_load_print(const struct moe_load *load, struct moe_buf *out);
+
+#endif

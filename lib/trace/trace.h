@@ -1,0 +1,94 @@
+/* Traces: which experts every token chose, in every layer, as moe-trace(5) describes. */
+#ifndef MOE_TRACE_TRACE_H
+#define MOE_TRACE_TRACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "route/route.h"
+
+enum moe_gate_type { MOE_GATES_F32, MOE_GATES_F16, MOE_GATES_8BIT, MOE_GATES_NONE };
+const char *moe_gate_type_name(enum moe_gate_type type);   /* f32 f16 8bit none */
+
+/* What a trace says about itself. Strings are owned by whoever filled it (the reader: views until close). */
+struct moe_trace_header {
+	const char *model;       /* name or path as given; "" unknown */
+	const char *model_hash;  /* "xxh3:..." or "" */
+	const char *tokenizer_hash;
+	const char *family;      /* "deepseek_v3" or "" */
+	const char *policy;      /* "noaux_tc", "imported" */
+	const char *scoring;     /* "sigmoid", "softmax", "" */
+	const char *math;        /* "exact", "native", "" */
+	const char *command;     /* provenance: the command line */
+	const char *version;     /* of the writer */
+	int32_t n_layers;        /* MoE layers in the trace */
+	const int32_t *layers;   /* [n_layers] the model's own indices, ascending */
+	int32_t n_model_layers;  /* of the model; 0 unknown */
+	int32_t n_experts, top_k;
+	int32_t n_groups, top_groups;
+	double scale;
+	bool normalize;
+	enum moe_gate_type gates;
+	bool logits, margins;    /* kept for every token? */
+};
+
+/* A run of consecutive tokens of one sequence, all layers. A view. */
+struct moe_trace_run {
+	int64_t part;             /* counts headers: after `cat`, (part, seq, pos) is the key */
+	int64_t seq;              /* sequence within the part */
+	int64_t pos;              /* of the first token */
+	const char *source;       /* file or domain label; any bytes, NUL-terminated */
+	int64_t n_tokens;
+	const int32_t *tokens;    /* [n_tokens] token ids, -1 unknown */
+	const struct moe_routing *layers;   /* [header n_layers] */
+};
+
+/* A trace being written, by one thread at a time; compression uses the pool. */
+struct moe_trace_out;
+MOE_MUST_USE enum moe_status moe_trace_create(struct moe_trace_out **out, const char *path, unsigned flags,
+                                              const struct moe_trace_header *header, struct moe_pool *pool,
+                                              struct moe_watch *watch, struct moe_err *err);
+/* Ids are checked against n_experts. A run of any length is split as the format needs. */
+MOE_MUST_USE enum moe_status moe_trace_write(struct moe_trace_out *out, const struct moe_trace_run *run,
+                                             struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_trace_commit(struct moe_trace_out *out, struct moe_err *err);
+void moe_trace_abort(struct moe_trace_out *out);
+
+/* A trace being read, by one thread at a time; decompression uses the pool. "-" is stdin. */
+struct moe_trace_in;
+MOE_MUST_USE enum moe_status moe_trace_open(struct moe_trace_in **out, const char *path, struct moe_pool *pool,
+                                            struct moe_watch *watch, struct moe_err *err);
+/* The header of the current part (after open: of the first). All parts of a file must agree in layers, experts and
+ * model; that is checked when a new part begins. */
+const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in);
+/* *out is the next run, valid until the next call, or NULL at the end. A cut file is an error that tells how many
+ * complete runs and tokens came before the cut. */
+MOE_MUST_USE enum moe_status moe_trace_next(struct moe_trace_in *in, const struct moe_trace_run **out,
+                                            struct moe_err *err);
+/* Compressed bytes read so far and in all (0 for a pipe): for progress. */
+void moe_trace_progress(const struct moe_trace_in *in, uint64_t *n_read, uint64_t *n_total);
+void moe_trace_close(struct moe_trace_in *in);
+/* Does this file begin like a trace? False for what cannot be opened. Never for "-". */
+bool moe_trace_probe(const char *path);
+
+/* Where an importer delivers: begin once, then runs. */
+struct moe_import_sink {
+	void *arg;
+	MOE_MUST_USE enum moe_status (*begin)(void *arg, const struct moe_trace_header *header, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
+};
+
+/* An importer. Members: trace/format/. Reads FILEs of another tool and writes runs. */
+struct moe_import {
+	const char *name;        /* "esft" */
+	const char *help;
+	/* Fills the header from config_path (a model's config.json, or NULL) and the first file(s), without reading all. */
+	MOE_MUST_USE enum moe_status (*run)(char *const *files, int n_files, const char *config_path,
+	                                    const struct moe_import_sink *sink, struct moe_err *err);
+};
+const struct moe_import *moe_import_at(size_t i);   /* NULL past the end */
+
+#endif
