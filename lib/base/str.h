@@ -42,7 +42,8 @@ bool moe_parse_f64(struct moe_str text, double *out);
 /* A byte count: 4096, 64K, 5G, 80GiB (powers of 1024 for K M G T with or without iB; powers of 1000 for kB MB GB TB). */
 bool moe_parse_bytes(struct moe_str text, uint64_t *out);
 
-/* The next item of a list separated by `sep`, taken off the front of *rest; false at the end. */
+/* The next item of a list separated by `sep`, taken off the front of *rest; false at the end. Items may be empty,
+ * but a separator at the very end only closes the last one, as a newline closes a line. */
 bool moe_str_next(struct moe_str *rest, char sep, struct moe_str *item);
 
 /* "1.5 GiB", "312 B": for people. buf holds at least 24 bytes; returns buf. */
