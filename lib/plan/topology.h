@@ -2,6 +2,8 @@
 #ifndef MOE_PLAN_TOPOLOGY_H
 #define MOE_PLAN_TOPOLOGY_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 struct moe_topology {
