@@ -1,0 +1,26 @@
+/* IEEE binary16. Beyond 65504 (from 65520 on) encoding gives infinity. */
+#include "tensor/half.h"
+#include "tensor/loop.h"
+#include "tensor/tensor.h"
+
+static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_elems)
+{
+	MOE_LOOP(i, n_elems, dst[i] = moe_f32_from_f16(moe_load_u16(src + 2 * i)));
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	MOE_LOOP(i, n_elems, moe_store_u16(dst + 2 * i, moe_f16_from_f32(src[i])));
+}
+
+const struct moe_codec moe_codec_f16 = {
+	.name = "f16",
+	.safetensors = "F16",
+	.gguf_id = 1,
+	.block_elems = 1,
+	.block_bytes = 2,
+	.is_float = true,
+	.help = "IEEE half precision, largest number 65504",
+	.decode = decode,
+	.encode = encode,
+};

@@ -1,0 +1,101 @@
+/* Shapes and the table of storage types. */
+#include "tensor/tensor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define X(name) extern const struct moe_codec moe_codec_##name;
+#include "gen/tensor_codec.h"
+#undef X
+
+static const struct moe_codec *const codecs[] = {
+#define X(name) &moe_codec_##name,
+#include "gen/tensor_codec.h"
+#undef X
+};
+
+#define N_CODECS (sizeof codecs / sizeof codecs[0])
+
+const struct moe_codec *moe_codec_at(size_t i)
+{
+	return i < N_CODECS ? codecs[i] : NULL;
+}
+
+const struct moe_codec *moe_codec_by_name(const char *name)
+{
+	for (size_t i = 0; i < N_CODECS; i++) {
+		if (!strcmp(codecs[i]->name, name))
+			return codecs[i];
+	}
+	return NULL;
+}
+
+const struct moe_codec *moe_codec_by_safetensors(const char *dtype)
+{
+	for (size_t i = 0; i < N_CODECS; i++) {
+		if (codecs[i]->safetensors && !strcmp(codecs[i]->safetensors, dtype))
+			return codecs[i];
+	}
+	return NULL;
+}
+
+const struct moe_codec *moe_codec_by_gguf(uint32_t id)
+{
+	for (size_t i = 0; i < N_CODECS; i++) {
+		if (codecs[i]->gguf_id >= 0 && (uint32_t)codecs[i]->gguf_id == id)
+			return codecs[i];
+	}
+	return NULL;
+}
+
+bool moe_dims_elems(const int64_t *dims, int32_t n_dims, size_t *n_elems)
+{
+	size_t n = 1;
+
+	for (int32_t i = 0; i < n_dims; i++) {
+		if (dims[i] < 0 || !moe_mul_size(n, (size_t)dims[i], &n))
+			return false;
+	}
+	*n_elems = n;
+	return true;
+}
+
+bool moe_dims_bytes(const struct moe_codec *codec, const int64_t *dims, int32_t n_dims, size_t *n_bytes)
+{
+	size_t n, contiguous;
+
+	if (!moe_dims_elems(dims, n_dims, &n))
+		return false;
+	contiguous = n_dims > 0 ? (size_t)dims[n_dims - 1] : 1;
+	if (contiguous % codec->block_elems)
+		return false;
+	return moe_mul_size(n / codec->block_elems, codec->block_bytes, n_bytes);
+}
+
+char *moe_dims_text(char *buf, const int64_t *dims, int32_t n_dims)
+{
+	char *p = buf;
+
+	*p++ = '[';
+	for (int32_t i = 0; i < n_dims && i < MOE_MAX_DIMS; i++)
+		p += sprintf(p, "%s%lld", i ? ", " : "", (long long)dims[i]);
+	*p++ = ']';
+	*p = 0;
+	return buf;
+}
+
+struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i)
+{
+	struct moe_tensor slice = *tensor;
+
+	slice.n_dims = tensor->n_dims - 1;
+	memmove(slice.dims, tensor->dims + 1, (size_t)slice.n_dims * sizeof slice.dims[0]);
+	slice.dims[slice.n_dims] = 0;
+	slice.n_bytes = tensor->n_bytes / (size_t)tensor->dims[0];
+	slice.offset += (uint64_t)i * slice.n_bytes;
+	if (slice.data)
+		slice.data += (size_t)i * slice.n_bytes;
+	return slice;
+}
