@@ -145,13 +145,6 @@ MOE_MUST_USE enum moe_status moe_config_parse(struct moe_config *config, const j
 MOE_MUST_USE enum moe_status moe_config_of(struct moe_config *config, const struct moe_ckpt *ckpt, struct moe_err *err);
 void moe_config_free(struct moe_config *config);
 
-/* A matrix [rows, cols] as stored, or nothing (data NULL). */
-struct moe_weight {
-	const struct moe_codec *codec;
-	const uint8_t *data;
-	int64_t rows, cols;
-};
-
 struct moe_layer {
 	struct moe_weight part[MOE_N_PARTS];   /* by part; experts are below */
 	/* [n_experts] each, NULL in layers without a router */

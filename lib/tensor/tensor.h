@@ -48,6 +48,13 @@ struct moe_tensor {
 	uint64_t offset;       /* of its first byte in that file */
 };
 
+/* A matrix [rows, cols] as stored, or nothing (data NULL). */
+struct moe_weight {
+	const struct moe_codec *codec;
+	const uint8_t *data;
+	int64_t rows, cols;
+};
+
 /* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */
 bool moe_dims_elems(const int64_t *dims, int32_t n_dims, size_t *n_elems);
 
