@@ -11,14 +11,16 @@
 #include "base/str.h"
 
 /* Parses n bytes. `name` is what messages call them ("model/config.json"). Duplicate keys are refused;
- * a NUL byte inside a string is allowed. *out is a new reference. */
+ * a NUL byte inside a string is allowed. What Python's json module writes beyond the standard is read too: integers
+ * beyond 64 bits as reals, Infinity as the largest double, NaN as null. *out is a new reference. */
 MOE_MUST_USE enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const char *name,
                                             struct moe_err *err);
 /* The same from a file of at most limit_bytes. */
 MOE_MUST_USE enum moe_status moe_json_load(json_t **out, const char *path, size_t limit_bytes, struct moe_err *err);
 
 /* Typed lookups in an object. `where` is prefixed to the key in messages. Missing or null: *out is left as it is
- * (so it holds the default) and MOE_OK; another type or out of [min, max]: MOE_EFORMAT naming key, expected, found. */
+ * (so it holds the default) and MOE_OK; another type or out of [min, max]: MOE_EFORMAT naming key, expected, found.
+ * A real that is whole (4096.0) is an integer too. */
 MOE_MUST_USE enum moe_status moe_json_i64(const json_t *obj, const char *key, const char *where, int64_t min, int64_t max,
                                           int64_t *out, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_json_i32(const json_t *obj, const char *key, const char *where, int32_t min, int32_t max,
