@@ -131,8 +131,8 @@ static enum moe_status parse_head(struct moe_table *table, char **at, char *end,
 		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: the header line is empty", table->name,
 		                   (intmax_t)table->header_line);
 	n_columns = count_fields(line);
-	if (n_columns > 65536)
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: has %jd columns, at most 65536 are read", table->name,
+	if (n_columns > 4096)
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: has %jd columns, at most 4096 are read", table->name,
 		                   (intmax_t)table->header_line, (intmax_t)n_columns);
 	table->columns = calloc((size_t)n_columns, sizeof *table->columns);
 	if (!table->columns)
