@@ -44,17 +44,19 @@ const struct moe_format *moe_format_by_name(const char *name);
 struct moe_ckpt {
 	const struct moe_format *format;
 	char *path;                    /* as given */
-	struct moe_arena arena;        /* owns names, tables, GGUF arrays */
+	struct moe_arena arena;        /* owns names and tables */
 	struct moe_watch *watch;
 	int32_t n_files;
 	struct moe_map *files;         /* [n_files] mapped; path inside */
 	size_t n_tensors;
-	struct moe_tensor *tensors;    /* [n_tensors], in file order then offset order */
+	struct moe_tensor *tensors;    /* [n_tensors], malloc'd, in file order then offset order */
 	uint32_t *by_name;             /* [n_tensors] indices sorted by name */
 	json_t *config;                /* config.json, or one made from GGUF keys; NULL where there is none */
 	json_t *metadata;              /* object: safetensors __metadata__ of file 0, or all GGUF keys (large arrays as well) */
 	int32_t n_companions;
-	struct moe_companion *companions;
+	struct moe_companion *companions;   /* sorted by name */
+	int32_t n_side_files;
+	struct moe_map *side_files;    /* [n_side_files] mappings that companions view; owned */
 };
 
 /* Opens and checks the structure: every header, every offset, no overlap, no hole, no duplicate name, index and files
