@@ -6,6 +6,10 @@ DESTDIR ?=
 bindir   = $(PREFIX)/bin
 mandir   = $(PREFIX)/share/man
 sharedir = $(PREFIX)/share/moe-tools
+docdir   = $(PREFIX)/share/doc/moe-tools
+bashdir  = $(PREFIX)/share/bash-completion/completions
+zshdir   = $(PREFIX)/share/zsh/site-functions
+fishdir  = $(PREFIX)/share/fish/vendor_completions.d
 
 # The order in which data flows: a folder includes itself and those before it, never a later one (tests/lint checks).
 LIB_ORDER := base tensor device checkpoint text model route plan forward trace eval stats placement convert plot
@@ -23,8 +27,14 @@ CPPFLAGS += -D_GNU_SOURCE -DMOE_VERSION='"$(VERSION)"' -Ilib -I$(BUILD)/gen
 CFLAGS   += -std=c17 $(OPT) $(WARN) $(WERROR) $(SAN) -ffp-contract=off -fno-math-errno -pthread
 LDFLAGS  += $(SAN) -pthread
 
+# All cores, unless the caller said how many.
+ifeq (,$(findstring -j,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+HASH := \#
 # zlib unless libdeflate is there; DEFLATE=zlib forces the former.
-HAVE_LIBDEFLATE := $(shell printf '\#include <libdeflate.h>\nint main(void){return 0;}\n' | \
+HAVE_LIBDEFLATE := $(shell printf '$(HASH)include <libdeflate.h>\nint main(void){return 0;}\n' | \
                      $(CC) -x c - -o /dev/null -ldeflate 2>/dev/null && echo yes)
 DEFLATE ?= $(if $(HAVE_LIBDEFLATE),libdeflate,zlib)
 ifeq ($(DEFLATE),libdeflate)
@@ -33,20 +43,66 @@ DEFLATE_LIB := -ldeflate
 endif
 LIBS := -ljansson -lpcre2-8 -lutf8proc -lxxhash -lz $(DEFLATE_LIB) -lm
 
+# What this machine offers beside the required libraries; CUDA=, NCCL= and MPI= override what is found.
+found    = $(if $(shell { $(1); } >/dev/null 2>&1 && echo 1),yes,no)
+CUDA    ?= $(call found,command -v nvcc || test -x /usr/local/cuda/bin/nvcc)
+NCCL    ?= $(call found,printf '$(HASH)include <nccl.h>\n' | $(CC) -E -I/usr/local/cuda/include -x c -)
+MPI     ?= $(call found,command -v mpicc)
+GNUPLOT ?= $(call found,command -v gnuplot)
+FEATURES = cuda $(CUDA)  nccl $(NCCL)  mpi $(MPI)  gnuplot $(GNUPLOT)  deflate $(DEFLATE)
+
 TOOLS    := $(sort $(basename $(notdir $(wildcard cmd/moe-*.c))))
 LIB_SRC  := $(sort $(foreach d,$(LIB_ORDER),$(shell find lib/$(d) -name '*.c' 2>/dev/null)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 TOOL_BIN := $(TOOLS:%=$(BUILD)/bin/%)
 GEN      := $(foreach k,$(KINDS),$(BUILD)/gen/gen/$(subst /,_,$(k)).h)
-UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/fuzz/fuzz_*.c))
+UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/parity/test_*.c \
+              tests/fuzz/fuzz_*.c))
+
+ifeq ($(V),)
+say = @echo '  $(1) $@';
+endif
 
 .SECONDARY:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all tests features FORCE
+.PHONY: all tests help deps deps-all check demo lint bench fuzz coverage completions install uninstall dist clean FORCE
 FORCE:
-all: $(TOOL_BIN) features
+
+all: $(TOOL_BIN)
+	@echo '$(FEATURES)'
+
+help:
+	@echo 'make               build the programs into $(BUILD)/bin'
+	@echo 'make demo          the whole pipeline once on a sample model (installs what is missing first)'
+	@echo 'make check         all tests (installs what is missing first); tests/run PART runs a part'
+	@echo 'make deps          install the required Debian packages that are missing; deps-all: those of .ci/run too'
+	@echo 'make install       into PREFIX=$(PREFIX) below DESTDIR; make uninstall takes it away again'
+	@echo 'make lint          layout, headers, registries, pages, scripts'
+	@echo 'make bench         seconds and rates of each program on a sample model'
+	@echo 'make fuzz          libFuzzer on every parser, FUZZ_SECONDS=60 each; needs clang'
+	@echo 'make coverage      lines reached by the tests, per file, with gcov'
+	@echo 'make completions   write completions/ from the option tables'
+	@echo 'make dist          $(BUILD)/moe-tools-$(VERSION).tar.xz'
+	@echo 'make clean         remove $(BUILD)'
+	@echo 'variables: CC OPT WERROR=-Werror SAN=-fsanitize=address BUILD=DIR DEFLATE=zlib PREFIX DESTDIR V=1'
+	@echo '$(FEATURES)'
+
+# ---- compiling -------------------------------------------------------------------------------------------------------
+
 tests: $(UNIT)
+
+# A file that holds the given text, touched only when the text changes: what depends on it is built again then.
+define stamp_rule
+$(BUILD)/$(1): FORCE
+	@mkdir -p $$(@D)
+	@printf '%s\n' '$$(subst ','\'',$(2))' > $$@.new
+	@if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+endef
+$(eval $(call stamp_rule,stamp/compile,$$(CC) $$(CPPFLAGS) $$(CFLAGS)))
+$(eval $(call stamp_rule,stamp/link,$$(CC) $$(LDFLAGS) $$(LIBS)))
+$(eval $(call stamp_rule,stamp/sources,$$(LIB_SRC)))
+$(eval $(call stamp_rule,stamp/share,$$(sharedir)))
 
 # One table per plug-in folder: a line X(member) per file, sorted; touched only when the listing changes.
 define kind_rule
@@ -57,22 +113,103 @@ $(BUILD)/gen/gen/$(subst /,_,$(1)).h: FORCE
 endef
 $(foreach k,$(KINDS),$(eval $(call kind_rule,$(k))))
 
-$(BUILD)/%.o: %.c | $(GEN)
+$(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  )$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/libmoe.a: $(LIB_OBJ)
+# The only place where a path of the installation enters a program.
+$(BUILD)/cmd/tool.o: CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
+$(BUILD)/cmd/tool.o: $(BUILD)/stamp/share
+
+$(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR  )$(AR) rcs $@ $(LIB_OBJ)
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/libmoe.a
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-features:
-	@printf 'deflate %s\n' '$(DEFLATE)'
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 -include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool) $(UNIT:=.d)
+
+# ---- the two commands of the README, and what they need --------------------------------------------------------------
+
+# Packages may arrive during `deps`, so the rest runs in a make of its own that looks for libraries again.
+demo:
+	@.ci/deps
+	@$(MAKE) --no-print-directory all
+	@BIN=$(abspath $(BUILD))/bin share/pipelines/demo.sh
+
+check:
+	@.ci/deps
+	@$(MAKE) --no-print-directory all tests
+	@BUILD=$(BUILD) tests/run
+
+deps:
+	@.ci/deps
+
+deps-all:
+	@.ci/deps --all
+
+lint: all tests
+	@BUILD=$(BUILD) tests/run lint
+
+bench: all
+	@BIN=$(abspath $(BUILD))/bin tests/bench
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang-14 SAN='-fsanitize=address,undefined,fuzzer-no-link' \
+	  CPPFLAGS=-DMOE_FUZZER build-fuzz/libmoe.a
+	@set -e; for f in tests/fuzz/fuzz_*.c; do n=$${f##*/fuzz_}; n=$${n%.c}; mkdir -p build-fuzz/corpus/$$n; \
+	  clang-14 -g -D_GNU_SOURCE -DMOE_FUZZER -Ilib -Ibuild-fuzz/gen -fsanitize=address,undefined,fuzzer \
+	    -o build-fuzz/fuzz_$$n $$f build-fuzz/libmoe.a $(LIBS); echo "$$n"; \
+	  build-fuzz/fuzz_$$n -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=0 \
+	    build-fuzz/corpus/$$n $$(ls -d tests/fuzz/corpus/$$n 2>/dev/null); done
+
+coverage:
+	@$(MAKE) --no-print-directory BUILD=build-cov OPT='-O0 -g' SAN=--coverage all tests
+	@BUILD=build-cov tests/run unit cli pipe fuzz || true
+	@find build-cov/lib build-cov/cmd -name '*.gcda' | while read -r f; do gcov -n "$$f"; done 2>/dev/null | \
+	  awk -F"'" '/^File .(lib|cmd)/ { f = $$2 } /^Lines executed/ && f { sub(/Lines executed:/, ""); print f "\t" $$0; f = "" }' | sort
+
+completions: all
+	@BIN=$(BUILD)/bin completions/generate completions
+
+# ---- installing ------------------------------------------------------------------------------------------------------
+
+SHARE_DIRS := models text pipelines topologies
+SHARE_FILES = $(patsubst share/%,%,$(sort $(shell find $(SHARE_DIRS:%=share/%) -type f 2>/dev/null)))
+MAN_PAGES   = $(sort $(notdir $(wildcard man/*.[157])))
+SECTIONS   := 1 5 7
+D           = $(DESTDIR)
+
+install: all
+	install -d $(D)$(bindir) $(SECTIONS:%=$(D)$(mandir)/man%) $(D)$(bashdir) $(D)$(zshdir) $(D)$(fishdir) $(D)$(docdir)
+	install -m 755 $(TOOL_BIN) $(D)$(bindir)
+	for s in $(SECTIONS); do install -m 644 man/*.$$s $(D)$(mandir)/man$$s || exit 1; done
+	for t in $(TOOLS); do install -m 644 completions/moe.bash $(D)$(bashdir)/$$t && \
+	  install -m 644 completions/moe.fish $(D)$(fishdir)/$$t.fish || exit 1; done
+	install -m 644 completions/_moe $(D)$(zshdir)
+	install -m 644 README.md LICENSE $(D)$(docdir)
+	@for f in $(SHARE_FILES); do m=644; test -x share/$$f && m=755; \
+	  install -D -m $$m share/$$f $(D)$(sharedir)/$$f || exit 1; done; echo 'share -> $(D)$(sharedir)'
+
+uninstall:
+	rm -f $(TOOLS:%=$(D)$(bindir)/%) $(foreach s,$(SECTIONS),$(patsubst %,$(D)$(mandir)/man$(s)/%,$(filter %.$(s),$(MAN_PAGES))))
+	rm -f $(TOOLS:%=$(D)$(bashdir)/%) $(TOOLS:%=$(D)$(fishdir)/%.fish) $(D)$(zshdir)/_moe
+	rm -f $(D)$(docdir)/README.md $(D)$(docdir)/LICENSE $(SHARE_FILES:%=$(D)$(sharedir)/%)
+	@for d in $(D)$(sharedir) $(D)$(docdir); do test ! -d $$d || find $$d -depth -type d -empty -delete; done
+
+dist:
+	@mkdir -p $(BUILD)
+	@for p in man/*.[157]; do mandoc -T lint -W warning "$$p" || exit 1; done
+	@if test -n "$$(git status --porcelain)"; then echo 'dist: there are uncommitted changes' >&2; exit 1; fi
+	git archive --prefix=moe-tools-$(VERSION)/ HEAD | xz -9 -T1 > $(BUILD)/moe-tools-$(VERSION).tar.xz.new
+	@mv $(BUILD)/moe-tools-$(VERSION).tar.xz.new $(BUILD)/moe-tools-$(VERSION).tar.xz
+	@ls -l $(BUILD)/moe-tools-$(VERSION).tar.xz
+
+clean:
+	rm -rf $(BUILD)
