@@ -96,7 +96,8 @@ const char *moe_role_name(enum moe_role role);   /* embed head attn dense exps s
 /* Where a spec applies. */
 enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP };
 
-/* One kind of tensor of a family. Patterns hold {l} and {e}; hf and gguf name the same values unless `gguf_only`. */
+/* One kind of tensor of a family. Patterns hold {l} and {e}; where a spec has both, hf and gguf name the same values.
+ * kv_b is one matrix in Hugging Face files and two stacks, k_b (transposed per head) and v_b, in GGUF. */
 struct moe_tensor_spec {
 	enum moe_part part;
 	enum moe_role role;
@@ -107,6 +108,7 @@ struct moe_tensor_spec {
 	int32_t n_dims;
 	bool (*present)(const struct moe_config *config);   /* NULL: always */
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
+	bool gguf_old;           /* a GGUF form that is read but never written nor expected (kv_b in one piece) */
 };
 
 /* A key of config.json and its GGUF twin ("{arch}." is put before it). */
@@ -144,9 +146,15 @@ MOE_MUST_USE enum moe_status moe_config_parse(struct moe_config *config, const j
 /* From a checkpoint: its config.json, or its GGUF keys. */
 MOE_MUST_USE enum moe_status moe_config_of(struct moe_config *config, const struct moe_ckpt *ckpt, struct moe_err *err);
 void moe_config_free(struct moe_config *config);
+/* The config.json object of a checkpoint (a new reference): the file, the copy a GGUF carries, or one made from GGUF
+ * keys (*made is then true). `where` (at least 1024 bytes) gets the name messages should call it; NULL: not wanted. */
+MOE_MUST_USE enum moe_status moe_config_json_of(json_t **out, const struct moe_ckpt *ckpt, bool *made, char *where,
+                                                struct moe_err *err);
 
 struct moe_layer {
-	struct moe_weight part[MOE_N_PARTS];   /* by part; experts are below */
+	/* By part; experts are below. MOE_PART_KV_B is always there for mla: from GGUF's k_b and v_b it is put together in
+	 * the arena (their type if it has no blocks and both agree, else f32), and K_B, V_B stay empty. */
+	struct moe_weight part[MOE_N_PARTS];
 	/* [n_experts] each, NULL in layers without a router */
 	struct moe_weight *expert_gate, *expert_up, *expert_down;
 };
@@ -159,6 +167,10 @@ struct moe_model {
 	struct moe_layer *layers;       /* [n_layers + n_mtp_layers] */
 };
 
+/* Checks presence, dtype and shape of every tensor a model of this config needs, and that there are no others, whatever
+ * the naming; nothing of the size of the config's numbers is allocated. `where` names the config in messages. */
+MOE_MUST_USE enum moe_status moe_model_check(const struct moe_config *config, const struct moe_ckpt *ckpt,
+                                             const char *where, struct moe_err *err);
 /* Binds every weight, checking presence, dtype and shape; the first thing wrong is an error naming file, tensor,
  * expected and found. Tensors the family does not know are an error too. */
 MOE_MUST_USE enum moe_status moe_model_bind(struct moe_model **out, const struct moe_ckpt *ckpt, struct moe_err *err);

@@ -30,6 +30,9 @@ MOE_MUST_USE enum moe_status moe_names_each(const struct moe_config *config, enu
 	                      struct moe_err *err),
 	void *arg, struct moe_err *err);
 
+/* How many tensors moe_names_each visits, by arithmetic: INT64_MAX where they are more than that. */
+int64_t moe_names_count(const struct moe_config *config, enum moe_naming naming);
+
 /* Role of a tensor in reports: MTP wins over the others. */
 enum moe_role moe_id_role(const struct moe_config *config, const struct moe_tensor_id *id);
 

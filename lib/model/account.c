@@ -1,0 +1,129 @@
+/* Parameters, operations and cache of a model, by arithmetic on its config: nothing is enumerated over experts.
+ *
+ * N_mm: elements of the matrices one token is multiplied with, head included, input embedding not. Forward operations of
+ * a token: 2 N_mm. The papers' figure for 4096 tokens: s (6 N_mm + 12 L d s) with s = 4096 and without the router. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/account.h"
+#include "model/names.h"
+
+__extension__ typedef __int128 wide;
+
+struct sums {
+	wide total, mtp_unique, mtp_stored, activated, n_tensors, matrices, routers;
+	wide by_role[MOE_N_ROLES];
+};
+
+static void add_spec(struct sums *s, const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
+{
+	const bool expert = moe_spec_is_expert(spec);
+	const struct moe_tensor_id id = {spec, layer, -1};
+	wide one = 1;
+
+	for (int32_t i = 0; i < spec->n_dims; i++)
+		one *= moe_dim_of(c, spec->dims[i]);
+	const wide stored = expert ? one * c->n_experts : one;
+	const wide used = expert ? one * c->router.top_k : one;
+
+	s->n_tensors += expert ? c->n_experts : 1;
+	s->by_role[moe_id_role(c, &id)] += stored;
+	if (layer >= c->n_layers) {
+		s->mtp_stored += stored;
+		if (spec->part != MOE_PART_MTP_EMBED && spec->part != MOE_PART_MTP_HEAD)
+			s->mtp_unique += stored;
+		return;
+	}
+	s->total += stored;
+	s->activated += used;
+	if (spec->n_dims > 1 && (spec->part != MOE_PART_EMBED || c->tie_embeddings))
+		s->matrices += used;
+	if (spec->n_dims > 1 && spec->part == MOE_PART_ROUTER)
+		s->routers += used;
+}
+
+static wide gcd(wide a, wide b)
+{
+	while (b) {
+		wide t = a % b;
+		a = b;
+		b = t;
+	}
+	return a;
+}
+
+/* n over k into text: exact below 2^127, else mantissa and exponent. */
+static void combinations(int32_t n, int32_t k, char text[48])
+{
+	wide value = 1;
+	bool exact = true;
+
+	if (k > n - k)
+		k = n - k;
+	for (int32_t i = 1; i <= k && exact; i++) {
+		/* value * m / i stays whole; dividing first keeps it in range as long as the result is */
+		wide m = (wide)n - k + i, divisor = i, g = gcd(value, divisor);
+		value /= g;
+		divisor /= g;
+		m /= divisor;
+		exact = !__builtin_mul_overflow(value, m, &value);
+	}
+	if (exact) {
+		char digits[48];
+		size_t at = sizeof digits;
+
+		digits[--at] = '\0';
+		do {
+			digits[--at] = (char)('0' + (int)(value % 10));
+			value /= 10;
+		} while (value);
+		memcpy(text, digits + at, sizeof digits - at);
+		return;
+	}
+	int sign;
+	const double log10_value = (lgamma_r(n + 1.0, &sign) - lgamma_r(k + 1.0, &sign) -
+	                            lgamma_r((double)n - k + 1.0, &sign)) / log(10);
+	const double whole = floor(log10_value);
+	snprintf(text, 48, "%.3fe+%.0f", pow(10, log10_value - whole), whole);
+}
+
+static bool narrow(wide value, int64_t *out)
+{
+	*out = (int64_t)value;
+	return value <= INT64_MAX;
+}
+
+enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *out, struct moe_err *err)
+{
+	struct sums s = {0};
+	bool fits = true;
+
+	memset(out, 0, sizeof *out);
+	for (int32_t layer = -1; layer < c->n_layers + c->n_mtp_layers; layer++)
+		for (const struct moe_tensor_spec *spec = c->family->tensors; spec->hf || spec->gguf; spec++)
+			if (spec->hf && moe_spec_applies(c, spec, layer))
+				add_spec(&s, c, spec, layer);
+
+	fits = narrow(s.total, &out->total) && fits;
+	fits = narrow(s.mtp_unique, &out->mtp_unique) && fits;
+	fits = narrow(s.mtp_stored, &out->mtp_stored) && fits;
+	fits = narrow(s.total + s.mtp_stored, &(int64_t){0}) && fits;
+	fits = narrow(s.activated, &out->activated) && fits;
+	fits = narrow(s.n_tensors, &out->n_tensors) && fits;
+	for (int role = 0; role < MOE_N_ROLES; role++)
+		fits = narrow(s.by_role[role], &out->by_role[role]) && fits;
+	if (!fits)
+		return moe_err_set(err, MOE_EFORMAT, "a model of more than 2^63 parameters: %d layers of %d experts of width %d",
+		                   c->n_layers, c->n_experts, c->moe_intermediate_size);
+	/* tied: the one matrix is the head, and counts as embedding only where both are left out */
+	const int64_t embed = (int64_t)c->vocab_size * c->hidden_size;
+	out->activated_no_embed = out->activated - (c->tie_embeddings ? 0 : embed);
+	out->activated_no_both = out->activated_no_embed - embed;
+	out->flops_token = 2.0 * (double)s.matrices;
+	out->flops_4k = 4096.0 * (6.0 * (double)(s.matrices - s.routers) +
+	                          12.0 * c->n_layers * (double)c->hidden_size * 4096.0);
+	out->cache_elems_token = (int64_t)c->n_layers * moe_dim_of(c, MOE_DIM_KV_A);
+	combinations(c->n_experts, c->router.top_k, out->combinations);
+	return MOE_OK;
+}

@@ -1,0 +1,308 @@
+/* From a config.json, or the keys of a GGUF file, to a checked moe_config: the family registry. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "model/gguf_keys.h"
+#include "model/model.h"
+
+#define X(n) extern const struct moe_family moe_family_##n;
+#include "gen/model_family.h"
+#undef X
+
+static const struct moe_family *const families[] = {
+#define X(n) &moe_family_##n,
+#include "gen/model_family.h"
+#undef X
+	NULL
+};
+
+const struct moe_family *moe_family_at(size_t i)
+{
+	return i < sizeof families / sizeof families[0] ? families[i] : NULL;
+}
+
+static bool word_in(const char *word, const char *const *list)
+{
+	for (size_t i = 0; list[i]; i++)
+		if (!strcmp(word, list[i]))
+			return true;
+	return false;
+}
+
+static const struct moe_family *family_of(const char *model_type, const char *architecture)
+{
+	for (size_t i = 0; model_type && families[i]; i++)
+		if (word_in(model_type, families[i]->model_types))
+			return families[i];
+	for (size_t i = 0; architecture && families[i]; i++)
+		if (word_in(architecture, families[i]->architectures))
+			return families[i];
+	return NULL;
+}
+
+/* "deepseek_v2 (DeepseekV2ForCausalLM), ..." into text. */
+static void family_list(char *text, size_t n)
+{
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; families[i]; i++) {
+		int m = snprintf(text + at, n - at, "%s%s (%s)", i ? ", " : "", families[i]->name,
+		                 families[i]->architectures[0]);
+		if (m < 0 || (size_t)m >= n - at)
+			return;
+		at += (size_t)m;
+	}
+}
+
+enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, const char *where, struct moe_err *err)
+{
+	const char *model_type = NULL, *architecture = NULL;
+	enum moe_status st;
+
+	memset(config, 0, sizeof *config);
+	if (!json_is_object(json))
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a JSON object", where);
+	st = moe_json_str(json, "model_type", where, &model_type, err);
+	if (st)
+		return st;
+	const json_t *list = json_object_get(json, "architectures");
+	if (list && !json_is_null(list)) {
+		if (!json_is_array(list) || (json_array_size(list) && !json_is_string(json_array_get(list, 0))))
+			return moe_err_set(err, MOE_EFORMAT, "%s: architectures: expected a list of names", where);
+		architecture = json_string_value(json_array_get(list, 0));
+	}
+	if (!model_type && !architecture)
+		return moe_err_set(err, MOE_EFORMAT, "%s: neither model_type nor architectures says what model this is",
+		                   where);
+	config->family = family_of(model_type, architecture);
+	if (!config->family) {
+		char known[400];
+
+		family_list(known, sizeof known);
+		return moe_err_set(err, MOE_EFORMAT, "%s: architecture '%.64s' (model_type '%.64s') is not among the known ones: %s",
+		                   where, architecture ? architecture : "none", model_type ? model_type : "none", known);
+	}
+	snprintf(config->architecture, sizeof config->architecture, "%s",
+	         architecture ? architecture : config->family->architectures[0]);
+	st = config->family->parse(config, json, where, err);
+	if (st)
+		moe_config_free(config);
+	return st;
+}
+
+void moe_config_free(struct moe_config *config)
+{
+	free(config->layers);
+	config->layers = NULL;
+}
+
+int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)
+{
+	switch (dim) {
+	case MOE_DIM_1: return 1;
+	case MOE_DIM_VOCAB: return c->vocab_size;
+	case MOE_DIM_HIDDEN: return c->hidden_size;
+	case MOE_DIM_2HIDDEN: return 2 * (int64_t)c->hidden_size;
+	case MOE_DIM_Q_LORA: return c->q_lora_rank;
+	case MOE_DIM_Q: return (int64_t)c->n_heads * (c->qk_nope_head_dim + c->qk_rope_head_dim);
+	case MOE_DIM_KV_A: return (int64_t)c->kv_lora_rank + c->qk_rope_head_dim;
+	case MOE_DIM_KV_LORA: return c->kv_lora_rank;
+	case MOE_DIM_KV_B: return (int64_t)c->n_heads * (c->qk_nope_head_dim + c->v_head_dim);
+	case MOE_DIM_HEADS: return c->n_heads;
+	case MOE_DIM_NOPE: return c->qk_nope_head_dim;
+	case MOE_DIM_V: return c->v_head_dim;
+	case MOE_DIM_O: return (int64_t)c->n_heads * c->v_head_dim;
+	case MOE_DIM_FFN: return c->intermediate_size;
+	case MOE_DIM_EXPERT_FFN: return c->moe_intermediate_size;
+	case MOE_DIM_SHARED_FFN: return (int64_t)c->n_shared_experts * c->moe_intermediate_size;
+	case MOE_DIM_EXPERTS: return c->n_experts;
+	}
+	return 0;
+}
+
+const json_t *moe_gguf_key(const json_t *keys, const char *arch, const char *key)
+{
+	char name[256];
+	int n = snprintf(name, sizeof name, "%s%s%s", arch ? arch : "", arch ? "." : "", key);
+	const json_t *value;
+
+	if (n < 0 || (size_t)n >= sizeof name)
+		return NULL;
+	value = json_object_get(json_object_get(keys, name), "value");
+	return json_is_array(value) ? json_array_get(value, 0) : value;
+}
+
+int64_t moe_gguf_int(const json_t *keys, const char *arch, const char *key, int64_t absent)
+{
+	const json_t *value = moe_gguf_key(keys, arch, key);
+	return json_is_integer(value) ? (int64_t)json_integer_value(value) : absent;
+}
+
+double moe_gguf_f64(const json_t *keys, const char *arch, const char *key, double absent)
+{
+	const json_t *value = moe_gguf_key(keys, arch, key);
+	return json_is_number(value) ? moe_gguf_f32_value(json_number_value(value)) : absent;
+}
+
+bool moe_gguf_put(json_t *keys, const char *arch, const char *key, const char *type, json_t *value)
+{
+	char name[256];
+	json_t *entry = json_object();
+
+	snprintf(name, sizeof name, "%s%s%s", arch ? arch : "", arch ? "." : "", key);
+	if (!entry || !value) {
+		json_decref(entry);
+		json_decref(value);
+		return false;
+	}
+	/* both calls steal their value, also when they fail */
+	bool ok = !json_object_set_new(entry, "type", json_string(type));
+	ok = !json_object_set_new(entry, "value", value) && ok;
+	return !json_object_set_new(keys, name, entry) && ok;
+}
+
+double moe_gguf_f32_value(double stored)
+{
+	struct moe_buf text = {0};
+	double value = stored;
+	const float f = (float)stored;
+
+	if ((double)f != stored || !isfinite(stored))
+		return stored;
+	for (int digits = 1; digits <= 9; digits++) {
+		text.n = 0;
+		moe_buf_addf(&text, "%.*e", digits - 1, stored);
+		if (text.failed || !moe_parse_f64((struct moe_str){text.p, text.n}, &value)) {
+			value = stored;
+			break;
+		}
+		if ((float)value == f)
+			break;
+	}
+	moe_buf_free(&text);
+	return value;
+}
+
+static bool copy_key(json_t *config, const struct moe_key *key, const json_t *value)
+{
+	if (!strcmp(key->type, "f32"))
+		return json_is_number(value) &&
+		       !json_object_set_new(config, key->hf, json_real(moe_gguf_f32_value(json_number_value(value))));
+	if (!strcmp(key->type, "bool"))
+		return json_is_boolean(value) && !json_object_set_new(config, key->hf, json_boolean(json_is_true(value)));
+	if (!strcmp(key->type, "string"))
+		return json_is_string(value) &&
+		       !json_object_set_new(config, key->hf, json_string(json_string_value(value)));
+	return json_is_integer(value) &&
+	       !json_object_set_new(config, key->hf, json_integer(json_integer_value(value)));
+}
+
+/* What no family needs to know: ids of the tokenizer, tied embeddings, the vocabulary where no key says it. */
+static bool common_keys(json_t *config, const struct moe_ckpt *ckpt, const struct moe_family *family)
+{
+	static const char *const ids[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
+	                                     {"eos_token_id", "tokenizer.ggml.eos_token_id"}};
+	const struct moe_tensor *embed = moe_ckpt_find(ckpt, "token_embd.weight");
+	json_t *names = json_array();
+	bool ok = names && !json_array_append_new(names, json_string(family->architectures[0]));
+
+	ok = !json_object_set_new(config, "architectures", names) && ok;
+	ok = !json_object_set_new(config, "model_type", json_string(family->model_types[0])) && ok;
+	for (int i = 0; i < 2; i++) {
+		int64_t id = moe_gguf_int(ckpt->metadata, NULL, ids[i][1], -1);
+		ok = !json_object_set_new(config, ids[i][0], id < 0 ? json_null() : json_integer(id)) && ok;
+	}
+	ok = !json_object_set_new(config, "tie_word_embeddings", json_boolean(!moe_ckpt_find(ckpt, "output.weight"))) && ok;
+	if (embed && embed->n_dims == 2 && !json_object_get(config, "vocab_size"))
+		ok = !json_object_set_new(config, "vocab_size", json_integer(embed->dims[0])) && ok;
+	return ok;
+}
+
+static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	const json_t *arch_value = moe_gguf_key(ckpt->metadata, NULL, "general.architecture");
+	const char *arch = json_string_value(arch_value);
+	const struct moe_family *family = NULL;
+	enum moe_status st = MOE_OK;
+
+	if (!arch)
+		return moe_err_set(err, MOE_EFORMAT, "%s: there is no config.json and no key general.architecture: "
+		                   "what model is this?", ckpt->path);
+	for (size_t i = 0; families[i] && !family; i++)
+		if (families[i]->gguf_arch && !strcmp(arch, families[i]->gguf_arch) &&
+		    families[i]->gguf_is_ours(ckpt->metadata))
+			family = families[i];
+	if (!family) {
+		char known[400];
+
+		family_list(known, sizeof known);
+		return moe_err_set(err, MOE_EFORMAT, "%s: general.architecture '%.64s' is not among the known ones: %s",
+		                   ckpt->path, arch, known);
+	}
+	json_t *config = json_object();
+	if (!config)
+		return moe_err_nomem(err, 64, "config");
+	for (const struct moe_key *key = family->keys; key->hf && !st; key++) {
+		const json_t *value = moe_gguf_key(ckpt->metadata, arch, key->gguf);
+		if (value && !copy_key(config, key, value))
+			st = moe_err_set(err, MOE_EFORMAT, "%s: key %s.%s: expected a value of type %s", ckpt->path, arch,
+			                 key->gguf, key->type);
+	}
+	if (!st && !common_keys(config, ckpt, family))
+		st = moe_err_nomem(err, 64, "config");
+	if (!st && family->hf_extra)
+		st = family->hf_extra(config, ckpt->metadata, err);
+	if (st)
+		json_decref(config);
+	else
+		*out = config;
+	return st;
+}
+
+enum moe_status moe_config_json_of(json_t **out, const struct moe_ckpt *ckpt, bool *made, char *where,
+                                   struct moe_err *err)
+{
+	const json_t *text = moe_gguf_key(ckpt->metadata, NULL, "moe.file.config.json");
+	char name[1024];
+	enum moe_status st;
+
+	if (made)
+		*made = false;
+	if (ckpt->config || text)
+		snprintf(name, sizeof name, "%.1000s%s", ckpt->path,
+		         moe_is_dir(ckpt->path) ? "/config.json" : ": config.json");
+	else
+		snprintf(name, sizeof name, "%.1000s: keys", ckpt->path);
+	if (where)
+		memcpy(where, name, sizeof name);
+	if (ckpt->config) {
+		*out = json_incref(ckpt->config);
+		return MOE_OK;
+	}
+	if (json_is_string(text))
+		return moe_json_parse(out, json_string_value(text), json_string_length(text), name, err);
+	if (ckpt->format->naming != MOE_NAMING_GGUF)
+		return moe_err_set(err, MOE_EFORMAT, "%s: there is no config.json, so the model cannot be told", ckpt->path);
+	st = config_from_keys(out, ckpt, err);
+	if (made)
+		*made = !st;
+	return st;
+}
+
+enum moe_status moe_config_of(struct moe_config *config, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	json_t *json = NULL;
+	char where[1024];
+	enum moe_status st;
+
+	memset(config, 0, sizeof *config);
+	st = moe_config_json_of(&json, ckpt, NULL, where, err);
+	if (!st)
+		st = moe_config_parse(config, json, where, err);
+	json_decref(json);
+	return st;
+}

@@ -1,0 +1,508 @@
+/* DeepSeek V2 and V3: config keys, tensor names and GGUF keys they have in common.
+ *
+ * Names and shapes: the published checkpoints; GGUF: the "deepseek2" architecture, with k_b and v_b split per head. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "model/gguf_keys.h"
+#include "model/mla.h"
+
+static bool has_q_lora(const struct moe_config *c) { return c->q_lora_rank > 0; }
+static bool has_plain_q(const struct moe_config *c) { return c->q_lora_rank == 0; }
+static bool has_head(const struct moe_config *c) { return !c->tie_embeddings; }
+static bool has_shared(const struct moe_config *c) { return c->n_shared_experts > 0; }
+static bool has_bias(const struct moe_config *c) { return c->router.bias; }
+
+#define P "model.layers.{l}."
+#define B "blk.{l}."
+#define VEC(part_, where_, hf_, gguf_, d0, test) \
+	{ .part = part_, .role = MOE_ROLE_NORM, .where = where_, .hf = hf_, .gguf = gguf_, .dims = {d0}, .n_dims = 1, \
+	  .present = test, .gguf_f32 = true }
+#define MAT(part_, role_, where_, hf_, gguf_, d0, d1, test) \
+	{ .part = part_, .role = role_, .where = where_, .hf = hf_, .gguf = gguf_, .dims = {d0, d1}, .n_dims = 2, \
+	  .present = test }
+#define STACK(part_, gguf_, d0, d1, d2) \
+	{ .part = part_, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .gguf = gguf_, .dims = {d0, d1, d2}, .n_dims = 3 }
+
+const struct moe_tensor_spec moe_mla_tensors[] = {
+	MAT(MOE_PART_EMBED, MOE_ROLE_EMBED, MOE_AT_TOP, "model.embed_tokens.weight", "token_embd.weight",
+	    MOE_DIM_VOCAB, MOE_DIM_HIDDEN, NULL),
+	VEC(MOE_PART_FINAL_NORM, MOE_AT_TOP, "model.norm.weight", "output_norm.weight", MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_HEAD, MOE_ROLE_HEAD, MOE_AT_TOP, "lm_head.weight", "output.weight",
+	    MOE_DIM_VOCAB, MOE_DIM_HIDDEN, has_head),
+
+	VEC(MOE_PART_ATTN_NORM, MOE_AT_EVERY, P "input_layernorm.weight", B "attn_norm.weight", MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_Q, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.q_proj.weight", B "attn_q.weight",
+	    MOE_DIM_Q, MOE_DIM_HIDDEN, has_plain_q),
+	MAT(MOE_PART_Q_A, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.q_a_proj.weight", B "attn_q_a.weight",
+	    MOE_DIM_Q_LORA, MOE_DIM_HIDDEN, has_q_lora),
+	VEC(MOE_PART_Q_A_NORM, MOE_AT_EVERY, P "self_attn.q_a_layernorm.weight", B "attn_q_a_norm.weight",
+	    MOE_DIM_Q_LORA, has_q_lora),
+	MAT(MOE_PART_Q_B, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.q_b_proj.weight", B "attn_q_b.weight",
+	    MOE_DIM_Q, MOE_DIM_Q_LORA, has_q_lora),
+	MAT(MOE_PART_KV_A, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.kv_a_proj_with_mqa.weight",
+	    B "attn_kv_a_mqa.weight", MOE_DIM_KV_A, MOE_DIM_HIDDEN, NULL),
+	VEC(MOE_PART_KV_A_NORM, MOE_AT_EVERY, P "self_attn.kv_a_layernorm.weight", B "attn_kv_a_norm.weight",
+	    MOE_DIM_KV_LORA, NULL),
+	{ .part = MOE_PART_KV_B, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .hf = P "self_attn.kv_b_proj.weight",
+	  .gguf = B "attn_kv_b.weight", .dims = {MOE_DIM_KV_B, MOE_DIM_KV_LORA}, .n_dims = 2, .gguf_old = true },
+	STACK(MOE_PART_K_B, B "attn_k_b.weight", MOE_DIM_HEADS, MOE_DIM_KV_LORA, MOE_DIM_NOPE),
+	STACK(MOE_PART_V_B, B "attn_v_b.weight", MOE_DIM_HEADS, MOE_DIM_V, MOE_DIM_KV_LORA),
+	MAT(MOE_PART_O, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.o_proj.weight", B "attn_output.weight",
+	    MOE_DIM_HIDDEN, MOE_DIM_O, NULL),
+	VEC(MOE_PART_FFN_NORM, MOE_AT_EVERY, P "post_attention_layernorm.weight", B "ffn_norm.weight",
+	    MOE_DIM_HIDDEN, NULL),
+
+	MAT(MOE_PART_GATE, MOE_ROLE_DENSE, MOE_AT_DENSE, P "mlp.gate_proj.weight", B "ffn_gate.weight",
+	    MOE_DIM_FFN, MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_UP, MOE_ROLE_DENSE, MOE_AT_DENSE, P "mlp.up_proj.weight", B "ffn_up.weight",
+	    MOE_DIM_FFN, MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_DOWN, MOE_ROLE_DENSE, MOE_AT_DENSE, P "mlp.down_proj.weight", B "ffn_down.weight",
+	    MOE_DIM_HIDDEN, MOE_DIM_FFN, NULL),
+
+	{ .part = MOE_PART_ROUTER, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = P "mlp.gate.weight",
+	  .gguf = B "ffn_gate_inp.weight", .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .n_dims = 2, .gguf_f32 = true },
+	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE,
+	  .hf = P "mlp.gate.e_score_correction_bias", .gguf = B "exp_probs_b.bias", .dims = {MOE_DIM_EXPERTS}, .n_dims = 1,
+	  .present = has_bias, .gguf_f32 = true },
+	MAT(MOE_PART_EXPERT_GATE, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.gate_proj.weight",
+	    B "ffn_gate_exps.weight", MOE_DIM_EXPERT_FFN, MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_EXPERT_UP, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.up_proj.weight",
+	    B "ffn_up_exps.weight", MOE_DIM_EXPERT_FFN, MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_EXPERT_DOWN, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.down_proj.weight",
+	    B "ffn_down_exps.weight", MOE_DIM_HIDDEN, MOE_DIM_EXPERT_FFN, NULL),
+	MAT(MOE_PART_SHARED_GATE, MOE_ROLE_SHARED, MOE_AT_MOE, P "mlp.shared_experts.gate_proj.weight",
+	    B "ffn_gate_shexp.weight", MOE_DIM_SHARED_FFN, MOE_DIM_HIDDEN, has_shared),
+	MAT(MOE_PART_SHARED_UP, MOE_ROLE_SHARED, MOE_AT_MOE, P "mlp.shared_experts.up_proj.weight",
+	    B "ffn_up_shexp.weight", MOE_DIM_SHARED_FFN, MOE_DIM_HIDDEN, has_shared),
+	MAT(MOE_PART_SHARED_DOWN, MOE_ROLE_SHARED, MOE_AT_MOE, P "mlp.shared_experts.down_proj.weight",
+	    B "ffn_down_shexp.weight", MOE_DIM_HIDDEN, MOE_DIM_SHARED_FFN, has_shared),
+
+	MAT(MOE_PART_MTP_EMBED, MOE_ROLE_EMBED, MOE_AT_MTP, P "embed_tokens.weight", B "nextn.embed_tokens.weight",
+	    MOE_DIM_VOCAB, MOE_DIM_HIDDEN, NULL),
+	VEC(MOE_PART_MTP_ENORM, MOE_AT_MTP, P "enorm.weight", B "nextn.enorm.weight", MOE_DIM_HIDDEN, NULL),
+	VEC(MOE_PART_MTP_HNORM, MOE_AT_MTP, P "hnorm.weight", B "nextn.hnorm.weight", MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_MTP_EH_PROJ, MOE_ROLE_MTP, MOE_AT_MTP, P "eh_proj.weight", B "nextn.eh_proj.weight",
+	    MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, NULL),
+	VEC(MOE_PART_MTP_NORM, MOE_AT_MTP, P "shared_head.norm.weight", B "nextn.shared_head_norm.weight",
+	    MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_MTP_HEAD, MOE_ROLE_HEAD, MOE_AT_MTP, P "shared_head.head.weight", B "nextn.shared_head_head.weight",
+	    MOE_DIM_VOCAB, MOE_DIM_HIDDEN, NULL),
+	{ .hf = NULL, .gguf = NULL },
+};
+
+const struct moe_key moe_mla_keys[] = {
+	{"vocab_size", "vocab_size", "u32"},
+	{"max_position_embeddings", "context_length", "u32"},
+	{"hidden_size", "embedding_length", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"num_attention_heads", "attention.head_count", "u32"},
+	{"first_k_dense_replace", "leading_dense_block_count", "u32"},
+	{"n_routed_experts", "expert_count", "u32"},
+	{"num_experts_per_tok", "expert_used_count", "u32"},
+	{"n_shared_experts", "expert_shared_count", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"routed_scaling_factor", "expert_weights_scale", "f32"},
+	{"norm_topk_prob", "expert_weights_norm", "bool"},
+	{"n_group", "expert_group_count", "u32"},
+	{"topk_group", "expert_group_used_count", "u32"},
+	{"q_lora_rank", "attention.q_lora_rank", "u32"},
+	{"kv_lora_rank", "attention.kv_lora_rank", "u32"},
+	{"rms_norm_eps", "attention.layer_norm_rms_epsilon", "f32"},
+	{"qk_rope_head_dim", "rope.dimension_count", "u32"},
+	{"rope_theta", "rope.freq_base", "f32"},
+	{NULL, NULL, NULL},
+};
+
+/* Whole numbers of the config. The limits keep every product of two below 2^63. */
+static const struct {
+	const char *key;
+	size_t offset;
+	int32_t min, max;
+} numbers[] = {
+#define NUMBER(key, field, min, max) {key, offsetof(struct moe_config, field), min, max}
+	NUMBER("vocab_size", vocab_size, 1, INT32_MAX),
+	NUMBER("hidden_size", hidden_size, 1, INT32_MAX / 2),
+	NUMBER("num_hidden_layers", n_layers, 1, 100000),
+	NUMBER("num_nextn_predict_layers", n_mtp_layers, 0, 1000),
+	NUMBER("num_attention_heads", n_heads, 1, 1 << 20),
+	NUMBER("q_lora_rank", q_lora_rank, 1, INT32_MAX),
+	NUMBER("kv_lora_rank", kv_lora_rank, 1, INT32_MAX - (1 << 20)),
+	NUMBER("qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 20),
+	NUMBER("qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 20),
+	NUMBER("v_head_dim", v_head_dim, 1, 1 << 20),
+	NUMBER("intermediate_size", intermediate_size, 1, INT32_MAX),
+	NUMBER("moe_intermediate_size", moe_intermediate_size, 1, INT32_MAX),
+	NUMBER("n_routed_experts", n_experts, 1, INT32_MAX),
+	NUMBER("n_shared_experts", n_shared_experts, 0, 65536),
+	NUMBER("num_experts_per_tok", router.top_k, 1, INT32_MAX),
+	NUMBER("n_group", router.n_groups, 1, INT32_MAX),
+	NUMBER("topk_group", router.top_groups, 1, INT32_MAX),
+#undef NUMBER
+};
+
+enum moe_status moe_mla_word(const json_t *json, const char *key, const char *where, const char *const *allowed,
+                             const char *absent, const char **found, struct moe_err *err)
+{
+	const char *word = absent;
+	enum moe_status st = moe_json_str(json, key, where, &word, err);
+
+	if (st)
+		return st;
+	for (size_t i = 0; allowed[i]; i++)
+		if (!strcmp(word, allowed[i])) {
+			*found = allowed[i];
+			return MOE_OK;
+		}
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected \"%s\"%s%s%s, found \"%.64s\"", where, key, allowed[0],
+	                   allowed[1] ? " or \"" : "", allowed[1] ? allowed[1] : "", allowed[1] ? "\"" : "", word);
+}
+
+static enum moe_status finite_in(double value, double min, double max, const char *where, const char *key,
+                                 struct moe_err *err)
+{
+	if (isfinite(value) && value >= min && value <= max)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number from %g to %g, found %g", where, key, min, max,
+	                   value);
+}
+
+static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, const char *where, struct moe_err *err)
+{
+	const struct {
+		const char *key;
+		double *value;
+		double absent, min, max;
+	} fields[] = {
+		{"factor", &rope->factor, 0, 1e-6, 1e9},
+		{"beta_fast", &rope->beta_fast, 32, 1e-6, 1e9},
+		{"beta_slow", &rope->beta_slow, 1, 1e-6, 1e9},
+		{"mscale", &rope->mscale, 1, 0, 1e3},
+		{"mscale_all_dim", &rope->mscale_all_dim, 0, 0, 1e3},
+	};
+	enum moe_status st = MOE_OK;
+
+	if (!moe_json_has(scaling, "factor"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: yarn: the key factor is missing", where);
+	for (size_t i = 0; !st && i < sizeof fields / sizeof fields[0]; i++) {
+		*fields[i].value = fields[i].absent;
+		st = moe_json_f64(scaling, fields[i].key, where, fields[i].value, err);
+		if (!st)
+			st = finite_in(*fields[i].value, fields[i].min, fields[i].max, where, fields[i].key, err);
+	}
+	rope->yarn = true;
+	rope->original_positions = 4096;
+	if (!st)
+		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
+		                  &rope->original_positions, err);
+	return st;
+}
+
+/* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
+static enum moe_status parse_rope(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	static const char *const spellings[] = {"rope_scaling", "rope_parameters"};
+	struct moe_rope *rope = &c->rope;
+	const char *type = "none";
+	const json_t *scaling = NULL;
+	enum moe_status st;
+
+	rope->n_dims = c->qk_rope_head_dim;
+	rope->interleaved = true;
+	st = moe_json_bool(json, "rope_interleave", where, &rope->interleaved, err);
+	if (!st)
+		st = moe_json_f64(json, "rope_theta", where, &rope->theta, err);
+	for (int i = 0; i < 2 && !st; i++) {
+		const json_t *object = json_object_get(json, spellings[i]);
+
+		if (!object || json_is_null(object))
+			continue;
+		if (!json_is_object(object))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
+		scaling = object;
+		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
+		if (!st)
+			st = moe_json_str(object, "type", where, &type, err);
+		if (!st)
+			st = moe_json_str(object, "rope_type", where, &type, err);
+	}
+	if (!st)
+		st = finite_in(rope->theta, 1.0 + 1e-6, 1e15, where, "rope_theta", err);
+	if (st)
+		return st;
+	if (rope->n_dims % 2)
+		return moe_err_set(err, MOE_EFORMAT, "%s: qk_rope_head_dim: expected an even number, found %d", where,
+		                   rope->n_dims);
+	if (!strcmp(type, "yarn"))
+		return parse_yarn(rope, scaling, where, err);
+	if (strcmp(type, "none") && strcmp(type, "default"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known to this family; expected "
+		                   "none, default or yarn", where, type);
+	return MOE_OK;
+}
+
+static enum moe_status parse_ids(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	const json_t *eos = json_object_get(json, "eos_token_id");
+	enum moe_status st;
+
+	if (json_object_get(json, "bos_token_id") && !moe_json_has(json, "bos_token_id"))
+		c->bos_id = -1;
+	st = moe_json_i32(json, "bos_token_id", where, 0, INT32_MAX, &c->bos_id, err);
+	if (st || !eos)
+		return st;
+	c->n_eos = 0;
+	if (json_is_integer(eos)) {
+		st = moe_json_i32(json, "eos_token_id", where, 0, INT32_MAX, &c->eos_ids[0], err);
+		c->n_eos = 1;
+		return st;
+	}
+	const size_t max = sizeof c->eos_ids / sizeof c->eos_ids[0];
+	if (!json_is_null(eos) && (!json_is_array(eos) || json_array_size(eos) > max))
+		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu", where,
+		                   max);
+	for (size_t i = 0; i < json_array_size(eos); i++) {
+		const json_t *id = json_array_get(eos, i);
+		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+			return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: entry %zu is not a token id", where, i);
+		c->eos_ids[c->n_eos++] = (int32_t)json_integer_value(id);
+	}
+	return MOE_OK;
+}
+
+/* Layer l has experts iff l >= first_k_dense_replace and l % moe_layer_freq == 0, l counted from the first layer. */
+static enum moe_status parse_layers(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
+                                    struct moe_err *err)
+{
+	const int32_t n = c->n_layers + c->n_mtp_layers;
+	int32_t freq = 1;
+	enum moe_status st = moe_json_i32(json, "first_k_dense_replace", where, 0, INT32_MAX, &first_dense, err);
+
+	if (!st)
+		st = moe_json_i32(json, "moe_layer_freq", where, 1, INT32_MAX, &freq, err);
+	if (st)
+		return st;
+	c->layers = calloc((size_t)n, sizeof *c->layers);
+	if (!c->layers)
+		return moe_err_nomem(err, (size_t)n * sizeof *c->layers, "layers");
+	for (int32_t l = 0; l < n; l++) {
+		c->layers[l].mixer = "mla";
+		c->layers[l].ffn = l >= first_dense && l % freq == 0 ? MOE_FFN_MOE : MOE_FFN_DENSE;
+		c->layers[l].mtp = l >= c->n_layers;
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
+                              struct moe_err *err)
+{
+	static const char *const activations[] = {"silu", NULL};
+	const char *activation;
+	bool biased = false;
+	enum moe_status st = MOE_OK;
+
+	for (size_t i = 0; !st && i < sizeof numbers / sizeof numbers[0]; i++)
+		st = moe_json_i32(json, numbers[i].key, where, numbers[i].min, numbers[i].max,
+		                  (int32_t *)((char *)c + numbers[i].offset), err);
+	if (st)
+		return st;
+	if (json_is_null(json_object_get(json, "q_lora_rank")))
+		c->q_lora_rank = 0;
+	if (json_is_null(json_object_get(json, "n_shared_experts")))
+		c->n_shared_experts = 0;
+	if (json_is_null(json_object_get(json, "num_nextn_predict_layers")))
+		c->n_mtp_layers = 0;
+	if (c->n_experts == 0 || json_is_null(json_object_get(json, "n_routed_experts")))
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_routed_experts is missing: this family's models have experts", where);
+	if (c->router.top_k == 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok is missing", where);
+	c->n_kv_heads = c->n_heads;
+	c->head_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
+	c->mla_norm_eps = 1e-6;
+	st = moe_json_i64(json, "max_position_embeddings", where, 1, INT64_C(1) << 40, &c->max_positions, err);
+	if (!st)
+		st = moe_json_f64(json, "rms_norm_eps", where, &c->rms_eps, err);
+	if (!st)
+		st = finite_in(c->rms_eps, 0, 1, where, "rms_norm_eps", err);
+	if (!st)
+		st = moe_json_bool(json, "tie_word_embeddings", where, &c->tie_embeddings, err);
+	if (!st)
+		st = moe_json_bool(json, "attention_bias", where, &biased, err);
+	if (!st && biased)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: attention_bias: expected false, found true (biased projections are "
+		                 "not run)", where);
+	if (!st)
+		st = moe_mla_word(json, "hidden_act", where, activations, "silu", &activation, err);
+	if (!st)
+		st = parse_rope(c, json, where, err);
+	if (!st)
+		st = parse_ids(c, json, where, err);
+	if (!st)
+		st = parse_layers(c, json, where, first_dense, err);
+	return st;
+}
+
+enum moe_status moe_mla_check_groups(const struct moe_config *c, const char *where, int32_t min_group_size,
+                                     struct moe_err *err)
+{
+	const struct moe_router_spec *r = &c->router;
+	const int32_t size = r->n_groups <= c->n_experts ? c->n_experts / r->n_groups : 0;
+
+	if (size == 0 || c->n_experts % r->n_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d", where,
+		                   c->n_experts, r->n_groups);
+	if (r->top_groups > r->n_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: topk_group: expected at most n_group %d, found %d", where,
+		                   r->n_groups, r->top_groups);
+	if (r->n_groups > 1 && size < min_group_size)
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected groups of at least %d experts, found %d of %d", where,
+		                   min_group_size, r->n_groups, size);
+	if (r->top_k > (int64_t)size * r->top_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected at most the %d experts of the %d kept "
+		                   "groups, found %d", where, size * r->top_groups, r->top_groups, r->top_k);
+	return finite_in(r->scale, 1e-9, 1e9, where, "routed_scaling_factor", err);
+}
+
+/* Where the config leaves a key out, its GGUF twin gets the family's default. */
+static bool put_u32(json_t *keys, const char *key, int64_t value)
+{
+	return moe_gguf_key(keys, "deepseek2", key) || moe_gguf_put(keys, "deepseek2", key, "u32", json_integer(value));
+}
+
+static bool put_f32(json_t *keys, const char *key, double value)
+{
+	return moe_gguf_key(keys, "deepseek2", key) || moe_gguf_put(keys, "deepseek2", key, "f32", json_real(value));
+}
+
+/* YaRN's g(s, m) as DeepSeek defines it. */
+static double yarn_mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
+
+enum moe_status moe_mla_gguf_extra(const struct moe_config *c, json_t *keys, int gating, struct moe_err *err)
+{
+	int32_t first_moe = 0;
+	bool ok = true;
+
+	if (!c->rope.interleaved)
+		return moe_err_set(err, MOE_EUSAGE, "rope_interleave false has no GGUF form in this architecture");
+	while (first_moe < c->n_layers && c->layers[first_moe].ffn == MOE_FFN_DENSE)
+		first_moe++;
+	for (int32_t l = first_moe; l < c->n_layers + c->n_mtp_layers; l++)
+		if (c->layers[l].ffn == MOE_FFN_DENSE)
+			return moe_err_set(err, MOE_EUSAGE, "moe_layer_freq above 1 has no GGUF form: layer %d is dense between "
+			                   "layers with experts", l);
+	/* the cache holds one shared latent per token, so GGUF calls it one head of c + r keys and c values */
+	ok = ok && put_u32(keys, "block_count", (int64_t)c->n_layers + c->n_mtp_layers);
+	ok = ok && put_u32(keys, "attention.head_count_kv", 1);
+	ok = ok && put_u32(keys, "attention.key_length", moe_dim_of(c, MOE_DIM_KV_A));
+	ok = ok && put_u32(keys, "attention.value_length", c->kv_lora_rank);
+	ok = ok && put_u32(keys, "attention.key_length_mla", c->head_dim);
+	ok = ok && put_u32(keys, "attention.value_length_mla", c->v_head_dim);
+	ok = ok && put_u32(keys, "expert_gating_func", gating);
+	if (c->n_mtp_layers)
+		ok = ok && put_u32(keys, "nextn_predict_layers", c->n_mtp_layers);
+	ok = ok && put_u32(keys, "vocab_size", c->vocab_size);
+	ok = ok && put_u32(keys, "context_length", c->max_positions);
+	ok = ok && put_u32(keys, "embedding_length", c->hidden_size);
+	ok = ok && put_u32(keys, "feed_forward_length", c->intermediate_size);
+	ok = ok && put_u32(keys, "attention.head_count", c->n_heads);
+	ok = ok && put_u32(keys, "leading_dense_block_count", first_moe);
+	ok = ok && put_u32(keys, "expert_count", c->n_experts);
+	ok = ok && put_u32(keys, "expert_used_count", c->router.top_k);
+	ok = ok && put_u32(keys, "expert_shared_count", c->n_shared_experts);
+	ok = ok && put_u32(keys, "expert_feed_forward_length", c->moe_intermediate_size);
+	ok = ok && put_f32(keys, "expert_weights_scale", c->router.scale);
+	if (ok && !moe_gguf_key(keys, "deepseek2", "expert_weights_norm"))
+		ok = moe_gguf_put(keys, "deepseek2", "expert_weights_norm", "bool", json_boolean(c->router.normalize));
+	/* a router that ignores the groups of its config (greedy) must not be grouped by a reader of these keys */
+	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_count", "u32", json_integer(c->router.n_groups));
+	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_used_count", "u32", json_integer(c->router.top_groups));
+	if (c->q_lora_rank)
+		ok = ok && put_u32(keys, "attention.q_lora_rank", c->q_lora_rank);
+	ok = ok && put_u32(keys, "attention.kv_lora_rank", c->kv_lora_rank);
+	ok = ok && put_f32(keys, "attention.layer_norm_rms_epsilon", c->rms_eps);
+	ok = ok && put_u32(keys, "rope.dimension_count", c->rope.n_dims);
+	ok = ok && put_f32(keys, "rope.freq_base", c->rope.theta);
+	ok = ok && moe_gguf_put(keys, "deepseek2", "rope.scaling.type", "string",
+	                        json_string(c->rope.yarn ? "yarn" : "none"));
+	if (c->rope.yarn) {
+		ok = ok && put_f32(keys, "rope.scaling.factor", c->rope.factor);
+		ok = ok && put_u32(keys, "rope.scaling.original_context_length", c->rope.original_positions);
+		ok = ok && put_f32(keys, "rope.scaling.yarn_log_multiplier", 0.1 * c->rope.mscale_all_dim);
+		ok = ok && put_f32(keys, "rope.scaling.yarn_beta_fast", c->rope.beta_fast);
+		ok = ok && put_f32(keys, "rope.scaling.yarn_beta_slow", c->rope.beta_slow);
+		if (c->rope.mscale != c->rope.mscale_all_dim)
+			ok = ok && put_f32(keys, "rope.scaling.attn_factor",
+			                   yarn_mscale(c->rope.factor, c->rope.mscale) /
+			                   yarn_mscale(c->rope.factor, c->rope.mscale_all_dim));
+	}
+	return ok ? MOE_OK : moe_err_nomem(err, 64, "GGUF keys");
+}
+
+/* YaRN: GGUF holds 0.1 mscale_all_dim, and the ratio g(factor, mscale) / g(factor, mscale_all_dim) where it is not 1. */
+static json_t *yarn_of(const json_t *keys)
+{
+	const double log_mul = moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_log_multiplier", 0);
+	const double all_dim = moe_gguf_f32_value((double)(float)(log_mul * 10));
+	const double factor = moe_gguf_f64(keys, "deepseek2", "rope.scaling.factor", 1);
+	const double ratio = moe_gguf_f64(keys, "deepseek2", "rope.scaling.attn_factor", 1);
+	double mscale = all_dim;
+
+	if (ratio != 1 && factor > 1)
+		mscale = moe_gguf_f32_value((double)(float)((ratio * yarn_mscale(factor, all_dim) - 1) / (0.1 * log(factor))));
+	return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "yarn", "factor", factor,
+	                 "original_max_position_embeddings",
+	                 (json_int_t)moe_gguf_int(keys, "deepseek2", "rope.scaling.original_context_length", 4096),
+	                 "beta_fast", moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_beta_fast", 32), "beta_slow",
+	                 moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_beta_slow", 1), "mscale", mscale,
+	                 "mscale_all_dim", all_dim);
+}
+
+enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t grouped_experts, int32_t groups,
+                                 int32_t top_groups, struct moe_err *err)
+{
+	const char *arch = "deepseek2";
+	const int64_t n_mtp = moe_gguf_int(keys, arch, "nextn_predict_layers", 0);
+	const int64_t blocks = moe_gguf_int(keys, arch, "block_count", 0);
+	const int64_t n_rope = moe_gguf_int(keys, arch, "rope.dimension_count", 64);
+	const int64_t key_len = moe_gguf_int(keys, arch, "attention.key_length_mla",
+	                                     moe_gguf_int(keys, arch, "attention.key_length", 192));
+	const int64_t value_len = moe_gguf_int(keys, arch, "attention.value_length_mla",
+	                                       moe_gguf_int(keys, arch, "attention.value_length", 128));
+	const char *scaling = json_string_value(moe_gguf_key(keys, arch, "rope.scaling.type"));
+	const bool grouped = moe_gguf_int(keys, arch, "expert_count", 0) == grouped_experts;
+	bool ok = true;
+
+	if (blocks < 1 || n_mtp < 0 || n_mtp >= blocks || key_len <= n_rope)
+		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: block_count %lld, nextn_predict_layers %lld, key length %lld, "
+		                   "rope.dimension_count %lld make no model", (long long)blocks, (long long)n_mtp,
+		                   (long long)key_len, (long long)n_rope);
+	if (scaling && strcmp(scaling, "none") && strcmp(scaling, "yarn"))
+		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: rope.scaling.type: expected none or yarn, found '%.64s'",
+		                   scaling);
+	ok = !json_object_set_new(config, "num_hidden_layers", json_integer(blocks - n_mtp)) && ok;
+	ok = !json_object_set_new(config, "num_nextn_predict_layers", json_integer(n_mtp)) && ok;
+	ok = !json_object_set_new(config, "num_key_value_heads",
+	                          json_integer(moe_gguf_int(keys, arch, "attention.head_count", 1))) && ok;
+	ok = !json_object_set_new(config, "qk_nope_head_dim", json_integer(key_len - n_rope)) && ok;
+	ok = !json_object_set_new(config, "qk_rope_head_dim", json_integer(n_rope)) && ok;
+	ok = !json_object_set_new(config, "v_head_dim", json_integer(value_len)) && ok;
+	ok = !json_object_set_new(config, "moe_layer_freq", json_integer(1)) && ok;
+	ok = !json_object_set_new(config, "hidden_act", json_string("silu")) && ok;
+	ok = !json_object_set_new(config, "attention_bias", json_false()) && ok;
+	/* absent keys mean none here, where the family's class default would mean something else */
+	if (!json_object_get(config, "q_lora_rank"))
+		ok = !json_object_set_new(config, "q_lora_rank", json_null()) && ok;
+	if (!json_object_get(config, "n_shared_experts"))
+		ok = !json_object_set_new(config, "n_shared_experts", json_integer(0)) && ok;
+	if (!json_object_get(config, "norm_topk_prob"))
+		ok = !json_object_set_new(config, "norm_topk_prob", json_false()) && ok;
+	if (!json_object_get(config, "n_group"))
+		ok = !json_object_set_new(config, "n_group", json_integer(grouped ? groups : 1)) && ok;
+	if (!json_object_get(config, "topk_group"))
+		ok = !json_object_set_new(config, "topk_group", json_integer(grouped ? top_groups : 1)) && ok;
+	ok = !json_object_set_new(config, "rope_scaling",
+	                          scaling && !strcmp(scaling, "yarn") ? yarn_of(keys) : json_null()) && ok;
+	return ok ? MOE_OK : moe_err_nomem(err, 64, "config");
+}

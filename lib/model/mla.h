@@ -1,0 +1,30 @@
+/* What the DeepSeek V2 and V3 families share: latent attention, SwiGLU experts with shared ones, MTP layers, YaRN.
+ * Only model/family/ includes this. */
+#ifndef MOE_MODEL_MLA_H
+#define MOE_MODEL_MLA_H
+
+#include "model/model.h"
+
+/* Hugging Face and GGUF ("deepseek2") names of every tensor; ends with hf == gguf == NULL. */
+extern const struct moe_tensor_spec moe_mla_tensors[];
+/* Config keys and their GGUF twins; ends with hf NULL. */
+extern const struct moe_key moe_mla_keys[];
+
+/* Reads everything but the router's rule into config, which holds the family's defaults: numbers that are absent keep
+ * them, first_dense is that of first_k_dense_replace. Then the layers. */
+MOE_MUST_USE enum moe_status moe_mla_parse(struct moe_config *config, const json_t *json, const char *where,
+                                           int32_t first_dense, struct moe_err *err);
+/* Are the groups possible: E divides, enough experts in the kept ones? min_group_size is what the group score needs. */
+MOE_MUST_USE enum moe_status moe_mla_check_groups(const struct moe_config *config, const char *where,
+                                                  int32_t min_group_size, struct moe_err *err);
+/* Fails unless the string at key is absent or one of `allowed` (NULL-terminated); *found is the one, or `absent`. */
+MOE_MUST_USE enum moe_status moe_mla_word(const json_t *json, const char *key, const char *where,
+                                          const char *const *allowed, const char *absent, const char **found,
+                                          struct moe_err *err);
+/* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
+MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
+                                                struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t grouped_experts,
+                                              int32_t groups, int32_t top_groups, struct moe_err *err);
+
+#endif

@@ -1,0 +1,302 @@
+/* Binding: every weight of a config found in a checkpoint, checked, and given its place. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "model/names.h"
+
+struct binder {
+	const struct moe_config *config;
+	const struct moe_ckpt *ckpt;
+	const char *where;          /* what messages call the config */
+	struct moe_model *model;    /* NULL: checking only */
+	size_t n_used;
+	bool old_kv_b;              /* GGUF with attn_kv_b in one piece */
+	struct moe_buf name;
+};
+
+static enum moe_status missing(const struct binder *b, const struct moe_tensor_id *id, struct moe_err *err)
+{
+	const struct moe_config *c = b->config;
+	const int64_t n = moe_names_count(c, b->ckpt->format->naming);
+	char hint[160] = "";
+
+	if (b->ckpt->n_tensors == 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: there are no tensors, only a config; expected %lld", b->ckpt->path,
+		                   (long long)n);
+	if (id->layer >= c->n_layers)
+		snprintf(hint, sizeof hint, "; layer %d is a multi-token-prediction layer: without it, "
+		         "num_nextn_predict_layers must be 0", id->layer);
+	return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is missing: %s says %d experts in %d layers (%lld tensors), the "
+	                   "checkpoint holds %zu tensors%s", b->ckpt->path, b->name.p, b->where, c->n_experts,
+	                   c->n_layers + c->n_mtp_layers, (long long)n, b->ckpt->n_tensors, hint);
+}
+
+static enum moe_status check_tensor(const struct binder *b, const struct moe_tensor *t, const int64_t *dims,
+                                    int32_t n_dims, struct moe_err *err)
+{
+	char want[24 * MOE_MAX_DIMS], have[24 * MOE_MAX_DIMS];
+	const char *file = moe_ckpt_file(b->ckpt, t);
+	bool same = t->n_dims == n_dims, turned = same && n_dims >= 2;
+
+	for (int32_t i = 0; i < n_dims && same; i++)
+		same = t->dims[i] == dims[i];
+	if (!same) {
+		for (int32_t i = 0; i < n_dims && turned; i++)
+			turned = t->dims[i] == dims[i < n_dims - 2 ? i : 2 * n_dims - 3 - i];
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected shape %s, found %s%s", file, t->name,
+		                   moe_dims_text(want, dims, n_dims), moe_dims_text(have, t->dims, t->n_dims),
+		                   turned ? " (transposed)" : "");
+	}
+	if (t->codec->scaled)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected weights that need no scales, found %s, which "
+		                   "this version neither runs nor converts", file, t->name, t->codec->name);
+	if (!t->codec->is_float)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected real numbers, found type %s", file, t->name,
+		                   t->codec->name);
+	return MOE_OK;
+}
+
+static struct moe_weight weight_of(const struct moe_tensor *t)
+{
+	return (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
+	                            .cols = t->dims[t->n_dims - 1] };
+}
+
+static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part part)
+{
+	return part == MOE_PART_EXPERT_GATE ? layer->expert_gate
+	     : part == MOE_PART_EXPERT_UP ? layer->expert_up : layer->expert_down;
+}
+
+static void place(struct binder *b, const struct moe_tensor_id *id, const struct moe_tensor *t)
+{
+	struct moe_model *m = b->model;
+
+	if (id->layer < 0) {
+		struct moe_weight *w = id->spec->part == MOE_PART_EMBED ? &m->embed
+		                     : id->spec->part == MOE_PART_HEAD ? &m->head : &m->final_norm;
+		*w = weight_of(t);
+	} else if (!moe_spec_is_expert(id->spec)) {
+		m->layers[id->layer].part[id->spec->part] = weight_of(t);
+	} else if (id->expert >= 0) {
+		expert_list(&m->layers[id->layer], id->spec->part)[id->expert] = weight_of(t);
+	} else {
+		for (int32_t e = 0; e < b->config->n_experts; e++) {
+			const struct moe_tensor one = moe_tensor_slice(t, e);
+			expert_list(&m->layers[id->layer], id->spec->part)[e] = weight_of(&one);
+		}
+	}
+}
+
+/* Called for every expected tensor, first to check, then to place. */
+static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
+                             struct moe_err *err)
+{
+	struct binder *b = arg;
+	struct moe_tensor_id found = *id;
+	int64_t old_dims[MOE_MAX_DIMS];
+	enum moe_status st;
+
+	if (b->old_kv_b && id->spec->part == MOE_PART_V_B)
+		return MOE_OK;
+	if (b->old_kv_b && id->spec->part == MOE_PART_K_B) {
+		for (found.spec = b->config->family->tensors; found.spec->part != MOE_PART_KV_B;)
+			found.spec++;
+		n_dims = moe_spec_dims(b->config, found.spec, MOE_NAMING_GGUF, old_dims);
+		dims = old_dims;
+	}
+	b->name.n = 0;
+	moe_names_format(&found, b->ckpt->format->naming, &b->name);
+	st = moe_buf_check(&b->name, err);
+	if (st)
+		return st;
+	const struct moe_tensor *t = moe_ckpt_find(b->ckpt, b->name.p);
+	if (!t)
+		return missing(b, &found, err);
+	if (b->model) {
+		place(b, &found, t);
+		return MOE_OK;
+	}
+	b->n_used++;
+	return check_tensor(b, t, dims, n_dims, err);
+}
+
+/* All expected tensors are there; names the first that is not one of them. */
+static enum moe_status no_others(struct binder *b, struct moe_err *err)
+{
+	const enum moe_naming naming = b->ckpt->format->naming;
+
+	for (size_t i = 0; i < b->ckpt->n_tensors; i++) {
+		const struct moe_tensor *t = &b->ckpt->tensors[i];
+		struct moe_tensor_id id;
+		const bool known = moe_names_parse(b->config, naming, t->name, &id) &&
+		                   (naming == MOE_NAMING_HF || b->old_kv_b || !id.spec->gguf_old);
+
+		if (known && b->old_kv_b && (id.spec->part == MOE_PART_K_B || id.spec->part == MOE_PART_V_B))
+			continue;
+		if (!known)
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is none of the %zu that %s calls for (%s, %d layers, "
+			                   "%d experts)", moe_ckpt_file(b->ckpt, t), t->name, b->n_used, b->where,
+			                   b->config->family->name, b->config->n_layers + b->config->n_mtp_layers,
+			                   b->config->n_experts);
+	}
+	return MOE_OK;
+}
+
+static enum moe_status check_all(struct binder *b, struct moe_err *err)
+{
+	const struct moe_ckpt *ckpt = b->ckpt;
+	enum moe_status st;
+
+	for (size_t i = 0; i < ckpt->n_tensors; i++)
+		if (ckpt->tensors[i].codec->scaled)
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s with block scales, which this version neither "
+			                   "runs nor converts: use a release of the model in bf16",
+			                   moe_ckpt_file(ckpt, &ckpt->tensors[i]), ckpt->tensors[i].name,
+			                   ckpt->tensors[i].codec->name);
+	b->old_kv_b = ckpt->format->naming == MOE_NAMING_GGUF && moe_ckpt_find(ckpt, "blk.0.attn_kv_b.weight");
+	st = moe_names_each(b->config, ckpt->format->naming, visit, b, err);
+	return st || b->n_used == ckpt->n_tensors ? st : no_others(b, err);
+}
+
+enum moe_status moe_model_check(const struct moe_config *config, const struct moe_ckpt *ckpt, const char *where,
+                                struct moe_err *err)
+{
+	struct binder b = { .config = config, .ckpt = ckpt, .where = where };
+	enum moe_status st = check_all(&b, err);
+
+	moe_buf_free(&b.name);
+	return st;
+}
+
+static enum moe_status alloc_layers(struct moe_model *m, struct moe_err *err)
+{
+	const struct moe_config *c = &m->config;
+	const size_t n = (size_t)c->n_layers + (size_t)c->n_mtp_layers;
+
+	m->layers = MOE_NEW(&m->arena, struct moe_layer, n);
+	if (!m->layers)
+		return moe_err_nomem(err, n * sizeof *m->layers, "layers");
+	for (size_t l = 0; l < n; l++) {
+		struct moe_layer *layer = &m->layers[l];
+
+		if (c->layers[l].ffn != MOE_FFN_MOE)
+			continue;
+		layer->expert_gate = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
+		layer->expert_up = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
+		layer->expert_down = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
+		if (!layer->expert_gate || !layer->expert_up || !layer->expert_down)
+			return moe_err_nomem(err, 3 * (size_t)c->n_experts * sizeof *layer->expert_gate, "expert lists");
+	}
+	return MOE_OK;
+}
+
+/* One stack decoded to f32, malloc'd. */
+static float *decoded(const struct moe_weight *w, size_t n)
+{
+	float *values = malloc(n * sizeof *values);
+
+	if (values)
+		w->codec->decode(w->data, values, n);
+	return values;
+}
+
+/* k_b [H][c][n] and v_b [H][v][c] become kv_b [H][n + v][c], in elements of `size` bytes. */
+static void join_kv_b(const struct moe_config *c, const uint8_t *k, const uint8_t *v, uint8_t *out, size_t size)
+{
+	const size_t n_k = (size_t)c->qk_nope_head_dim, n_v = (size_t)c->v_head_dim, rank = (size_t)c->kv_lora_rank;
+
+	for (int32_t h = 0; h < c->n_heads; h++) {
+		for (size_t i = 0; i < n_k; i++)
+			for (size_t j = 0; j < rank; j++)
+				memcpy(out + (i * rank + j) * size, k + (j * n_k + i) * size, size);
+		memcpy(out + n_k * rank * size, v, n_v * rank * size);
+		k += rank * n_k * size;
+		v += n_v * rank * size;
+		out += (n_k + n_v) * rank * size;
+	}
+}
+
+static enum moe_status make_kv_b(struct moe_model *m, struct moe_layer *layer, struct moe_err *err)
+{
+	const struct moe_config *c = &m->config;
+	struct moe_weight *k = &layer->part[MOE_PART_K_B], *v = &layer->part[MOE_PART_V_B];
+	struct moe_weight *kv = &layer->part[MOE_PART_KV_B];
+	const bool as_stored = k->codec == v->codec && k->codec->block_elems == 1;
+	const size_t n_k = (size_t)moe_dim_of(c, MOE_DIM_HEADS) * (size_t)c->qk_nope_head_dim * (size_t)c->kv_lora_rank;
+	const size_t n_v = (size_t)moe_dim_of(c, MOE_DIM_HEADS) * (size_t)c->v_head_dim * (size_t)c->kv_lora_rank;
+	const size_t size = as_stored ? k->codec->block_bytes : sizeof(float);
+	uint8_t *out = moe_arena_alloc(&m->arena, n_k + n_v, size);
+	enum moe_status st = MOE_OK;
+
+	if (!out)
+		return moe_err_nomem(err, (n_k + n_v) * size, "kv_b");
+	if (as_stored) {
+		join_kv_b(c, k->data, v->data, out, size);
+	} else {
+		float *kf = decoded(k, n_k), *vf = decoded(v, n_v);
+		if (kf && vf)
+			join_kv_b(c, (const uint8_t *)kf, (const uint8_t *)vf, out, size);
+		else
+			st = moe_err_nomem(err, (n_k + n_v) * sizeof(float), "kv_b");
+		free(kf);
+		free(vf);
+	}
+	*kv = (struct moe_weight){ .codec = as_stored ? k->codec : moe_codec_by_name("f32"), .data = out,
+	                           .rows = moe_dim_of(c, MOE_DIM_KV_B), .cols = c->kv_lora_rank };
+	*k = *v = (struct moe_weight){0};
+	return st;
+}
+
+enum moe_status moe_model_bind(struct moe_model **out, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	struct moe_model *m = calloc(1, sizeof *m);
+	struct binder b = { .ckpt = ckpt };
+	json_t *json = NULL;
+	char where[1024];
+	enum moe_status st;
+
+	if (!m)
+		return moe_err_nomem(err, sizeof *m, "model");
+	m->ckpt = ckpt;
+	b.config = &m->config;
+	b.where = where;
+	st = moe_config_json_of(&json, ckpt, NULL, where, err);
+	if (st)
+		goto out;
+	st = moe_config_parse(&m->config, json, where, err);
+	if (st)
+		goto out;
+	st = check_all(&b, err);
+	if (st)
+		goto out;
+	st = alloc_layers(m, err);
+	if (st)
+		goto out;
+	b.model = m;
+	st = moe_names_each(&m->config, ckpt->format->naming, visit, &b, err);
+	if (m->config.tie_embeddings)
+		m->head = m->embed;
+	for (int32_t l = 0; !st && l < m->config.n_layers + m->config.n_mtp_layers; l++)
+		if (m->layers[l].part[MOE_PART_K_B].data)
+			st = make_kv_b(m, &m->layers[l], err);
+out:
+	json_decref(json);
+	moe_buf_free(&b.name);
+	if (st)
+		moe_model_free(m);
+	else
+		*out = m;
+	return st;
+}
+
+void moe_model_free(struct moe_model *model)
+{
+	if (!model)
+		return;
+	moe_config_free(&model->config);
+	moe_arena_free(&model->arena);
+	free(model);
+}

@@ -1,0 +1,162 @@
+/* Tensor names from the family's patterns, and back. */
+#include <string.h>
+
+#include "model/names.h"
+
+const char *moe_role_name(enum moe_role role)
+{
+	static const char *const names[MOE_N_ROLES] = {"embed", "head", "attn", "dense", "exps", "shared", "router",
+	                                               "norm", "mtp"};
+	return names[role];
+}
+
+static const char *pattern_of(const struct moe_tensor_spec *spec, enum moe_naming naming)
+{
+	return naming == MOE_NAMING_HF ? spec->hf : spec->gguf;
+}
+
+static bool is_end(const struct moe_tensor_spec *spec) { return !spec->hf && !spec->gguf; }
+
+bool moe_spec_is_expert(const struct moe_tensor_spec *spec)
+{
+	return spec->part == MOE_PART_EXPERT_GATE || spec->part == MOE_PART_EXPERT_UP ||
+	       spec->part == MOE_PART_EXPERT_DOWN;
+}
+
+bool moe_spec_applies(const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
+{
+	if (layer < -1 || layer >= c->n_layers + c->n_mtp_layers || (spec->present && !spec->present(c)))
+		return false;
+	if (layer < 0 || spec->where == MOE_AT_TOP)
+		return layer < 0 && spec->where == MOE_AT_TOP;
+	switch (spec->where) {
+	case MOE_AT_DENSE: return c->layers[layer].ffn == MOE_FFN_DENSE;
+	case MOE_AT_MOE: return c->layers[layer].ffn == MOE_FFN_MOE;
+	case MOE_AT_MTP: return c->layers[layer].mtp;
+	default: return true;
+	}
+}
+
+/* A decimal number without sign or leading zeros, within int32; moves *at behind it. */
+static bool take_number(const char **at, int32_t *out)
+{
+	const char *p = *at;
+	int64_t v = 0;
+
+	if (*p < '0' || *p > '9' || (*p == '0' && p[1] >= '0' && p[1] <= '9'))
+		return false;
+	for (; *p >= '0' && *p <= '9'; p++) {
+		v = v * 10 + (*p - '0');
+		if (v > INT32_MAX)
+			return false;
+	}
+	*at = p;
+	*out = (int32_t)v;
+	return true;
+}
+
+static bool match(const char *pattern, const char *name, int32_t *layer, int32_t *expert)
+{
+	*layer = *expert = -1;
+	while (*pattern) {
+		if (pattern[0] == '{') {
+			if (!take_number(&name, pattern[1] == 'l' ? layer : expert))
+				return false;
+			pattern += 3;
+		} else if (*pattern++ != *name++) {
+			return false;
+		}
+	}
+	return !*name;
+}
+
+bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const char *name, struct moe_tensor_id *id)
+{
+	for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
+		const char *pattern = pattern_of(spec, naming);
+
+		if (!pattern || !match(pattern, name, &id->layer, &id->expert))
+			continue;
+		if (moe_spec_applies(c, spec, id->layer) && id->expert < c->n_experts) {
+			id->spec = spec;
+			return true;
+		}
+	}
+	return false;
+}
+
+void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out)
+{
+	const char *p = pattern_of(id->spec, naming);
+
+	while (*p) {
+		const char *brace = strchr(p, '{');
+		if (!brace) {
+			moe_buf_adds(out, p);
+			return;
+		}
+		moe_buf_add(out, p, (size_t)(brace - p));
+		moe_buf_addf(out, "%d", brace[1] == 'l' ? id->layer : id->expert);
+		p = brace + 3;
+	}
+}
+
+int32_t moe_spec_dims(const struct moe_config *c, const struct moe_tensor_spec *spec, enum moe_naming naming,
+                      int64_t dims[MOE_MAX_DIMS])
+{
+	int32_t n = 0;
+
+	if (naming == MOE_NAMING_GGUF && moe_spec_is_expert(spec))
+		dims[n++] = c->n_experts;
+	for (int32_t i = 0; i < spec->n_dims; i++)
+		dims[n++] = moe_dim_of(c, spec->dims[i]);
+	return n;
+}
+
+static bool expected(const struct moe_config *c, const struct moe_tensor_spec *spec, enum moe_naming naming,
+                     int32_t layer)
+{
+	return pattern_of(spec, naming) && !(naming == MOE_NAMING_GGUF && spec->gguf_old) &&
+	       moe_spec_applies(c, spec, layer);
+}
+
+enum moe_status moe_names_each(const struct moe_config *c, enum moe_naming naming,
+	enum moe_status (*fn)(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
+	                      struct moe_err *err),
+	void *arg, struct moe_err *err)
+{
+	int64_t dims[MOE_MAX_DIMS];
+
+	for (int32_t layer = -1; layer < c->n_layers + c->n_mtp_layers; layer++)
+		for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
+			if (!expected(c, spec, naming, layer))
+				continue;
+			const bool each = naming == MOE_NAMING_HF && moe_spec_is_expert(spec);
+			const int32_t n_dims = moe_spec_dims(c, spec, naming, dims);
+			struct moe_tensor_id id = {spec, layer, each ? 0 : -1};
+			do {
+				enum moe_status st = fn(arg, &id, dims, n_dims, err);
+				if (st)
+					return st;
+			} while (each && ++id.expert < c->n_experts);
+		}
+	return MOE_OK;
+}
+
+int64_t moe_names_count(const struct moe_config *c, enum moe_naming naming)
+{
+	int64_t n = 0;
+
+	for (int32_t layer = -1; layer < c->n_layers + c->n_mtp_layers; layer++)
+		for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
+			int64_t m = naming == MOE_NAMING_HF && moe_spec_is_expert(spec) ? c->n_experts : 1;
+			if (expected(c, spec, naming, layer) && __builtin_add_overflow(n, m, &n))
+				return INT64_MAX;
+		}
+	return n;
+}
+
+enum moe_role moe_id_role(const struct moe_config *c, const struct moe_tensor_id *id)
+{
+	return id->layer >= c->n_layers ? MOE_ROLE_MTP : id->spec->role;
+}
