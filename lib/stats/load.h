@@ -13,9 +13,13 @@
 struct moe_gate_sum {
 	uint64_t lo, hi;   /* 128 bits */
 };
-void moe_gate_sum_add(struct moe_gate_sum *sum, float gate);   /* negative and NaN gates are the caller's error */
-void moe_gate_sum_merge(struct moe_gate_sum *into, const struct moe_gate_sum *from);
+#define MOE_GATE_MAX 0x1p40f   /* no gate of a router comes near; with it 2^48 gates fit a sum */
+void moe_gate_sum_add(struct moe_gate_sum *sum, float gate);   /* gate in [0, MOE_GATE_MAX]: the caller checks */
+void moe_gate_sum_merge(struct moe_gate_sum *into, const struct moe_gate_sum *from);   /* saturates */
 double moe_gate_sum_value(const struct moe_gate_sum *sum);
+
+/* Counts of a table are at most this, so that they are exact in doubles and in JSON. */
+#define MOE_LOAD_COUNT_MAX (UINT64_C(1) << 53)
 
 struct moe_load {
 	int32_t n_layers, n_experts;
@@ -23,20 +27,31 @@ struct moe_load {
 	uint64_t *counts;              /* [n_layers][n_experts] */
 	struct moe_gate_sum *weights;  /* [n_layers][n_experts] */
 	uint64_t n_tokens;             /* 0 where the source did not say */
-	char *model;                   /* "xxh3:..." or "" */
+	char *model;                   /* "xxh3:...", else a name, or "" */
 };
 
 MOE_MUST_USE enum moe_status moe_load_init(struct moe_load *load, const int32_t *layers, int32_t n_layers,
                                            int32_t n_experts, struct moe_err *err);
-void moe_load_free(struct moe_load *load);
-/* The routing of one layer; weights NULL adds counts only. */
+void moe_load_free(struct moe_load *load);   /* leaves it zero */
+/* A copy of `name` (NULL: "") takes the place of load->model. */
+MOE_MUST_USE enum moe_status moe_load_set_model(struct moe_load *load, const char *name, struct moe_err *err);
+/* Row of a layer, by the model's own index, or -1. */
+int32_t moe_load_find(const struct moe_load *load, int32_t layer);
+/* The routing of one layer; weights NULL adds counts only. An id or gate out of range is MOE_EFORMAT and adds nothing
+ * from there on. Two threads may add different layers at once. n_tokens is the caller's to count. */
 MOE_MUST_USE enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *routing, struct moe_err *err);
-/* Shapes must agree. */
+/* Shapes and, where both are known, models must agree; otherwise a sentence naming both, and `into` is as before. */
 MOE_MUST_USE enum moe_status moe_load_merge(struct moe_load *into, const struct moe_load *from, struct moe_err *err);
+/* *out = the given layers of `from` (ascending, all present). */
+MOE_MUST_USE enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from, const int32_t *layers,
+                                           int32_t n_layers, struct moe_err *err);
 
 /* Columns layer expert count weight; every (layer, expert) pair must be there once, else a sentence with the line or
  * the pair that is missing. count may be a decimal fraction only if it is whole. */
 MOE_MUST_USE enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err);
+/* The same from memory; `name` is what messages call it. */
+MOE_MUST_USE enum moe_status moe_load_parse(struct moe_load *load, const char *text, size_t n, const char *name,
+                                            struct moe_err *err);
 /* Appends the table, header line included, weights with enough digits to read back the same double. */
 void moe_load_print(const struct moe_load *load, struct moe_buf *out);
 
