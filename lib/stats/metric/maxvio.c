@@ -14,5 +14,5 @@ const struct moe_metric moe_metric_maxvio = {
 	.name = "maxvio", .unit = "1", .all = MOE_ALL_MEAN, .layer = maxvio,
 	.help = "load of the busiest expert above the mean, in means (global MaxVio)",
 	.formula = "(max_e c_e - C/E) / (C/E)",
-	.source = "Wang et al. 2024, Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts, section 4",
+	.source = "Wang et al. 2024, Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts",
 };
