@@ -86,6 +86,9 @@ enum moe_status moe_load_set_model(struct moe_load *load, const char *name, stru
 
 	if (!copy)
 		return moe_err_nomem(err, strlen(name) + 1, "the model's name");
+	for (char *p = copy; *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			*p = '_';
 	free(load->model);
 	load->model = copy;
 	return MOE_OK;
@@ -289,14 +292,14 @@ static enum moe_status read_row(const struct moe_table *table, int64_t row, cons
 	if (status)
 		return status;
 	if (!(count >= 0 && count <= (double)MOE_LOAD_COUNT_MAX && count == floor(count)))
-		return moe_err_set(err, MOE_EFORMAT, "%s:%" PRId64 ": count '%s', expected a whole number from 0 to 2^53", name,
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": count '%.80s', expected a whole number from 0 to 2^53", name,
 		                   line, moe_table_str(table, row, col->count).p);
 	if (!(weight >= 0 && weight <= (double)MOE_LOAD_COUNT_MAX))
-		return moe_err_set(err, MOE_EFORMAT, "%s:%" PRId64 ": weight '%s', expected a number from 0 to 2^53", name, line,
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": weight '%.80s', expected a number from 0 to 2^53", name, line,
 		                   moe_table_str(table, row, col->weight).p);
 	pair = (size_t)moe_load_find(load, (int32_t)layer) * (size_t)load->n_experts + (size_t)expert;
 	if (seen[pair])
-		return moe_err_set(err, MOE_EFORMAT, "%s:%" PRId64 ": layer %" PRId64 ", expert %" PRId64 " is there twice: "
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": layer %" PRId64 ", expert %" PRId64 " is there twice: "
 		                   "expected every pair once", name, line, layer, expert);
 	seen[pair] = true;
 	load->counts[pair] = (uint64_t)count;

@@ -33,7 +33,8 @@ struct moe_load {
 MOE_MUST_USE enum moe_status moe_load_init(struct moe_load *load, const int32_t *layers, int32_t n_layers,
                                            int32_t n_experts, struct moe_err *err);
 void moe_load_free(struct moe_load *load);   /* leaves it zero */
-/* A copy of `name` (NULL: "") takes the place of load->model. */
+/* A copy of `name` (NULL: "") takes the place of load->model; blanks and control characters, which a #key=value line
+ * cannot hold, become '_'. */
 MOE_MUST_USE enum moe_status moe_load_set_model(struct moe_load *load, const char *name, struct moe_err *err);
 /* Row of a layer, by the model's own index, or -1. */
 int32_t moe_load_find(const struct moe_load *load, int32_t layer);
