@@ -31,9 +31,9 @@ struct moe_opt {
 	const char *name;       /* without "--" */
 	const char *value;      /* "N", "FILE"; NULL for flags */
 	size_t offset;          /* of the field in the config struct */
-	const char *help;       /* one line, default in brackets */
+	const char *help;       /* one line, default in brackets; NULL hides the option from --help and completion */
 	const char *words;      /* ENUM: "a|b|c"; STR: the same only as completion words, or NULL */
-	double min, max;
+	double min, max;        /* both 0: any value */
 	enum moe_opt_value takes;
 	bool negated;
 };
@@ -82,7 +82,7 @@ void moe_opt_free(const struct moe_opt *const *tables, void *const *bases);
 void moe_opt_usage(const struct moe_opt *const *tables, FILE *to);
 
 /* One line per option for completion scripts and tests: "letter TAB name TAB value TAB kind TAB words TAB help";
- * kind: flag value file dir. A negated flag gives a second line for no-NAME. Empty fields are "-". */
+ * kind: flag value file dir; words are separated by spaces. A negated flag gives a second line for no-NAME. Empty fields are "-". */
 void moe_opt_complete(const struct moe_opt *const *tables, FILE *to);
 
 #endif
