@@ -82,8 +82,10 @@ static bool match_name(struct visit *visit, const char *name, const struct moe_o
 	if (strncmp(name, visit->wanted, visit->n_wanted) != 0)
 		return false;
 	visit->exact = strlen(name) == visit->n_wanted;
-	snprintf(visit->n_matches == 0 || visit->exact ? visit->best : visit->other, sizeof visit->best, "%s", name);
+	if (visit->n_matches == 1)
+		snprintf(visit->other, sizeof visit->other, "%s", name);
 	if (visit->n_matches == 0 || visit->exact) {
+		snprintf(visit->best, sizeof visit->best, "%s", name);
 		visit->opt = opt;
 		visit->table = table;
 		visit->off = off;
