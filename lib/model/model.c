@@ -11,6 +11,7 @@ struct binder {
 	const struct moe_ckpt *ckpt;
 	const char *where;          /* what messages call the config */
 	struct moe_model *model;    /* NULL: checking only */
+	bool presence;              /* looking for what is missing, whatever its shape */
 	size_t n_used;
 	bool old_kv_b;              /* GGUF with attn_kv_b in one piece */
 	struct moe_buf name;
@@ -115,6 +116,8 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 	const struct moe_tensor *t = moe_ckpt_find(b->ckpt, b->name.p);
 	if (!t)
 		return missing(b, &found, err);
+	if (b->presence)
+		return MOE_OK;
 	if (b->model) {
 		place(b, &found, t);
 		return MOE_OK;
@@ -157,7 +160,13 @@ static enum moe_status check_all(struct binder *b, struct moe_err *err)
 			                   moe_ckpt_file(ckpt, &ckpt->tensors[i]), ckpt->tensors[i].name,
 			                   ckpt->tensors[i].codec->name);
 	b->old_kv_b = ckpt->format->naming == MOE_NAMING_GGUF && moe_ckpt_find(ckpt, "blk.0.attn_kv_b.weight");
-	st = moe_names_each(b->config, ckpt->format->naming, visit, b, err);
+	/* too few tensors: the first missing one says more than the first shape that differs, and comes within n_tensors + 1
+	 * steps whatever the config's numbers are */
+	b->presence = !b->old_kv_b && moe_names_count(b->config, ckpt->format->naming) > (int64_t)ckpt->n_tensors;
+	st = b->presence ? moe_names_each(b->config, ckpt->format->naming, visit, b, err) : MOE_OK;
+	b->presence = false;
+	if (!st)
+		st = moe_names_each(b->config, ckpt->format->naming, visit, b, err);
 	return st || b->n_used == ckpt->n_tensors ? st : no_others(b, err);
 }
 
