@@ -10,7 +10,7 @@
 
 __extension__ typedef unsigned __int128 u128;
 
-#define GATE_UNIT 0x1p40   /* one gate of 1 is this many units */
+#define GATE_UNIT 0x1p40 /* one gate of 1 is this many units */
 
 static u128 wide(const struct moe_gate_sum *sum) { return (u128)sum->hi << 64 | sum->lo; }
 
@@ -46,17 +46,18 @@ static size_t n_pairs(const struct moe_load *load) { return (size_t)load->n_laye
 enum moe_status moe_load_init(struct moe_load *load, const int32_t *layers, int32_t n_layers, int32_t n_experts,
                               struct moe_err *err)
 {
-	struct moe_load new = { .n_layers = n_layers, .n_experts = n_experts };
+	struct moe_load new = {.n_layers = n_layers, .n_experts = n_experts};
 	size_t n;
 
 	*load = (struct moe_load){0};
 	if (n_layers < 1 || n_experts < 1)
-		return moe_err_set(err, MOE_EFORMAT, "a load of %" PRId32 " layers and %" PRId32 " experts: expected at least "
-		                   "one of each", n_layers, n_experts);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "a load of %d layers and %d experts: expected at least one of each", n_layers,
+		                   n_experts);
 	for (int32_t i = 1; i < n_layers; i++)
 		if (layers[i] <= layers[i - 1])
-			return moe_err_set(err, MOE_EFORMAT, "layer %" PRId32 " follows layer %" PRId32 ": expected ascending "
-			                   "indices", layers[i], layers[i - 1]);
+			return moe_err_set(err, MOE_EFORMAT, "layer %d follows layer %d: expected ascending indices",
+			                   layers[i], layers[i - 1]);
 	n = n_pairs(&new);
 	new.layers = calloc((size_t)n_layers, sizeof *new.layers);
 	new.counts = calloc(n, sizeof *new.counts);
@@ -119,7 +120,7 @@ enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *ro
 	int64_t n = routing->n_tokens * routing->top_k;
 
 	if (row < 0)
-		return moe_err_set(err, MOE_EFORMAT, "layer %" PRId32 " is not one of the %" PRId32 " layers of this load",
+		return moe_err_set(err, MOE_EFORMAT, "layer %d is not one of the %d layers of this load",
 		                   routing->layer, load->n_layers);
 	counts = load->counts + (size_t)row * (size_t)n_experts;
 	weights = load->weights + (size_t)row * (size_t)n_experts;
@@ -129,13 +130,13 @@ enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *ro
 		if (id == -1)
 			continue;
 		if (id < 0 || id >= n_experts)
-			return moe_err_set(err, MOE_EFORMAT, "layer %" PRId32 ", token %" PRId64 ": expert %" PRId32 ", expected "
-			                   "0 to %" PRId32, routing->layer, i / routing->top_k, id, n_experts - 1);
+			return moe_err_set(err, MOE_EFORMAT, "layer %d, token %jd: expert %d, expected 0 to %d",
+			                   routing->layer, i / routing->top_k, id, n_experts - 1);
 		if (gates) {
 			if (!(gates[i] >= 0 && gates[i] <= MOE_GATE_MAX))
-				return moe_err_set(err, MOE_EFORMAT, "layer %" PRId32 ", token %" PRId64 ": a gate of %g, expected 0 "
-				                   "to %g", routing->layer, i / routing->top_k, (double)gates[i],
-				                   (double)MOE_GATE_MAX);
+				return moe_err_set(
+					err, MOE_EFORMAT, "layer %d, token %jd: a gate of %g, expected 0 to %g",
+					routing->layer, i / routing->top_k, (double)gates[i], (double)MOE_GATE_MAX);
 			moe_gate_sum_add(weights + id, gates[i]);
 		}
 		counts[id]++;
@@ -143,34 +144,35 @@ enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *ro
 	return MOE_OK;
 }
 
-static enum moe_status check_alike(const struct moe_load *a, const struct moe_load *b, struct moe_err *err)
+#define UNLIKE "the loads of different models cannot be added: "
+
+enum moe_status moe_load_alike(const struct moe_load *a, const struct moe_load *b, struct moe_err *err)
 {
 	if (*a->model && *b->model && strcmp(a->model, b->model) != 0)
-		return moe_err_set(err, MOE_EFORMAT, "the loads of different models cannot be added: '%s' and '%s'", a->model,
-		                   b->model);
+		return moe_err_set(err, MOE_EFORMAT, UNLIKE "'%s' and '%s'", a->model, b->model);
 	if (a->n_experts != b->n_experts)
-		return moe_err_set(err, MOE_EFORMAT, "the loads of different models cannot be added: %" PRId32 " experts and %"
-		                   PRId32 " experts", a->n_experts, b->n_experts);
+		return moe_err_set(err, MOE_EFORMAT, UNLIKE "%d experts and %d experts", a->n_experts, b->n_experts);
 	if (a->n_layers != b->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "the loads of different models cannot be added: %" PRId32 " MoE layers and %"
-		                   PRId32 " MoE layers", a->n_layers, b->n_layers);
+		return moe_err_set(err, MOE_EFORMAT, UNLIKE "%d MoE layers and %d MoE layers", a->n_layers,
+		                   b->n_layers);
 	for (int32_t i = 0; i < a->n_layers; i++)
 		if (a->layers[i] != b->layers[i])
-			return moe_err_set(err, MOE_EFORMAT, "the loads of different models cannot be added: layer %" PRId32
-			                   " where the other has layer %" PRId32, a->layers[i], b->layers[i]);
+			return moe_err_set(err, MOE_EFORMAT, UNLIKE "layer %d where the other has layer %d",
+			                   a->layers[i], b->layers[i]);
 	return MOE_OK;
 }
 
 enum moe_status moe_load_merge(struct moe_load *into, const struct moe_load *from, struct moe_err *err)
 {
-	enum moe_status status = check_alike(into, from, err);
+	enum moe_status status = moe_load_alike(into, from, err);
 	size_t n = n_pairs(into);
 
 	if (status)
 		return status;
 	for (size_t i = 0; i < n; i++)
 		if (from->counts[i] > UINT64_MAX - into->counts[i])
-			return moe_err_set(err, MOE_EFORMAT, "layer %" PRId32 ", expert %zu: the sum of the counts passes 2^64",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "layer %d, expert %zu: the sum of the counts passes 2^64",
 			                   into->layers[i / (size_t)into->n_experts], i % (size_t)into->n_experts);
 	if (!*into->model && *from->model) {
 		status = moe_load_set_model(into, from->model, err);
@@ -189,8 +191,8 @@ enum moe_status moe_load_merge(struct moe_load *into, const struct moe_load *fro
 	return MOE_OK;
 }
 
-enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from, const int32_t *layers, int32_t n_layers,
-                              struct moe_err *err)
+enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from, const int32_t *layers,
+                              int32_t n_layers, struct moe_err *err)
 {
 	size_t n = (size_t)from->n_experts;
 	enum moe_status status = moe_load_init(out, layers, n_layers, from->n_experts, err);
@@ -202,7 +204,7 @@ enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from,
 
 		if (row < 0) {
 			moe_load_free(out);
-			return moe_err_set(err, MOE_EUSAGE, "there is no layer %" PRId32 ": the MoE layers are %" PRId32 " to %" PRId32,
+			return moe_err_set(err, MOE_EUSAGE, "there is no layer %d: the MoE layers are %d to %d",
 			                   layers[i], from->layers[0], from->layers[from->n_layers - 1]);
 		}
 		memcpy(out->counts + (size_t)i * n, from->counts + (size_t)row * n, n * sizeof *out->counts);
@@ -236,7 +238,8 @@ static enum moe_status find_shape(const struct moe_table *table, const struct co
 	enum moe_status status;
 
 	if (n_rows == 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a load table without rows: expected one for every (layer, expert)",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: a load table without rows: expected one for every (layer, expert)",
 		                   moe_table_name(table));
 	layers = calloc((size_t)n_rows, sizeof *layers);
 	if (!layers)
@@ -258,9 +261,11 @@ static enum moe_status find_shape(const struct moe_table *table, const struct co
 			layers[n_layers++] = layers[row];
 	/* A hostile id must not ask for memory. What comes near is let through: the missing pair is named later. */
 	if (n_experts * n_layers / 2 > n_rows + 512) {
-		status = moe_err_set(err, MOE_EFORMAT, "%s: %" PRId64 " rows for %" PRId32 " layers of %" PRId64 " experts: "
-		                     "expected one row for every (layer, expert), %" PRId64 " in all", moe_table_name(table),
-		                     n_rows, n_layers, n_experts, n_experts * n_layers);
+		status = moe_err_set(
+			err, MOE_EFORMAT,
+			"%s: %jd rows for %d layers of %jd experts: expected one row for every (layer, expert), %jd in all",
+			" experts: expected one row for every (layer, expert), %jd in all", moe_table_name(table),
+			n_rows, n_layers, n_experts, n_experts * n_layers);
 		goto out;
 	}
 	status = moe_load_init(load, layers, n_layers, (int32_t)n_experts, err);
@@ -292,15 +297,17 @@ static enum moe_status read_row(const struct moe_table *table, int64_t row, cons
 	if (status)
 		return status;
 	if (!(count >= 0 && count <= (double)MOE_LOAD_COUNT_MAX && count == floor(count)))
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": count '%.80s', expected a whole number from 0 to 2^53", name,
-		                   line, moe_table_str(table, row, col->count).p);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: line %jd: count '%.80s', expected a whole number from 0 to 2^53", name, line,
+		                   moe_table_str(table, row, col->count).p);
 	if (!(weight >= 0 && weight <= (double)MOE_LOAD_COUNT_MAX))
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": weight '%.80s', expected a number from 0 to 2^53", name, line,
-		                   moe_table_str(table, row, col->weight).p);
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: weight '%.80s', expected a number from 0 to 2^53",
+		                   name, line, moe_table_str(table, row, col->weight).p);
 	pair = (size_t)moe_load_find(load, (int32_t)layer) * (size_t)load->n_experts + (size_t)expert;
 	if (seen[pair])
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %" PRId64 ": layer %" PRId64 ", expert %" PRId64 " is there twice: "
-		                   "expected every pair once", name, line, layer, expert);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: line %jd: layer %jd, expert %jd is there twice: expected every pair once",
+		                   " is there twice: expected every pair once", name, line, layer, expert);
 	seen[pair] = true;
 	load->counts[pair] = (uint64_t)count;
 	store_wide(load->weights + pair, (u128)nearbyint(weight * GATE_UNIT));
@@ -314,8 +321,8 @@ static enum moe_status read_meta(const struct moe_table *table, struct moe_load 
 
 	if (tokens) {
 		if (!moe_parse_i64(moe_str_of(tokens), &n) || n < 0)
-			return moe_err_set(err, MOE_EFORMAT, "%s: #tokens=%s, expected a whole number from 0", moe_table_name(table),
-			                   tokens);
+			return moe_err_set(err, MOE_EFORMAT, "%s: #tokens=%s, expected a whole number from 0",
+			                   moe_table_name(table), tokens);
 		load->n_tokens = (uint64_t)n;
 	}
 	return moe_load_set_model(load, moe_table_meta(table, "model"), err);
@@ -334,7 +341,8 @@ static enum moe_status from_table(struct moe_load *load, const struct moe_table 
 	    (status = moe_table_need(table, "weight", &col.weight, err)))
 		return status;
 	if (moe_table_find(table, "source") >= 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a load table by source: expected one load, without a column 'source'",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: a load table by source: expected one load, without a column 'source'",
 		                   moe_table_name(table));
 	status = find_shape(table, &col, load, err);
 	if (status)
@@ -352,9 +360,11 @@ static enum moe_status from_table(struct moe_load *load, const struct moe_table 
 	}
 	for (size_t i = 0; i < n; i++)
 		if (!seen[i]) {
-			status = moe_err_set(err, MOE_EFORMAT, "%s: layer %" PRId32 ", expert %zu is missing: expected every expert "
-			                     "of every layer, zeros included", moe_table_name(table),
-			                     load->layers[i / (size_t)load->n_experts], i % (size_t)load->n_experts);
+			status = moe_err_set(
+				err, MOE_EFORMAT,
+				"%s: layer %d, expert %zu is missing: expected every pair, zeros included",
+				moe_table_name(table), load->layers[i / (size_t)load->n_experts],
+				i % (size_t)load->n_experts);
 			goto out;
 		}
 	status = read_meta(table, load, err);
@@ -379,7 +389,8 @@ enum moe_status moe_load_read(struct moe_load *load, const char *path, struct mo
 	return status;
 }
 
-enum moe_status moe_load_parse(struct moe_load *load, const char *text, size_t n, const char *name, struct moe_err *err)
+enum moe_status moe_load_parse(struct moe_load *load, const char *text, size_t n, const char *name,
+                               struct moe_err *err)
 {
 	struct moe_table *table;
 	enum moe_status status;
@@ -407,7 +418,7 @@ void moe_load_print(const struct moe_load *load, struct moe_buf *out)
 		for (int32_t e = 0; e < load->n_experts; e++) {
 			size_t pair = (size_t)l * (size_t)load->n_experts + (size_t)e;
 
-			moe_buf_addf(out, "%" PRId32 "\t%" PRId32 "\t%" PRIu64 "\t", load->layers[l], e, load->counts[pair]);
+			moe_buf_addf(out, "%d\t%d\t%" PRIu64 "\t", load->layers[l], e, load->counts[pair]);
 			moe_buf_add_f64(out, moe_gate_sum_value(load->weights + pair));
 			moe_buf_addc(out, '\n');
 		}

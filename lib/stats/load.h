@@ -40,7 +40,11 @@ MOE_MUST_USE enum moe_status moe_load_set_model(struct moe_load *load, const cha
 int32_t moe_load_find(const struct moe_load *load, int32_t layer);
 /* The routing of one layer; weights NULL adds counts only. An id or gate out of range is MOE_EFORMAT and adds nothing
  * from there on. Two threads may add different layers at once. n_tokens is the caller's to count. */
-MOE_MUST_USE enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *routing, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_load_add(struct moe_load *load, const struct moe_routing *routing,
+                                          struct moe_err *err);
+/* Are both of one model, as far as they say: the same layers, experts and, where both have one, name? Else a sentence
+ * naming both. Counts are not looked at. */
+MOE_MUST_USE enum moe_status moe_load_alike(const struct moe_load *a, const struct moe_load *b, struct moe_err *err);
 /* Shapes and, where both are known, models must agree; otherwise a sentence naming both, and `into` is as before. */
 MOE_MUST_USE enum moe_status moe_load_merge(struct moe_load *into, const struct moe_load *from, struct moe_err *err);
 /* *out = the given layers of `from` (ascending, all present). */

@@ -26,7 +26,7 @@ struct moe_metric {
 	const char *name;
 	const char *unit;      /* "1", "bits", "choices", "experts" */
 	const char *help;
-	const char *formula;   /* one line in c_e (counts), C (their sum), E (experts), p_e = c_e / C; the man page shows it */
+	const char *formula;   /* one line; c_e: counts, C: their sum, E: number of experts, p_e = c_e / C */
 	const char *source;    /* where the definition was published */
 	enum moe_all all;
 	/* One number for a layer; NaN where it has no meaning (a total of 0). */
@@ -38,8 +38,8 @@ struct moe_metric {
 const struct moe_metric *moe_metric_at(size_t i);   /* NULL past the end */
 const struct moe_metric *moe_metric_by_name(const char *name);
 
-/* Values of a metric of either kind: [n_layers + 1] or [n_layers + 1][n_experts]; the last row is `all`, over the layers
- * whose value is a number (NaN if none is). The caller frees *values. */
+/* Values of a metric of either kind: [n_layers + 1] or [n_layers + 1][n_experts]; the last row is `all`, over the
+ * layers whose value is a number (NaN if none is). The caller frees *values. */
 MOE_MUST_USE enum moe_status moe_metric_values(const struct moe_metric *metric, const struct moe_load *load,
                                                double **values, struct moe_err *err);
 

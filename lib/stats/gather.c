@@ -1,0 +1,330 @@
+/* Gathering loads from files, in one pass over each. */
+#include "stats/gather.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trace/trace.h"
+
+/* The loads so far. Labels are found by binary search over `order`. */
+struct gatherer {
+	struct moe_gather *out;
+	const struct moe_gather_opts *opts;
+	struct moe_load shape; /* layers, experts, model of all files so far; no counts; n_layers 0: no file yet */
+	size_t *order; /* [out->n] indices of sources, by name */
+	size_t cap;
+	size_t last; /* index of the source of the last run */
+	bool tokens_unknown; /* a load table did not say how many */
+};
+
+/* The layers of one run, to be added in parallel: each layer is a row of its own. */
+struct addition {
+	struct moe_load *load;
+	const struct moe_trace_run *run;
+	struct moe_err *errs; /* [n_layers] */
+};
+
+static const char *shown(const char *path) { return strcmp(path, "-") == 0 ? "stdin" : path; }
+
+/* The first byte of an open file without taking it, or -1: at the end, or where peeking is not possible. */
+static int peek(int fd)
+{
+	unsigned char byte;
+	struct stat st;
+	int ends[2];
+	ssize_t n = -1;
+
+	if (fstat(fd, &st))
+		return -1;
+	if (S_ISFIFO(st.st_mode)) {
+		if (pipe2(ends, O_CLOEXEC))
+			return -1;
+		do
+			n = tee(fd, ends[1], 1, 0);
+		while (n < 0 && errno == EINTR);
+		if (n == 1)
+			n = read(ends[0], &byte, 1);
+		close(ends[0]);
+		close(ends[1]);
+	} else if (S_ISSOCK(st.st_mode)) {
+		n = recv(fd, &byte, 1, MSG_PEEK);
+	} else if (S_ISREG(st.st_mode)) {
+		off_t at = lseek(fd, 0, SEEK_CUR);
+
+		n = at < 0 ? -1 : pread(fd, &byte, 1, at);
+	}
+	return n == 1 ? byte : -1;
+}
+
+/* Makes room for one more source. */
+static enum moe_status grow(struct gatherer *g, struct moe_err *err)
+{
+	size_t cap = g->cap ? 2 * g->cap : 8;
+	void *grown;
+
+	if (g->out->n < g->cap)
+		return MOE_OK;
+	grown = reallocarray(g->out->loads, cap, sizeof *g->out->loads);
+	if (!grown)
+		goto nomem;
+	g->out->loads = grown;
+	grown = reallocarray(g->out->sources, cap, sizeof *g->out->sources);
+	if (!grown)
+		goto nomem;
+	g->out->sources = grown;
+	grown = reallocarray(g->order, cap, sizeof *g->order);
+	if (!grown)
+		goto nomem;
+	g->order = grown;
+	g->cap = cap;
+	return MOE_OK;
+nomem:
+	return moe_err_nomem(err, cap * sizeof *g->out->loads, "the loads of sources");
+}
+
+/* Index of the load of a source: made, empty, when it is new. */
+static enum moe_status find_load(struct gatherer *g, const char *source, size_t *index, struct moe_err *err)
+{
+	struct moe_gather *out = g->out;
+	size_t lo = 0, hi = out->n;
+	enum moe_status status;
+
+	if (out->n > 0 && strcmp(out->sources[g->last], source) == 0) {
+		*index = g->last;
+		return MOE_OK;
+	}
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int order = strcmp(out->sources[g->order[mid]], source);
+
+		if (order == 0) {
+			*index = g->last = g->order[mid];
+			return MOE_OK;
+		}
+		if (order < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	status = grow(g, err);
+	if (status)
+		return status;
+	out->sources[out->n] = strdup(source);
+	if (!out->sources[out->n])
+		return moe_err_nomem(err, strlen(source) + 1, "the name of a source");
+	status = moe_load_init(&out->loads[out->n], g->shape.layers, g->shape.n_layers, g->shape.n_experts, err);
+	if (status) {
+		free(out->sources[out->n]);
+		return status;
+	}
+	memmove(g->order + lo + 1, g->order + lo, (out->n - lo) * sizeof *g->order);
+	g->order[lo] = out->n;
+	*index = g->last = out->n++;
+	return MOE_OK;
+}
+
+/* Files must be of one model, as far as they say; the first that names it names it for all. */
+static enum moe_status check_shape(struct gatherer *g, const struct moe_load *shape, const char *path,
+                                   struct moe_err *err)
+{
+	struct moe_err inner = {0};
+	enum moe_status status;
+
+	if (g->shape.n_layers == 0)
+		status = moe_load_init(&g->shape, shape->layers, shape->n_layers, shape->n_experts, &inner);
+	else
+		status = moe_load_alike(&g->shape, shape, &inner);
+	if (!status && !*g->shape.model)
+		status = moe_load_set_model(&g->shape, shape->model, &inner);
+	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
+}
+
+static void add_some(void *arg, int64_t begin, int64_t end, int thread)
+{
+	struct addition *a = arg;
+
+	(void)thread;
+	for (int64_t i = begin; i < end; i++) {
+		/* The failure is kept in errs[i].status. */
+		enum moe_status status = moe_load_add(a->load, &a->run->layers[i], &a->errs[i]);
+
+		(void)status;
+	}
+}
+
+static enum moe_status add_layers(struct gatherer *g, struct moe_load *load, const struct moe_trace_run *run,
+                                  struct moe_err *err)
+{
+	struct addition a = {.load = load, .run = run};
+	enum moe_status status = MOE_OK;
+
+	/* Small runs are not worth waking anybody. */
+	if (moe_pool_threads(g->opts->pool) == 1 || run->n_tokens * run->layers[0].top_k < 2048) {
+		for (int32_t i = 0; i < load->n_layers && !status; i++)
+			status = moe_load_add(load, &run->layers[i], err);
+		return status;
+	}
+	a.errs = calloc((size_t)load->n_layers, sizeof *a.errs);
+	if (!a.errs)
+		return moe_err_nomem(err, (size_t)load->n_layers * sizeof *a.errs, "counting");
+	moe_pool_for(g->opts->pool, load->n_layers, 1, add_some, &a);
+	for (int32_t i = 0; i < load->n_layers && !status; i++)
+		if (a.errs[i].status)
+			status = moe_err_set(err, a.errs[i].status, "%s", a.errs[i].text);
+	free(a.errs);
+	return status;
+}
+
+static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *run, const char *path,
+                               struct moe_err *err)
+{
+	struct moe_err inner = {0};
+	enum moe_status status;
+	size_t i;
+
+	if (g->opts->source && strcmp(run->source, g->opts->source) != 0)
+		return MOE_OK;
+	status = find_load(g, g->opts->by_source ? run->source : "", &i, err);
+	if (status)
+		return status;
+	for (int32_t l = 0; l < g->shape.n_layers; l++)
+		if (!run->layers[l].weights)
+			g->out->no_gates = true;
+	g->out->loads[i].n_tokens += (uint64_t)run->n_tokens;
+	status = add_layers(g, &g->out->loads[i], run, &inner);
+	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
+}
+
+static enum moe_status gather_trace(struct gatherer *g, const char *path, struct moe_err *err)
+{
+	const struct moe_gather_opts *opts = g->opts;
+	const struct moe_trace_header *head;
+	const struct moe_trace_run *run;
+	struct moe_load shape = {0};
+	struct moe_trace_in *in;
+	uint64_t n_read, n_total;
+	size_t unused;
+	enum moe_status status = moe_trace_open(&in, path, opts->pool, opts->watch, err);
+
+	if (status)
+		return status;
+	head = moe_trace_head(in);
+	shape = (struct moe_load){.n_layers = head->n_layers, .n_experts = head->n_experts};
+	shape.layers = (int32_t *)(uintptr_t)head->layers; /* only looked at */
+	status = moe_load_set_model(&shape, *head->model_hash ? head->model_hash : head->model, err);
+	if (!status)
+		status = check_shape(g, &shape, path, err);
+	free(shape.model);
+	/* A trace without tokens has a load as well: all zeros. */
+	if (!status && !opts->by_source)
+		status = find_load(g, "", &unused, err);
+	while (!status) {
+		status = moe_trace_next(in, &run, err);
+		if (status || !run)
+			break;
+		status = add_run(g, run, path, err);
+		if (opts->progress) {
+			moe_trace_progress(in, &n_read, &n_total);
+			opts->progress(opts->arg, path, n_read, n_total);
+		}
+	}
+	moe_trace_close(in);
+	return status;
+}
+
+static enum moe_status gather_table(struct gatherer *g, const char *path, struct moe_err *err)
+{
+	struct moe_err inner = {0};
+	struct moe_load load;
+	enum moe_status status;
+	size_t i;
+
+	status = moe_load_read(&load, path, err);
+	if (status)
+		return status;
+	if (g->opts->by_source || g->opts->source) {
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%s: a load table knows no sources: give the traces it was made from",
+		                     shown(path));
+		goto out;
+	}
+	status = check_shape(g, &load, path, err);
+	if (!status)
+		status = find_load(g, "", &i, err);
+	if (status)
+		goto out;
+	if (load.n_tokens == 0)
+		g->tokens_unknown = true;
+	if (g->out->loads[i].n_tokens > UINT64_MAX - load.n_tokens)
+		g->tokens_unknown = true;
+	load.n_tokens += g->out->loads[i].n_tokens;
+	status = moe_load_merge(&g->out->loads[i], &load, &inner);
+	if (status)
+		moe_err_set(err, status, "%s: %s", shown(path), inner.text);
+	g->out->loads[i].n_tokens = load.n_tokens;
+out:
+	moe_load_free(&load);
+	return status;
+}
+
+/* The file stays open while its reader opens it again, so that the writer of a pipe never sees it closed. */
+static enum moe_status gather_file(struct gatherer *g, const char *path, struct moe_err *err)
+{
+	bool is_stdin = strcmp(path, "-") == 0;
+	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	enum moe_status status;
+
+	if (fd < 0)
+		return moe_err_sys(err, "%s: cannot be opened", path);
+	if (peek(fd) == 0x1f) /* gzip; no table begins so */
+		status = gather_trace(g, path, err);
+	else
+		status = gather_table(g, path, err);
+	if (!is_stdin)
+		close(fd);
+	return status;
+}
+
+enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, int n_paths,
+                                 const struct moe_gather_opts *opts, struct moe_err *err)
+{
+	struct gatherer g = {.out = gather, .opts = opts};
+	enum moe_status status = MOE_OK;
+	uint64_t n_tokens = 0;
+
+	*gather = (struct moe_gather){0};
+	for (int i = 0; i < n_paths && !status; i++)
+		status = gather_file(&g, paths[i], err);
+	for (size_t i = 0; i < gather->n && !status; i++) {
+		n_tokens += gather->loads[i].n_tokens;
+		if (g.tokens_unknown)
+			gather->loads[i].n_tokens = 0;
+		status = moe_load_set_model(&gather->loads[i], g.shape.model, err);
+	}
+	if (!status && opts->source && n_tokens == 0)
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: no token has the source '%s'; --by source shows which there are",
+		                     n_paths == 1 ? shown(paths[0]) : "the traces", opts->source);
+	free(g.order);
+	moe_load_free(&g.shape);
+	if (status)
+		moe_gather_free(gather);
+	return status;
+}
+
+void moe_gather_free(struct moe_gather *gather)
+{
+	for (size_t i = 0; i < gather->n; i++) {
+		moe_load_free(&gather->loads[i]);
+		free(gather->sources[i]);
+	}
+	free(gather->loads);
+	free(gather->sources);
+	*gather = (struct moe_gather){0};
+}

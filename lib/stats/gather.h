@@ -1,0 +1,38 @@
+/* From files to loads: traces and load tables, told apart by their first byte, merged; one load, or one per source. */
+#ifndef MOE_STATS_GATHER_H
+#define MOE_STATS_GATHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "stats/load.h"
+
+struct moe_gather_opts {
+	bool by_source;          /* one load per source label; load tables are then refused */
+	const char *source;      /* only tokens of this source; NULL: all. Load tables are then refused */
+	struct moe_pool *pool;   /* may be NULL */
+	struct moe_watch *watch;
+	/* Compressed bytes of the file at hand, read and in all (0: a pipe); NULL: nobody asks. */
+	void (*progress)(void *arg, const char *path, uint64_t n_read, uint64_t n_total);
+	void *arg;
+};
+
+/* Without by_source one load, whose source is "". Sources come in order of their first token. */
+struct moe_gather {
+	size_t n;
+	struct moe_load *loads;   /* [n] */
+	char **sources;           /* [n] */
+	bool no_gates;            /* some trace kept none: the weights are too small */
+};
+
+/* "-" is stdin. Memory is one load per source, whatever the length of the traces. Files of different models are
+ * refused, and the sentence names file and both models. n_paths >= 1. */
+MOE_MUST_USE enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, int n_paths,
+                                              const struct moe_gather_opts *opts, struct moe_err *err);
+void moe_gather_free(struct moe_gather *gather);   /* leaves it zero */
+
+#endif
