@@ -261,11 +261,9 @@ static enum moe_status find_shape(const struct moe_table *table, const struct co
 			layers[n_layers++] = layers[row];
 	/* A hostile id must not ask for memory. What comes near is let through: the missing pair is named later. */
 	if (n_experts * n_layers / 2 > n_rows + 512) {
-		status = moe_err_set(
-			err, MOE_EFORMAT,
-			"%s: %jd rows for %d layers of %jd experts: expected one row for every (layer, expert), %jd in all",
-			" experts: expected one row for every (layer, expert), %jd in all", moe_table_name(table),
-			n_rows, n_layers, n_experts, n_experts * n_layers);
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: %jd rows for %d layers of %jd experts: expected one for each pair, %jd in all",
+		                     moe_table_name(table), n_rows, n_layers, n_experts, n_experts * n_layers);
 		goto out;
 	}
 	status = moe_load_init(load, layers, n_layers, (int32_t)n_experts, err);
@@ -307,7 +305,7 @@ static enum moe_status read_row(const struct moe_table *table, int64_t row, cons
 	if (seen[pair])
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: line %jd: layer %jd, expert %jd is there twice: expected every pair once",
-		                   " is there twice: expected every pair once", name, line, layer, expert);
+		                   name, line, layer, expert);
 	seen[pair] = true;
 	load->counts[pair] = (uint64_t)count;
 	store_wide(load->weights + pair, (u128)nearbyint(weight * GATE_UNIT));
