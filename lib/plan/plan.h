@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "base/table.h"
 
 /* One copy of one expert. */
 struct moe_plan_entry {
@@ -21,13 +22,24 @@ struct moe_plan {
 	char *model;                  /* "xxh3:..." or "" */
 };
 
+#define MOE_PLAN_MAX_RANKS (1 << 20)
+
 void moe_plan_free(struct moe_plan *plan);
-/* Reads, sorts and validates. */
+/* Reads, sorts and validates all that can be told without the model: every layer places the same experts 0..E-1.
+ * Messages name the line. */
 MOE_MUST_USE enum moe_status moe_plan_read(struct moe_plan *plan, const char *path, struct moe_err *err);
+/* The same from a table already parsed. */
+MOE_MUST_USE enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *table, struct moe_err *err);
 /* Every (layer, expert) of layers x n_experts placed; replicas numbered 0.. without gaps; slots within a rank 0.. without
  * gaps; never two replicas of one expert on a rank; ranks within n_ranks. `name` is for messages. */
 MOE_MUST_USE enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layers, int32_t n_layers,
                                             int32_t n_experts, const char *name, struct moe_err *err);
+/* Adds the layers of the list that the plan does not name, placed contiguously without replicas: rank r of R holds
+ * experts [r*E/R, (r+1)*E/R). That is where every program looks for them. *n_added counts those layers. */
+MOE_MUST_USE enum moe_status moe_plan_complete(struct moe_plan *plan, const int32_t *layers, int32_t n_layers,
+                                               int32_t n_experts, int32_t *n_added, struct moe_err *err);
+/* Sorts by layer, rank, slot: for those who fill a plan themselves. */
+void moe_plan_sort(struct moe_plan *plan);
 void moe_plan_print(const struct moe_plan *plan, struct moe_buf *out);
 /* Entries of one layer: a view [*n]; NULL and 0 where the plan does not name it. */
 const struct moe_plan_entry *moe_plan_layer(const struct moe_plan *plan, int32_t layer, int64_t *n);
