@@ -1,0 +1,185 @@
+/* Multi-head latent attention on the CPU (DeepSeek-V2 report, section 2.1.2 and appendix C).
+ *
+ *   expanded:  k_h = [W_UK_h z ; k_pe], v_h = W_UV_h z;   score = scale q_h . k_h;   out_h = sum p v_h
+ *   absorbed:  q'_h = W_UK_h^T q_nope_h;  score = scale (q'_h . z + q_pe_h . k_pe);  out_h = W_UV_h sum p z
+ *
+ * Softmax runs online over blocks of the cache that start at multiples of BLOCK, whatever the call: a token meets the
+ * same blocks in the same order however the prompt was cut. */
+#include "device/cpu/cpu.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 128 };
+
+/* Running softmax of one token: weights so far are relative to exp(max). */
+struct online {
+	float max, sum;
+};
+
+struct attention {
+	struct cpu_device *cpu;
+	const struct moe_mla_args *args;
+	int64_t tokens_per_item, items_per_head;
+};
+
+/* A thread's scratch, carved. */
+struct room {
+	float *weight;   /* [nope + v][kv_lora] of this head */
+	float *query;    /* [tokens][kv_lora + rope], absorbed only */
+	float *keys;     /* [BLOCK][nope + rope], expanded only */
+	float *values;   /* [BLOCK][v], expanded only */
+	float *scores;   /* [BLOCK] */
+	float *sums;     /* [tokens][width]: v expanded, kv_lora absorbed */
+	struct online *online;   /* [tokens] */
+};
+
+static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static size_t room_floats(const struct moe_mla_args *a, int64_t n_tokens)
+{
+	const int64_t width = a->absorbed ? a->kv_lora : a->v;
+	return (size_t)((int64_t)(a->nope + a->v) * a->kv_lora + n_tokens * (a->kv_lora + a->rope) +
+	                (int64_t)BLOCK * (a->nope + a->rope + 2 * a->v + a->nope + 1) + n_tokens * (width + 2) + 64);
+}
+
+static struct room carve(const struct moe_mla_args *a, float *p, int64_t n_tokens)
+{
+	struct room room;
+	room.online = (struct online *)(void *)p;
+	p += 2 * n_tokens;
+	room.weight = p;
+	p += (int64_t)(a->nope + a->v) * a->kv_lora;
+	room.query = p;
+	p += n_tokens * (a->kv_lora + a->rope);
+	room.keys = p;
+	p += (int64_t)BLOCK * (a->nope + a->rope);
+	room.values = p;
+	p += (int64_t)BLOCK * a->v;
+	room.scores = p;
+	p += BLOCK;
+	room.sums = p;
+	return room;
+}
+
+/* Folds scores[0 .. n) of one token and the rows they weigh into its running sums. */
+static void fold(const struct moe_dot *dot, float *scores, int64_t n, const float *rows, int64_t row_stride, int64_t width,
+                 struct online *online, float *sums)
+{
+	float max = online->max;
+	for (int64_t s = 0; s < n; s++)
+		max = scores[s] > max ? scores[s] : max;
+	const float keep = expf(online->max - max);   /* exp(-inf) = 0 at the first block */
+	online->max = max;
+	online->sum *= keep;
+	for (int64_t i = 0; i < width; i++)
+		sums[i] *= keep;
+	for (int64_t s = 0; s < n; s++) {
+		const float p = expf(scores[s] - max);
+		online->sum += p;
+		dot->axpy(p, rows + s * row_stride, width, sums);
+	}
+}
+
+/* Keys and values of one block of the cache. */
+static void expand(const struct attention *at, const struct room *room, int64_t block, int64_t n)
+{
+	const struct moe_mla_args *a = at->args;
+	const struct moe_dot *dot = at->cpu->dot;
+	const int64_t row = a->kv_lora + a->rope, key = a->nope + a->rope;
+	const float *cache = a->cache + block * row;
+	dot->tile(room->weight, a->nope, a->kv_lora, cache, n, row, a->kv_lora, room->keys, key);
+	dot->tile(room->weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora, cache, n, row, a->kv_lora, room->values,
+	          a->v);
+	for (int64_t s = 0; s < n; s++)
+		memcpy(room->keys + s * key + a->nope, cache + s * row + a->kv_lora, (size_t)a->rope * sizeof(float));
+}
+
+/* The query of each token in the latent space: W_UK^T q_nope, then q_pe. */
+static void absorb(const struct attention *at, const struct room *room, const float *q, int64_t q_stride, int64_t n_tokens)
+{
+	const struct moe_mla_args *a = at->args;
+	const int64_t row = a->kv_lora + a->rope;
+	for (int64_t t = 0; t < n_tokens; t++) {
+		float *to = room->query + t * row;
+		memset(to, 0, (size_t)a->kv_lora * sizeof *to);
+		for (int32_t i = 0; i < a->nope; i++)
+			at->cpu->dot->axpy(q[t * q_stride + i], room->weight + (int64_t)i * a->kv_lora, a->kv_lora, to);
+		memcpy(to + a->kv_lora, q + t * q_stride + a->nope, (size_t)a->rope * sizeof *to);
+	}
+}
+
+/* One head, tokens [first, first + n) of the call. */
+static void attend(const struct attention *at, int32_t head, int64_t first, int64_t n, struct room room)
+{
+	const struct moe_mla_args *a = at->args;
+	const struct moe_dot *dot = at->cpu->dot;
+	const int64_t key = a->nope + a->rope, row = a->kv_lora + a->rope;
+	const int64_t q_stride = (int64_t)a->n_heads * key, out_stride = (int64_t)a->n_heads * a->v;
+	const float *q = a->q + first * q_stride + head * key;
+	const int64_t width = a->absorbed ? a->kv_lora : a->v;
+
+	cpu_decode_rows(&a->kv_b, (int64_t)head * (a->nope + a->v), a->nope + a->v, room.weight);
+	if (a->absorbed)
+		absorb(at, &room, q, q_stride, n);
+	memset(room.sums, 0, (size_t)(n * width) * sizeof *room.sums);
+	for (int64_t t = 0; t < n; t++)
+		room.online[t] = (struct online){ -INFINITY, 0 };
+
+	const int64_t end = a->pos0 + first + n;   /* positions visible to the last of these tokens */
+	for (int64_t block = 0; block < end; block += BLOCK) {
+		const int64_t in_block = end - block < BLOCK ? end - block : BLOCK;
+		if (!a->absorbed)
+			expand(at, &room, block, in_block);
+		for (int64_t t = max_i64(0, block - a->pos0 - first); t < n; t++) {
+			const int64_t visible = a->pos0 + first + t + 1 - block;
+			const int64_t m = visible < in_block ? visible : in_block;
+			const float *rows = a->absorbed ? a->cache + block * row : room.values;
+			if (a->absorbed)
+				dot->tile(rows, m, row, room.query + t * row, 1, row, row, room.scores, m);
+			else
+				dot->tile(room.keys, m, key, q + t * q_stride, 1, key, key, room.scores, m);
+			for (int64_t s = 0; s < m; s++)
+				room.scores[s] *= a->scale;
+			fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t], room.sums + t * width);
+		}
+	}
+	for (int64_t t = 0; t < n; t++) {
+		float *out = a->out + (first + t) * out_stride + (int64_t)head * a->v;
+		for (int64_t i = 0; i < width; i++)
+			room.sums[t * width + i] /= room.online[t].sum;
+		if (a->absorbed)
+			dot->tile(room.weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora, room.sums + t * width, 1, width,
+			          width, out, a->v);
+		else
+			memcpy(out, room.sums + t * width, (size_t)width * sizeof *out);
+	}
+}
+
+static void attend_piece(void *arg, int64_t begin, int64_t end, int thread)
+{
+	const struct attention *at = arg;
+	for (int64_t item = begin; item < end; item++) {
+		const int32_t head = (int32_t)(item / at->items_per_head);
+		const int64_t first = item % at->items_per_head * at->tokens_per_item;
+		const int64_t left = at->args->n_tokens - first;
+		attend(at, head, first, left < at->tokens_per_item ? left : at->tokens_per_item,
+		       carve(at->args, at->cpu->scratch[thread].p, at->tokens_per_item));
+	}
+}
+
+enum moe_status cpu_mla(struct moe_device *device, const struct moe_mla_args *args, struct moe_err *err)
+{
+	struct cpu_device *cpu = (struct cpu_device *)device;
+	/* Expanding a block serves all tokens of an item, so items are as long as leaves every thread some heads. */
+	struct attention at = { cpu, args, args->n_tokens, 1 };
+	if (args->n_heads < 2 * cpu->n_threads && args->n_tokens > 2 * BLOCK) {
+		at.tokens_per_item = BLOCK;
+		at.items_per_head = (args->n_tokens + BLOCK - 1) / BLOCK;
+	}
+	enum moe_status status = cpu_reserve(cpu, room_floats(args, at.tokens_per_item), err);
+	if (status)
+		return status;
+	moe_pool_for(cpu->pool, args->n_heads * at.items_per_head, 1, attend_piece, &at);
+	return MOE_OK;
+}

@@ -1,0 +1,19 @@
+/* Opens devices by name. */
+#include "device/device.h"
+
+#include <string.h>
+
+#include "device/cpu/cpu.h"
+
+enum moe_status moe_device_open(struct moe_device **out, const char *name, struct moe_pool *pool, struct moe_err *err)
+{
+	if (strcmp(name, "cpu") == 0)
+		return moe_cpu_open(out, pool, err);
+	return moe_err_set(err, MOE_EUSAGE, "device '%s' is not known: this build runs on 'cpu' only", name);
+}
+
+void moe_device_close(struct moe_device *device)
+{
+	if (device)
+		device->close(device);
+}

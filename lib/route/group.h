@@ -1,0 +1,18 @@
+/* Groups of experts: which are kept, and how narrowly. Shared by the policies that limit devices or nodes. */
+#ifndef MOE_ROUTE_GROUP_H
+#define MOE_ROUTE_GROUP_H
+
+#include "route/route.h"
+
+/* Floats of scratch that moe_groups_limit needs. */
+size_t moe_groups_scratch(const struct moe_policy_params *params);
+
+/* Sets the scores [n_experts] outside the top_groups best groups to -infinity. A group's score is its largest score or
+ * the sum of its two largest (params->group_score); equal groups: the lower one. Returns the difference between the
+ * last group kept and the best one left out; infinity where none is left out. */
+float moe_groups_limit(const struct moe_policy_params *params, float *scores, float *scratch);
+
+/* Score of the last chosen minus the best of the others above -infinity; infinity where there are none. */
+float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k);
+
+#endif
