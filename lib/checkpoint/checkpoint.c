@@ -150,7 +150,8 @@ static enum moe_status index_names(struct moe_ckpt *ckpt, struct moe_err *err)
 	if (n > 1)
 		qsort_r(ckpt->by_name, n, sizeof *ckpt->by_name, compare_names, ckpt->tensors);
 	for (size_t i = 1; i < n; i++) {
-		const struct moe_tensor *a = &ckpt->tensors[ckpt->by_name[i - 1]], *b = &ckpt->tensors[ckpt->by_name[i]];
+		const struct moe_tensor *a = &ckpt->tensors[ckpt->by_name[i - 1]];
+		const struct moe_tensor *b = &ckpt->tensors[ckpt->by_name[i]];
 
 		if (!strcmp(a->name, b->name))
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s is here twice, first in %s",

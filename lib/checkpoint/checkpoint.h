@@ -52,7 +52,8 @@ struct moe_ckpt {
 	struct moe_tensor *tensors;    /* [n_tensors], malloc'd, in file order then offset order */
 	uint32_t *by_name;             /* [n_tensors] indices sorted by name */
 	json_t *config;                /* config.json, or one made from GGUF keys; NULL where there is none */
-	json_t *metadata;              /* object: safetensors __metadata__ of file 0, or all GGUF keys (large arrays as well) */
+	/* safetensors: __metadata__ of file 0, NULL where it has none; GGUF: all keys, as write.h has them. */
+	json_t *metadata;
 	int32_t n_companions;
 	struct moe_companion *companions;   /* sorted by name */
 	int32_t n_side_files;

@@ -14,14 +14,17 @@ struct moe_ckpt_out_opts {
 	const char *path;            /* directory (safetensors) or file (gguf) */
 	unsigned flags;              /* MOE_OUT_FORCE */
 	uint64_t shard_bytes;        /* safetensors: start a new file before passing this; 0: one file */
-	const json_t *metadata;      /* object; safetensors: strings for __metadata__; gguf: keys (see below). Borrowed. */
-	int32_t n_companions;        /* files written beside the tensors (safetensors only) */
-	const struct moe_companion *companions;
+	const json_t *metadata;      /* object; safetensors: strings for __metadata__; gguf: keys (see below). Not kept. */
+	int32_t n_companions;        /* safetensors: files beside the tensors; gguf: keys "moe.file.NAME" behind the others */
+	const struct moe_companion *companions;   /* the bytes must stay until commit */
 	struct moe_watch *watch;
 };
 
-/* In GGUF metadata objects, a value is { "type": "u32"|"i32"|"f32"|"bool"|"string"|"u64"|"f64"|..., "value": ... } or
- * { "type": "array", "of": "string"|"i32"|"f32"|..., "value": [...] }. That is also how moe_ckpt.metadata holds them. */
+/* In GGUF metadata objects, a value is { "type": T, "value": V } with T one of u8 i8 u16 i16 u32 i32 f32 bool string u64
+ * i64 f64, or { "type": "array", "of": T or "array", "value": [V...] } (arrays in arrays are such objects again).
+ * What JSON cannot hold (a string that is not UTF-8, a number that is not finite, 2^63 and beyond) stands as the hex
+ * digits of its bytes in the file: { "type": T, "hex": "..." }, or { "hex": "..." } as an element.
+ * That is also how moe_ckpt.metadata holds them. Keys keep their order. */
 
 MOE_MUST_USE enum moe_status moe_ckpt_out_open(struct moe_ckpt_out **out, const struct moe_ckpt_out_opts *opts,
                                                struct moe_err *err);

@@ -156,17 +156,18 @@ static enum moe_status parse_shape(const struct moe_map *file, const json_t *sha
                                    struct moe_err *err)
 {
 	if (!json_is_array(shape))
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected an array of integers as shape", file->path,
-		                   tensor->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected an array of integers as shape",
+		                   file->path, tensor->name);
 	if (json_array_size(shape) > MOE_MAX_DIMS)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected at most %d dimensions, found %zu", file->path,
-		                   tensor->name, MOE_MAX_DIMS, json_array_size(shape));
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected at most %d dimensions, found %zu",
+		                   file->path, tensor->name, MOE_MAX_DIMS, json_array_size(shape));
 	tensor->n_dims = (int32_t)json_array_size(shape);
 	for (int32_t i = 0; i < tensor->n_dims; i++) {
 		const json_t *dim = json_array_get(shape, (size_t)i);
 
 		if (!json_is_integer(dim) || json_integer_value(dim) < 0)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected shape[%d] to be an integer of at least 0",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: tensor %s: expected shape[%d] to be an integer of at least 0",
 			                   file->path, tensor->name, (int)i);
 		tensor->dims[i] = json_integer_value(dim);
 	}
@@ -192,22 +193,23 @@ static enum moe_status parse_place(const struct moe_map *file, const json_t *ent
 	if (status)
 		return status;
 	if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected data_offsets to be two integers", file->path,
-		                   tensor->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected data_offsets to be two integers",
+		                   file->path, tensor->name);
 	if (json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin) ||
 	    (uint64_t)json_integer_value(end) > n_data)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected data_offsets within 0..%llu, found %lld..%lld",
-		                   file->path, tensor->name, (unsigned long long)n_data,
-		                   (long long)json_integer_value(begin), (long long)json_integer_value(end));
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: tensor %s: expected data_offsets within 0..%llu, found %lld..%lld", file->path,
+		                   tensor->name, (unsigned long long)n_data, (long long)json_integer_value(begin),
+		                   (long long)json_integer_value(end));
 	place->begin = (uint64_t)json_integer_value(begin);
 	place->end = (uint64_t)json_integer_value(end);
 	moe_dims_text(dims, tensor->dims, tensor->n_dims);
 	if (!moe_dims_bytes(tensor->codec, tensor->dims, tensor->n_dims, &tensor->n_bytes))
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: shape %s has more bytes than can be counted", file->path,
-		                   tensor->name, dims);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: shape %s has more bytes than can be counted",
+		                   file->path, tensor->name, dims);
 	if (tensor->n_bytes != place->end - place->begin)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected %zu bytes for %s %s, found %llu", file->path,
-		                   tensor->name, tensor->n_bytes, tensor->codec->safetensors, dims,
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected %zu bytes for %s %s, found %llu",
+		                   file->path, tensor->name, tensor->n_bytes, tensor->codec->safetensors, dims,
 		                   (unsigned long long)(place->end - place->begin));
 	return MOE_OK;
 }
@@ -223,7 +225,8 @@ static enum moe_status check_metadata(const struct moe_map *file, const json_t *
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected __metadata__ to be an object", file->path);
 	json_object_foreach((json_t *)metadata, key, value) {
 		if (!json_is_string(value))
-			return moe_err_set(err, MOE_EFORMAT, "%s: expected __metadata__ %s to be a string", file->path, key);
+			return moe_err_set(err, MOE_EFORMAT, "%s: expected __metadata__ %s to be a string", file->path,
+			                   key);
 	}
 	return MOE_OK;
 }
@@ -240,9 +243,11 @@ static enum moe_status take_places(struct moe_ckpt *ckpt, const struct moe_map *
 		struct moe_tensor *tensor = &places[i].tensor;
 
 		if (places[i].begin != at)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected to begin at %llu, where %s ends, found %llu",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: tensor %s: expected to begin at %llu, where %s ends, found %llu",
 			                   file->path, tensor->name, (unsigned long long)at,
-			                   i ? places[i - 1].tensor.name : "the header", (unsigned long long)places[i].begin);
+			                   i ? places[i - 1].tensor.name : "the header",
+			                   (unsigned long long)places[i].begin);
 		at = places[i].end;
 		tensor->file = (int32_t)(file - ckpt->files);
 		tensor->offset = data_start + places[i].begin;
@@ -263,14 +268,15 @@ static enum moe_status read_header(const struct moe_map *file, json_t **header, 
 	uint64_t n;
 
 	if (file->n_bytes < 9)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a safetensors header, found only %zu bytes", file->path,
-		                   file->n_bytes);
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a safetensors header, found only %zu bytes",
+		                   file->path, file->n_bytes);
 	n = moe_load_u64(file->data);
 	if (n > MAX_HEADER_BYTES)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a header of at most %u bytes, found %llu", file->path,
-		                   MAX_HEADER_BYTES, (unsigned long long)n);
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a header of at most %u bytes, found %llu",
+		                   file->path, MAX_HEADER_BYTES, (unsigned long long)n);
 	if (n > file->n_bytes - 8)
-		return moe_err_set(err, MOE_EFORMAT, "%s: its header should take %llu bytes, found only %zu behind its length",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: its header should take %llu bytes, found only %zu behind its length",
 		                   file->path, (unsigned long long)n, file->n_bytes - 8);
 	if (n == 0 || file->data[8] != '{')
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected the header to start with '{'", file->path);
@@ -342,9 +348,11 @@ static enum moe_status index_shards(const json_t *weight_map, const char *index_
 	if (!list)
 		return moe_err_nomem(err, n_all * sizeof *list, "the shards of an index");
 	json_object_foreach((json_t *)weight_map, name, value) {
-		if (!json_is_string(value) || !moe_format_plain_name(json_string_value(value), json_string_length(value)))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s: expected the name of a file in the same directory, "
-			                   "found %s", index_path, name,
+		if (!json_is_string(value) ||
+		    !moe_format_plain_name(json_string_value(value), json_string_length(value)))
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: tensor %s: expected the name of a file in the same directory, found %s",
+			                   index_path, name,
 			                   json_is_string(value) ? json_string_value(value) : "no string");
 		list[n_kept++] = json_string_value(value);
 	}
@@ -376,14 +384,14 @@ static enum moe_status check_index(const struct moe_ckpt *ckpt, const json_t *in
 		const char *named = json_string_value(json_object_get(weight_map, tensor->name));
 
 		if (!named || strcmp(named, file))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s", index_path,
-			                   tensor->name, file, named ? named : "no file for it");
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s",
+			                   index_path, tensor->name, file, named ? named : "no file for it");
 		json_object_del(weight_map, tensor->name);
 		total += tensor->n_bytes;
 	}
 	json_object_foreach(weight_map, name, value) {
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s is not in %s, where the index says it is", index_path,
-		                   name, json_string_value(value));
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s is not in %s, where the index says it is",
+		                   index_path, name, json_string_value(value));
 	}
 	if (!size)
 		return MOE_OK;
