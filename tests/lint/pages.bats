@@ -1,0 +1,145 @@
+# Manual pages and completions against the programs: whole, correct, and not out of date.
+
+load ../cli/lib
+
+TOOLS='moe-convert moe-route moe-run moe-stats moe-split'
+
+# Options of a tool as "letter name" rows.
+options()
+{
+	"$BIN/$1" --complete | awk -F '\t' '{ print $1, $2 }'
+}
+
+# Does a page document an option? Its long name as `Fl -name`, its letter as `Fl x`.
+documented()
+{
+	grep -qE "(^|[[:space:]])Fl (([A-Za-z0-9],?) )*-$2( |\$)|Fl [A-Za-z0-9] , Fl -$2( |\$)" "$1"
+}
+
+@test "the programs are the five of the README" {
+	(cd "$BIN" && printf '%s\n' moe-*) | sort >have
+	printf '%s\n' $TOOLS | sort | diff - have
+}
+
+@test "pages are there for every program and format" {
+	for p in moe-convert.1 moe-route.1 moe-run.1 moe-stats.1 moe-split.1 moe-trace.5 moe-load.5 moe-plan.5 \
+		moe-topology.5 moe.7; do
+		[ -s "$TOP/man/$p" ] || { echo "no $p"; return 1; }
+	done
+}
+
+@test "mandoc finds nothing to say about any page" {
+	command -v mandoc >/dev/null
+	mandoc -T lint -W style "$TOP"/man/*.[157] >lint.out 2>&1 || :
+	# The pages refer to each other before they are installed.
+	grep -vE 'referenced manual not found|operating system explicitly specified|unknown Os' lint.out >bad || :
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "cross references between the pages lead somewhere" {
+	for p in "$TOP"/man/*.[157]; do
+		awk '$1 == ".Xr" && $2 ~ /^moe/ { print $2 "." $3 }' "$p" | while read -r ref; do
+			[ -e "$TOP/man/$ref" ] || echo "$(basename "$p"): $ref"
+		done
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "every option is in its program's page" {
+	for t in $TOOLS; do
+		options "$t" >opts
+		[ "$(wc -l <opts)" -gt 5 ]
+		while read -r letter name; do
+			documented "$TOP/man/$t.1" "$name" || echo "$t: --$name"
+			[ "$letter" = - ] || grep -qE "Fl $letter( |\$)" "$TOP/man/$t.1" || echo "$t: -$letter"
+		done <opts
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "a page documents no option that its program does not have" {
+	for t in $TOOLS; do
+		options "$t" | cut -d' ' -f2 | sort -u >have
+		sed -n '/^\.It Fl/p' "$TOP/man/$t.1" | grep -oE 'Fl -[a-z][a-z0-9-]*' | sed 's/^Fl -//' | sort -u |
+			comm -23 - have | sed "s/^/$t: --/"
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "--help shows every option" {
+	for t in $TOOLS; do
+		"$BIN/$t" --help >help
+		options "$t" | while read -r _ name; do
+			grep -qE -- "--(\[no-\])?${name#no-}\b" help || echo "$t: --$name"
+		done
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "every member of a plug-in folder is named in a page" {
+	kinds=$(make -s -C "$TOP" -f Makefile -f - print-kinds <<<'print-kinds: ; @echo $(KINDS)')
+	for k in $kinds; do
+		for f in "$TOP/lib/$k"/*.c; do
+			n=$(basename "$f" .c)
+			grep -qwE -- "$n" "$TOP"/man/*.[157] || echo "$k: $n"
+		done
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "the completions are those that the option tables give" {
+	mkdir made
+	"$TOP/completions/generate" made
+	for f in moe.bash _moe moe.fish; do
+		diff -u "$TOP/completions/$f" "made/$f" || { echo "make completions"; return 1; }
+	done
+}
+
+@test "every option is in every shell's completion" {
+	for t in $TOOLS; do
+		sed -n "/^$t)\$/,/^\\t;;\$/p" "$TOP/completions/_moe" >zsh
+		options "$t" | while read -r _ name; do
+			grep -qE "^	$t\) options='.*--$name[ ']" "$TOP/completions/moe.bash" || echo "bash: $t --$name"
+			grep -qE -- "^		'\*--$name(=|\[)" zsh || echo "zsh: $t --$name"
+			grep -qE "^complete -c $t (.* )?-l $name( |\$)" "$TOP/completions/moe.fish" || echo "fish: $t --$name"
+		done
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "bash completes options, words and files" {
+	. "$TOP/completions/moe.bash"
+	compopt() { :; }
+	complete_line()
+	{
+		read -ra COMP_WORDS <<<"$1"
+		[[ $1 != *' ' ]] || COMP_WORDS+=('')
+		COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+		_moe
+		printf '%s\n' "${COMPREPLY[@]}"
+	}
+	complete_line 'moe-convert --hel' | grep -qx -- --help
+	: >some-model.gguf
+	complete_line 'moe-run some' | grep -qx some-model.gguf
+	complete_line 'moe-convert --output some' | grep -qx some-model.gguf
+}
+
+@test "zsh and fish read their completions" {
+	ran=
+	if command -v zsh >/dev/null; then
+		zsh -n "$TOP/completions/_moe"
+		ran=1
+	fi
+	if command -v fish >/dev/null; then
+		fish --no-execute "$TOP/completions/moe.fish"
+		ran=1
+	fi
+	[ -n "$ran" ] || skip "neither zsh nor fish"
+}
