@@ -1,0 +1,64 @@
+/* The forward pass: a session is one model on one device, and one sequence at a time.
+ *
+ * Results do not depend on how a sequence is cut into calls or chunks, nor on the number of threads. Where attention
+ * has two forms, the choice follows from what a token is: given (expanded) or generated (absorbed). */
+#ifndef MOE_FORWARD_FORWARD_H
+#define MOE_FORWARD_FORWARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "device/device.h"
+#include "model/model.h"
+#include "route/route.h"
+
+struct moe_session;
+
+/* What happens inside, told to whoever asks. Any may be NULL. Pointers live until the hook returns. pos is that of the
+ * first token. A status that is not MOE_OK ends the pass and is returned. */
+struct moe_hooks {
+	void *arg;
+	/* The residual stream after n_layers layers, x [n_tokens][hidden_size]; 0: the embedding output. */
+	enum moe_status (*hidden)(void *arg, int32_t n_layers, int64_t pos, int64_t n_tokens, const float *x,
+	                          struct moe_err *err);
+	/* Every layer with a router, in order, MTP layers apart. */
+	enum moe_status (*routing)(void *arg, const struct moe_routing *routing, int64_t pos, struct moe_err *err);
+	/* Rows of logits [n_tokens][vocab_size], in order, for the tokens whose logits were asked for. */
+	enum moe_status (*logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
+	/* Rows of the MTP layer's logits: row pos predicts token pos + 2. */
+	enum moe_status (*mtp_logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
+};
+
+struct moe_session_opts {
+	int64_t n_ctx;         /* positions a sequence may have */
+	int32_t chunk;         /* tokens a pass, at most */
+	bool routers_only;     /* end each pass at the last router: no logits */
+	bool mtp;              /* run the MTP layer behind the model */
+	bool margins;          /* compute routing margins */
+	struct moe_hooks hooks;
+};
+
+enum moe_logits { MOE_LOGITS_NONE, MOE_LOGITS_LAST, MOE_LOGITS_ALL };
+
+/* Every buffer is allocated here, none later. model and device are borrowed and must outlive the session. */
+MOE_MUST_USE enum moe_status moe_session_open(struct moe_session **out, const struct moe_model *model,
+                                              struct moe_device *device, const struct moe_session_opts *opts,
+                                              struct moe_err *err);
+void moe_session_close(struct moe_session *session);   /* NULL is fine */
+
+/* Forgets the sequence; the next token is at position 0. */
+void moe_session_reset(struct moe_session *session);
+int64_t moe_session_pos(const struct moe_session *session);
+
+/* Appends tokens to the sequence. generated: they came out of the model. Logits reach hooks.logits; the last row asked
+ * for also stays in moe_session_logits until the next call. */
+MOE_MUST_USE enum moe_status moe_session_feed(struct moe_session *session, const int32_t *tokens, int64_t n_tokens,
+                                              bool generated, enum moe_logits want, struct moe_err *err);
+/* [vocab_size], a view. */
+const float *moe_session_logits(const struct moe_session *session);
+
+/* Bytes of a session's buffers, for --dry-run. */
+uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_session_opts *opts);
+
+#endif

@@ -1,0 +1,317 @@
+/* Sessions: every buffer from the config in one place, and the walk through the layers. */
+#include "forward/session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens whose logits are computed together: bounds memory by HEAD_ROWS * vocab_size. */
+enum { HEAD_ROWS = 32 };
+
+static int32_t layers_run(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	return config->n_layers + (opts->mtp && config->n_mtp_layers > 0 ? 1 : 0);
+}
+
+struct sizes {
+	size_t rows, hidden, experts, head, work, cache, rope, ids, scratch;
+	bool wants_hidden;
+};
+
+static struct sizes sizes_of(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	const struct moe_mixer *mixer = moe_mixer_by_name(config->layers[0].mixer);
+	const size_t rows = (size_t)opts->chunk + 1;
+	return (struct sizes){
+		.rows = rows,
+		.hidden = rows * (size_t)config->hidden_size,
+		.experts = rows * (size_t)config->n_experts,
+		.head = opts->routers_only ? 0 : (size_t)HEAD_ROWS * (size_t)config->vocab_size,
+		.work = rows * (size_t)mixer->work_elems(config),
+		.cache = (size_t)opts->n_ctx * (size_t)mixer->cache_elems(config),
+		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
+		.ids = rows * (size_t)config->router.top_k,
+		.wants_hidden = opts->hooks.hidden != NULL,
+	};
+}
+
+uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	const struct sizes n = sizes_of(config, opts);
+	const uint64_t cache = (uint64_t)n.cache * (uint64_t)layers_run(config, opts);
+	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work + cache +
+	                        2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) + (uint64_t)config->vocab_size;
+	return floats * sizeof(float);
+}
+
+static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n, struct moe_err *err)
+{
+	const struct { float **at; size_t n; } wanted[] = {
+		{ &s->x, n->hidden }, { &s->h, n->hidden }, { &s->y, n->hidden }, { &s->z, n->hidden },
+		{ &s->router_logits, n->experts }, { &s->work, n->work }, { &s->cos, n->rope }, { &s->sin, n->rope },
+		{ &s->head, n->head }, { &s->pair, s->opts.mtp ? 2 * n->hidden : 0 }, { &s->final, s->opts.mtp ? n->hidden : 0 },
+	};
+	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+		*wanted[i].at = s->device->ops->alloc(s->device, wanted[i].n);
+		if (!*wanted[i].at)
+			return moe_err_nomem(err, wanted[i].n * sizeof(float), "a session's buffers");
+	}
+	const int32_t n_layers = layers_run(&s->model->config, &s->opts);
+	s->cache = calloc((size_t)n_layers, sizeof *s->cache);
+	for (int32_t l = 0; s->cache && l < n_layers; l++)
+		if (!(s->cache[l] = s->device->ops->alloc(s->device, n->cache)))
+			return moe_err_nomem(err, n->cache * sizeof(float) * (size_t)n_layers, "the cache of keys and values (--ctx)");
+	return s->cache ? MOE_OK : moe_err_nomem(err, (size_t)n_layers * sizeof *s->cache, "a session");
+}
+
+static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const struct moe_policy_params params = {
+		.n_experts = config->n_experts, .top_k = config->router.top_k, .n_groups = config->router.n_groups,
+		.top_groups = config->router.top_groups,
+	};
+	s->host_router = calloc(n->experts + 1, sizeof *s->host_router);
+	s->host_rows = calloc(n->head + 1, sizeof *s->host_rows);
+	s->last_logits = calloc((size_t)config->vocab_size, sizeof *s->last_logits);
+	s->host_hidden = calloc(n->wants_hidden ? n->hidden : 1, sizeof *s->host_hidden);
+	s->ids = calloc(n->ids + 1, sizeof *s->ids);
+	s->weights = calloc(n->ids + 1, sizeof *s->weights);
+	s->margins = calloc(n->rows, sizeof *s->margins);
+	s->scratch = calloc(s->policy ? s->policy->scratch(&params) : 1, sizeof *s->scratch);
+	s->bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->bias);
+	if (!s->host_router || !s->host_rows || !s->last_logits || !s->host_hidden || !s->ids || !s->weights || !s->margins ||
+	    !s->scratch || !s->bias)
+		return moe_err_nomem(err, (n->experts + n->head + n->hidden + 4 * n->ids) * sizeof(float), "a session's buffers");
+	return MOE_OK;
+}
+
+/* Correction biases as f32, and the policy they belong to. */
+static enum moe_status prepare_routers(struct moe_session *s, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	for (int32_t l = 0; l < layers_run(config, &s->opts); l++) {
+		const struct moe_weight *bias = &s->model->layers[l].part[MOE_PART_ROUTER_BIAS];
+		if (!bias->data)
+			continue;
+		s->bias[l] = calloc((size_t)config->n_experts, sizeof **s->bias);
+		if (!s->bias[l])
+			return moe_err_nomem(err, (size_t)config->n_experts * sizeof **s->bias, "a router's bias");
+		bias->codec->decode(bias->data, s->bias[l], (size_t)config->n_experts);
+	}
+	return MOE_OK;
+}
+
+static enum moe_status find_policy(struct moe_session *s, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	s->last_router = -1;
+	for (int32_t l = 0; l < config->n_layers; l++)
+		if (config->layers[l].ffn == MOE_FFN_MOE)
+			s->last_router = l;
+	if (s->last_router < 0)
+		return MOE_OK;
+	s->policy = moe_policy_by_name(config->router.policy);
+	if (!s->policy)
+		return moe_err_set(err, MOE_EFORMAT, "routing policy '%s' is not known", config->router.policy);
+	const struct moe_policy_params params = {
+		.n_experts = config->n_experts, .top_k = config->router.top_k, .n_groups = config->router.n_groups,
+		.top_groups = config->router.top_groups, .group_score = s->policy->group_score,
+	};
+	return moe_policy_check(s->policy, &params, err);
+}
+
+static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const size_t n = (size_t)s->opts.n_ctx * (size_t)(config->rope.n_dims / 2);
+	float *tables = calloc(2 * n + 1, sizeof *tables);
+	if (!tables)
+		return moe_err_nomem(err, 2 * n * sizeof *tables, "the rotation tables");
+	moe_rope_tables(&config->rope, s->opts.n_ctx, tables, tables + n);
+	enum moe_status status = s->device->ops->upload(s->device, s->cos, tables, n, err);
+	if (!status)
+		status = s->device->ops->upload(s->device, s->sin, tables + n, n, err);
+	free(tables);
+	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) /
+	                           sqrt((double)config->qk_nope_head_dim + config->qk_rope_head_dim));
+	return status;
+}
+
+enum moe_status moe_session_open(struct moe_session **out, const struct moe_model *model, struct moe_device *device,
+                                 const struct moe_session_opts *opts, struct moe_err *err)
+{
+	struct moe_session *s = calloc(1, sizeof *s);
+	if (!s)
+		return moe_err_nomem(err, sizeof *s, "a session");
+	s->model = model;
+	s->device = device;
+	s->opts = *opts;
+	s->opts.mtp = opts->mtp && model->config.n_mtp_layers > 0;
+	const struct sizes n = sizes_of(&model->config, &s->opts);
+	enum moe_status status = find_policy(s, err);
+	if (!status)
+		status = alloc_device(s, &n, err);
+	if (!status)
+		status = alloc_host(s, &n, err);
+	if (!status)
+		status = prepare_routers(s, err);
+	if (!status)
+		status = make_rope(s, err);
+	if (status) {
+		moe_session_close(s);
+		return status;
+	}
+	*out = s;
+	return MOE_OK;
+}
+
+void moe_session_close(struct moe_session *s)
+{
+	if (!s)
+		return;
+	const struct moe_config *config = &s->model->config;
+	float *device_memory[] = { s->x, s->h, s->y, s->z, s->router_logits, s->work, s->cos, s->sin, s->head, s->pair, s->final };
+	for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
+		s->device->ops->release(s->device, device_memory[i]);
+	for (int32_t l = 0; s->cache && l < layers_run(config, &s->opts); l++)
+		s->device->ops->release(s->device, s->cache[l]);
+	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
+		free(s->bias[l]);
+	void *host_memory[] = { s->cache, s->bias, s->host_router, s->host_rows, s->last_logits, s->host_hidden, s->ids,
+		                    s->weights, s->margins, s->scratch };
+	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
+		free(host_memory[i]);
+	free(s);
+}
+
+void moe_session_reset(struct moe_session *s) { s->pos = 0; }
+
+int64_t moe_session_pos(const struct moe_session *s) { return s->pos; }
+
+const float *moe_session_logits(const struct moe_session *s) { return s->last_logits; }
+
+static enum moe_status tell_hidden(struct moe_session *s, int32_t n_layers, int64_t n_tokens, struct moe_err *err)
+{
+	if (!s->opts.hooks.hidden)
+		return MOE_OK;
+	const size_t n = (size_t)n_tokens * (size_t)s->model->config.hidden_size;
+	enum moe_status status = s->device->ops->download(s->device, s->host_hidden, s->x, n, err);
+	return status ? status : s->opts.hooks.hidden(s->opts.hooks.arg, n_layers, s->pos, n_tokens, s->host_hidden, err);
+}
+
+/* head(norm(x)) of rows [first, first + n_tokens), a few at a time, told to `tell`; pos is that of row 0. The last row
+ * stays in `last`, unless that is NULL. */
+static enum moe_status run_head(struct moe_session *s, const float *normed, const struct moe_weight *head, int64_t first,
+                                int64_t n_tokens, int64_t pos, float *last,
+                                enum moe_status (*tell)(void *, int64_t, int64_t, const float *, struct moe_err *),
+                                struct moe_err *err)
+{
+	const int64_t hidden = s->model->config.hidden_size, vocab = head->rows;
+	for (int64_t t = first; t < first + n_tokens; t += HEAD_ROWS) {
+		const int64_t n = first + n_tokens - t < HEAD_ROWS ? first + n_tokens - t : HEAD_ROWS;
+		enum moe_status status = s->device->ops->matmul(s->device, normed + t * hidden, n, head, s->head, err);
+		if (!status)
+			status = s->device->ops->download(s->device, s->host_rows, s->head, (size_t)(n * vocab), err);
+		if (!status && tell)
+			status = tell(s->opts.hooks.arg, pos + t, n, s->host_rows, err);
+		if (status)
+			return status;
+		if (last && t + n == first + n_tokens)
+			memcpy(last, s->host_rows + (n - 1) * vocab, (size_t)vocab * sizeof *last);
+	}
+	return MOE_OK;
+}
+
+/* The MTP layer (DeepSeek-V3 report, section 2.2): u_i = W_eh [norm(Emb(t_{i+1})) ; norm(h_i)], one layer, its norm and
+ * head. h is the model's output behind its final norm; a pass knows t_{i+1} for all its tokens but the last, whose h
+ * waits in row 0 of s->final. */
+static enum moe_status run_mtp(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
+                               struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const struct moe_device_ops *ops = s->device->ops;
+	const int32_t index = config->n_layers;
+	const struct moe_layer *layer = &s->model->layers[index];
+	const int64_t hidden = config->hidden_size, carried = s->pos > 0 ? 1 : 0;
+	const int64_t n = n_tokens - 1 + carried, pos = s->pos - carried;
+	const float *h = s->final + (1 - carried) * hidden;
+	const int32_t *next = tokens + 1 - carried;
+	const struct moe_weight *embed = layer->part[MOE_PART_MTP_EMBED].data ? &layer->part[MOE_PART_MTP_EMBED]
+	                                                                      : &s->model->embed;
+	const struct moe_weight *head = layer->part[MOE_PART_MTP_HEAD].data ? &layer->part[MOE_PART_MTP_HEAD] : &s->model->head;
+	bool stopped = false;
+	enum moe_status status = MOE_OK;
+	if (n > 0) {
+		status = ops->embed(s->device, embed, next, n, s->x, err);
+		if (!status)
+			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_ENORM], config->rms_eps, n, s->pair,
+			                      2 * hidden, err);
+		if (!status)
+			status = ops->rmsnorm(s->device, h, hidden, &layer->part[MOE_PART_MTP_HNORM], config->rms_eps, n,
+			                      s->pair + hidden, 2 * hidden, err);
+		if (!status)
+			status = ops->matmul(s->device, s->pair, n, &layer->part[MOE_PART_MTP_EH_PROJ], s->x, err);
+		if (!status)
+			status = moe_block_run(s, index, s->x, pos, n, generated, &stopped, err);
+		if (!status)
+			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_NORM], config->rms_eps, n, s->h, hidden,
+			                      err);
+		if (!status)
+			status = run_head(s, s->h, head, 0, n, pos, NULL, s->opts.hooks.mtp_logits, err);
+	}
+	return status ? status : ops->copy_rows(s->device, s->final, hidden, s->final + n_tokens * hidden, hidden, hidden, 1, err);
+}
+
+/* One pass of at most chunk tokens. */
+static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
+                            enum moe_logits want, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const struct moe_device_ops *ops = s->device->ops;
+	bool stopped = false;
+	enum moe_status status = ops->embed(s->device, &s->model->embed, tokens, n_tokens, s->x, err);
+	if (!status)
+		status = tell_hidden(s, 0, n_tokens, err);
+	for (int32_t l = 0; l < config->n_layers && !status && !stopped; l++) {
+		status = moe_block_run(s, l, s->x, s->pos, n_tokens, generated, &stopped, err);
+		if (!status && !stopped)
+			status = tell_hidden(s, l + 1, n_tokens, err);
+	}
+	if (status || s->opts.routers_only || (want == MOE_LOGITS_NONE && !s->opts.mtp))
+		return status;
+
+	float *normed = s->opts.mtp ? s->final + config->hidden_size : s->h;
+	status = ops->rmsnorm(s->device, s->x, config->hidden_size, &s->model->final_norm, config->rms_eps, n_tokens, normed,
+	                      config->hidden_size, err);
+	const int64_t first = want == MOE_LOGITS_ALL ? 0 : n_tokens - 1;
+	if (!status && want != MOE_LOGITS_NONE)
+		status = run_head(s, normed, &s->model->head, first, n_tokens - first, s->pos, s->last_logits,
+		                  s->opts.hooks.logits, err);
+	if (!status && s->opts.mtp)
+		status = run_mtp(s, tokens, n_tokens, generated, err);
+	return status;
+}
+
+enum moe_status moe_session_feed(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
+                                 enum moe_logits want, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	for (int64_t t = 0; t < n_tokens; t++)
+		if (tokens[t] < 0 || tokens[t] >= config->vocab_size)
+			return moe_err_set(err, MOE_EFORMAT, "token id %d at position %lld is outside the vocabulary of %d",
+			                   (int)tokens[t], (long long)(s->pos + t), (int)config->vocab_size);
+	if (n_tokens > s->opts.n_ctx - s->pos)
+		return moe_err_set(err, MOE_EUSAGE, "%lld tokens do not fit a context of %lld (--ctx)",
+		                   (long long)(s->pos + n_tokens), (long long)s->opts.n_ctx);
+	for (int64_t done = 0; done < n_tokens;) {
+		const int64_t left = n_tokens - done, n = left < s->opts.chunk ? left : s->opts.chunk;
+		const enum moe_logits now = want == MOE_LOGITS_LAST && n < left ? MOE_LOGITS_NONE : want;
+		enum moe_status status = pass(s, tokens + done, n, generated, now, err);
+		if (status)
+			return status;
+		s->pos += n;
+		done += n;
+	}
+	return MOE_OK;
+}

@@ -1,0 +1,58 @@
+/* The inside of a session, shared by forward/ and its mixers. */
+#ifndef MOE_FORWARD_SESSION_H
+#define MOE_FORWARD_SESSION_H
+
+#include "forward/forward.h"
+
+/* What mixes tokens in a layer. Members: forward/mixer/. */
+struct moe_mixer {
+	const char *name;
+	/* Numbers cached per token and layer. */
+	int64_t (*cache_elems)(const struct moe_config *config);
+	/* Numbers of work space per token of a pass. */
+	int64_t (*work_elems)(const struct moe_config *config);
+	/* out [n_tokens][hidden] = attention of x [n_tokens][hidden] at positions pos..; extends the layer's cache. */
+	MOE_MUST_USE enum moe_status (*run)(struct moe_session *session, int32_t layer, const float *x, int64_t pos,
+	                                    int64_t n_tokens, bool generated, float *out, struct moe_err *err);
+};
+const struct moe_mixer *moe_mixer_by_name(const char *name);
+
+struct moe_session {
+	const struct moe_model *model;
+	struct moe_device *device;
+	struct moe_session_opts opts;
+	int64_t pos;
+	int32_t last_router;        /* layer of the last router, -1: none */
+
+	/* device memory */
+	float *x, *h, *y, *z;       /* [chunk + 1][hidden]: residual, normed, branch output, second branch */
+	float *router_logits;       /* [chunk][n_experts] */
+	float *pair;                /* [chunk + 1][2 hidden], MTP only */
+	float *final;               /* [chunk + 1][hidden], MTP only: row 0 is the last row of the pass before */
+	float *head;                /* [HEAD_ROWS][vocab] */
+	float *work;                /* [chunk + 1] mixer work */
+	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems] */
+	float *cos, *sin;           /* [n_ctx][rope n_dims / 2] */
+	float softmax_scale;
+
+	/* host memory */
+	float *host_router;         /* [chunk][n_experts] */
+	float *host_rows;           /* [HEAD_ROWS][vocab] */
+	float *last_logits;         /* [vocab] */
+	float *host_hidden;         /* [chunk][hidden], where a hook wants it */
+	int32_t *ids;               /* [chunk][top_k] */
+	float *weights, *margins, *scratch;
+	float **bias;               /* [n_layers + mtp][n_experts], NULL where none */
+	const struct moe_policy *policy;
+};
+
+/* One transformer layer on x [n_tokens][hidden], in place. *stopped is set where routers_only ends the pass. */
+MOE_MUST_USE enum moe_status moe_block_run(struct moe_session *session, int32_t layer, float *x, int64_t pos,
+                                           int64_t n_tokens, bool generated, bool *stopped, struct moe_err *err);
+
+/* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied. */
+void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin);
+/* What the scaling multiplies the softmax scale with: g(factor, mscale_all_dim)^2 for YaRN, else 1. */
+double moe_rope_softmax_factor(const struct moe_rope *rope);
+
+#endif
