@@ -65,11 +65,11 @@ void moe_plan_sort(struct moe_plan *plan)
 		qsort(plan->entries, (size_t)plan->n_entries, sizeof *plan->entries, by_slot);
 }
 
-/* "plan.tsv:12: " or "plan.tsv: ". */
+/* "plan.tsv: line 12" or "plan.tsv". */
 static const char *place(char *buf, size_t size, const char *name, const struct row *row)
 {
 	if (row->line)
-		snprintf(buf, size, "%s:%lld", name, (long long)row->line);
+		snprintf(buf, size, "%s: line %lld", name, (long long)row->line);
 	else
 		snprintf(buf, size, "%s", name);
 	return buf;

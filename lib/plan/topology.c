@@ -59,7 +59,7 @@ static enum moe_status fill(struct moe_topology *topology, const struct moe_tabl
 		    (c_memory >= 0 && moe_table_i64(table, i, c_memory, 0, INT64_MAX, &memory, err)))
 			return MOE_EFORMAT;
 		if (topology->node[rank] >= 0)
-			return moe_err_set(err, MOE_EFORMAT, "%s:%lld: rank %lld is given twice", name,
+			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: rank %lld is given twice", name,
 			                   (long long)moe_table_line(table, i), (long long)rank);
 		topology->node[rank] = (int32_t)node;
 		topology->memory_bytes[rank] = (uint64_t)memory;

@@ -21,6 +21,8 @@ struct gatherer {
 	size_t cap;
 	size_t last; /* index of the source of the last run */
 	bool tokens_unknown; /* a load table did not say how many */
+	int64_t n_parts; /* of the files before this one */
+	int64_t last_part; /* of this one, so far */
 };
 
 /* The layers of one run, to be added in parallel: each layer is a row of its own. */
@@ -197,7 +199,10 @@ static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *r
 		if (!run->layers[l].weights)
 			g->out->no_gates = true;
 	g->out->loads[i].n_tokens += (uint64_t)run->n_tokens;
+	g->last_part = run->part;
 	status = add_layers(g, &g->out->loads[i], run, &inner);
+	if (!status && g->opts->quarters)
+		status = add_layers(g, &g->out->quarters[(g->n_parts + run->part) & 1][run->seq & 1], run, &inner);
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
 }
 
@@ -221,6 +226,10 @@ static enum moe_status gather_trace(struct gatherer *g, const char *path, struct
 	if (!status)
 		status = check_shape(g, &shape, path, err);
 	free(shape.model);
+	for (int q = 0; q < 4 && !status && opts->quarters; q++)
+		if (g->out->quarters[q / 2][q % 2].n_layers == 0)
+			status = moe_load_init(&g->out->quarters[q / 2][q % 2], g->shape.layers, g->shape.n_layers,
+			                       g->shape.n_experts, err);
 	/* A trace without tokens has a load as well: all zeros. */
 	if (!status && !opts->by_source)
 		status = find_load(g, "", &unused, err);
@@ -234,6 +243,8 @@ static enum moe_status gather_trace(struct gatherer *g, const char *path, struct
 			opts->progress(opts->arg, path, n_read, n_total);
 		}
 	}
+	g->n_parts += g->last_part + 1;
+	g->last_part = 0;
 	moe_trace_close(in);
 	return status;
 }
@@ -248,6 +259,7 @@ static enum moe_status gather_table(struct gatherer *g, const char *path, struct
 	status = moe_load_read(&load, path, err);
 	if (status)
 		return status;
+	g->out->has_table = true;
 	if (g->opts->by_source || g->opts->source) {
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "%s: a load table knows no sources: give the traces it was made from",
@@ -324,6 +336,8 @@ void moe_gather_free(struct moe_gather *gather)
 		moe_load_free(&gather->loads[i]);
 		free(gather->sources[i]);
 	}
+	for (int q = 0; q < 4; q++)
+		moe_load_free(&gather->quarters[q / 2][q % 2]);
 	free(gather->loads);
 	free(gather->sources);
 	*gather = (struct moe_gather){0};

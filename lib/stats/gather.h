@@ -14,6 +14,7 @@
 struct moe_gather_opts {
 	bool by_source;          /* one load per source label; load tables are then refused */
 	const char *source;      /* only tokens of this source; NULL: all. Load tables are then refused */
+	bool quarters;           /* fill moe_gather.quarters as well */
 	struct moe_pool *pool;   /* may be NULL */
 	struct moe_watch *watch;
 	/* Compressed bytes of the file at hand, read and in all (0: a pipe); NULL: nobody asks. */
@@ -27,6 +28,10 @@ struct moe_gather {
 	struct moe_load *loads;   /* [n] */
 	char **sources;           /* [n] */
 	bool no_gates;            /* some trace kept none: the weights are too small */
+	bool has_table;           /* some file was a load table */
+	/* [parity of the part, counted over all files][parity of the sequence in it]: what the traces hold, so that a
+	 * plan can be made on one half and judged on the other. Zero where nobody asked. */
+	struct moe_load quarters[2][2];
 };
 
 /* "-" is stdin. Memory is one load per source, whatever the length of the traces. Files of different models are
