@@ -7,29 +7,33 @@
 
 #include "base/str.h"
 
-/* A matrix as coloured cells: rows top to bottom. Legible in print and in dark mode, text as text, with a legend. */
+/* A matrix as coloured cells: rows top to bottom. Lightness and hue both tell the value, so a print without colour is
+ * legible; dark mode has its own colours; text is text. */
 struct moe_plot_heatmap {
 	const char *title, *subtitle;      /* plain text, any bytes: escaped */
 	const char *x_label, *y_label, *value_label;
-	int32_t n_rows, n_cols;
-	const double *values;              /* [n_rows][n_cols]; NaN: no cell */
+	int32_t n_rows, n_cols;            /* >= 1 */
+	const double *values;              /* [n_rows][n_cols], >= 0; NaN: no cell; 0: a dot of its own */
 	const char *const *row_names;      /* [n_rows] */
 	const char *const *col_names;      /* [n_cols] */
-	double centre;                     /* > 0: a diverging scale around it; 0: sequential from 0 */
+	double centre;                     /* > 0: logarithmic around it, the hue changes there; 0: linear from 0 */
 };
 void moe_plot_svg_heatmap(const struct moe_plot_heatmap *plot, struct moe_buf *out);
 
-/* Small multiples of bars: one panel per row of values, a reference line at `mean` of each panel. */
+/* Small multiples of bars: one panel per row of values, a reference line at `mean` of each panel. All panels share
+ * one scale. */
 struct moe_plot_bars {
 	const char *title, *subtitle, *x_label, *y_label;
-	int32_t n_panels, n_bars;
-	const double *values;              /* [n_panels][n_bars] */
+	int32_t n_panels, n_bars;          /* >= 1 */
+	const double *values;              /* [n_panels][n_bars], >= 0; NaN: no bar */
 	const char *const *panel_names;    /* [n_panels] */
 	bool sorted;                       /* bars by falling value */
 };
 void moe_plot_svg_bars(const struct moe_plot_bars *plot, struct moe_buf *out);
 
-/* One line of block characters (or ASCII), `width` cells, n values scaled to `top`. */
+/* One line of block characters (or ASCII), `width` cells, n values scaled to `top`: blank for 0 and NaN, the highest
+ * character for `top` and more. With fewer cells than values a cell shows the largest of its values, with more a value
+ * is repeated. */
 void moe_plot_spark(const double *values, int32_t n, double top, int32_t width, bool ascii, struct moe_buf *out);
 
 #endif
