@@ -1,0 +1,166 @@
+/* Routing policies against ids, weights and margins computed in double precision by plain formulas
+ * (tests/golden/routers), and against the worked vector of the DeepSeek-V3 and V2 routers. */
+#include <stdlib.h>
+
+#include "../tap.h"
+#include "base/json.h"
+#include "checkpoint/checkpoint.h"
+#include "route/route.h"
+
+/* What the cases call a policy. */
+static const struct moe_policy *policy_of(const char *name)
+{
+	static const char *const names[][2] = { { "softmax", "softmax_topk" }, { "v2", "group_limited" },
+		                                    { "noaux_tc", "noaux_tc" } };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(names[i][0], name) == 0)
+			return moe_policy_by_name(names[i][1]);
+	return NULL;
+}
+
+static float *values(const struct moe_ckpt *ckpt, const char *prefix, const char *name)
+{
+	char full[128];
+	size_t n;
+	snprintf(full, sizeof full, "%s%s%s", prefix, *prefix ? "." : "", name);
+	const struct moe_tensor *t = moe_ckpt_find(ckpt, full);
+	if (!t || !moe_dims_elems(t->dims, t->n_dims, &n))
+		return NULL;
+	float *out = malloc((n + 1) * sizeof *out);
+	t->codec->decode(t->data, out, n);
+	return out;
+}
+
+static void check_case(const char *dir, const json_t *c)
+{
+	const struct moe_policy *policy = policy_of(json_string_value(json_object_get(c, "policy")));
+	const char *name = json_string_value(json_object_get(c, "case")), *file = json_string_value(json_object_get(c, "file"));
+	if (!policy)
+		return;
+	struct moe_err err = {0};
+	struct moe_ckpt *ckpt = NULL;
+	char path[4096];
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	if (moe_ckpt_open(&ckpt, path, NULL, &err)) {
+		ok(false, "%s", err.text);
+		return;
+	}
+	struct moe_policy_params p = { .n_groups = 1, .top_groups = 1, .scale = 1, .group_score = policy->group_score };
+	(void)!moe_json_i32(c, "n_experts", name, 1, INT32_MAX, &p.n_experts, &err);
+	(void)!moe_json_i32(c, "top_k", name, 1, INT32_MAX, &p.top_k, &err);
+	(void)!moe_json_i32(c, "groups", name, 1, INT32_MAX, &p.n_groups, &err);
+	(void)!moe_json_i32(c, "top_groups", name, 1, INT32_MAX, &p.top_groups, &err);
+	(void)!moe_json_f64(c, "scale", name, &p.scale, &err);
+	(void)!moe_json_bool(c, "norm", name, &p.normalize, &err);
+	float *bias = json_is_true(json_object_get(c, "bias")) ? values(ckpt, "", "bias") : NULL;
+	p.bias = bias;
+
+	enum { ROWS = 64 };
+	float *logits = values(ckpt, "", "logits"), *ids = values(ckpt, name, "ids"), *weights = values(ckpt, name, "weights"),
+	      *margins = values(ckpt, name, "margin");
+	const size_t n = ROWS * (size_t)p.top_k;
+	int32_t *got_ids = calloc(n, sizeof *got_ids);
+	float *got = calloc(n, sizeof *got), *scratch = calloc(policy->scratch(&p), sizeof *scratch), got_margins[ROWS];
+	ok(moe_policy_check(policy, &p, &err) == MOE_OK, "%s/%s: the parameters make sense %s", file, name, err.text);
+	policy->rows(&p, logits, ROWS, got_ids, got, got_margins, scratch);
+	int wrong = 0;
+	double weight_error = 0, margin_error = 0;
+	for (int t = 0; t < ROWS; t++) {
+		double largest = 0;
+		for (int32_t k = 0; k < p.top_k; k++)
+			largest = fmax(largest, fabs(weights[t * p.top_k + k]));
+		for (int32_t k = 0; k < p.top_k; k++) {
+			wrong += got_ids[t * p.top_k + k] != (int32_t)ids[t * p.top_k + k];
+			weight_error = fmax(weight_error, fabs(got[t * p.top_k + k] - weights[t * p.top_k + k]) / largest);
+		}
+		if (isfinite(margins[t]) || isfinite(got_margins[t]))
+			margin_error = fmax(margin_error, fabs(got_margins[t] - margins[t]));
+	}
+	is_i64(wrong, 0, "%s/%s: ids", file, name);
+	is_close(weight_error, 0, 1e-6, "%s/%s: weights", file, name);
+	is_close(margin_error, 0, 1e-6, "%s/%s: margins", file, name);
+	free(bias);
+	free(logits);
+	free(ids);
+	free(weights);
+	free(margins);
+	free(got_ids);
+	free(got);
+	free(scratch);
+	moe_ckpt_close(ckpt);
+}
+
+static void worked_vector(void)
+{
+	static const float logits[8] = { .3f, -1.2f, 2, .1f, -.5f, 1.4f, .9f, -2 };
+	static const float bias[8] = { .05f, .4f, -.3f, 0, .2f, 0, -.1f, .6f };
+	static const struct { const char *policy; double scale; bool normalize; int32_t ids[3]; double weights[3]; } wanted[] = {
+		{ "noaux_tc", 2.5, true, { 5, 7, 6 }, { 1.228582, 0.182565, 1.088853 } },
+		{ "group_limited", 16, false, { 2, 5, 3 }, { 6.793773, 3.728502, 1.016135 } },
+	};
+	for (size_t i = 0; i < 2; i++) {
+		const struct moe_policy *policy = moe_policy_by_name(wanted[i].policy);
+		const struct moe_policy_params p = { .n_experts = 8, .top_k = 3, .n_groups = 4, .top_groups = 2,
+			                                 .group_score = policy->group_score, .scale = wanted[i].scale,
+			                                 .normalize = wanted[i].normalize, .bias = bias };
+		int32_t ids[3];
+		float weights[3], scratch[64];
+		policy->rows(&p, logits, 1, ids, weights, NULL, scratch);
+		for (int k = 0; k < 3; k++) {
+			is_i64(ids[k], wanted[i].ids[k], "worked vector, %s: choice %d", wanted[i].policy, k);
+			is_close(weights[k], wanted[i].weights[k], 1e-6, "worked vector, %s: weight %d", wanted[i].policy, k);
+		}
+	}
+}
+
+/* Every expert chosen, one expert, 384 experts, outputs that are not numbers. */
+static void edges(void)
+{
+	static float logits[384], weights[384], margin, scratch[1200];
+	static int32_t ids[384];
+	for (size_t i = 0; moe_policy_at(i); i++) {
+		const struct moe_policy *policy = moe_policy_at(i);
+		struct moe_policy_params p = { .n_experts = 384, .top_k = 384, .n_groups = 1, .top_groups = 1, .scale = 1 };
+		for (int e = 0; e < 384; e++)
+			logits[e] = (float)((e * 7) % 384) / 384;
+		policy->rows(&p, logits, 1, ids, weights, &margin, scratch);
+		int64_t sum = 0;
+		for (int e = 0; e < 384; e++)
+			sum += ids[e];
+		ok(sum == 383 * 384 / 2 && isinf(margin), "%s: 384 of 384 experts, nothing left out", policy->name);
+		p.n_experts = p.top_k = 1;
+		policy->rows(&p, logits, 1, ids, weights, &margin, scratch);
+		is_i64(ids[0], 0, "%s: one expert", policy->name);
+		p.n_experts = 4;
+		p.top_k = 2;
+		for (int e = 0; e < 4; e++)
+			logits[e] = NAN;
+		policy->rows(&p, logits, 1, ids, weights, &margin, scratch);
+		ok(ids[0] == -1 && ids[1] == -1 && weights[0] == 0, "%s: no choice among NaN", policy->name);
+	}
+	struct moe_err err = {0};
+	struct moe_policy_params p = { .n_experts = 8, .top_k = 9, .n_groups = 1, .top_groups = 1 };
+	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "top_k above the experts: %s", err.text);
+	p = (struct moe_policy_params){ .n_experts = 8, .top_k = 3, .n_groups = 8, .top_groups = 4, .group_score = MOE_GROUP_TOP2 };
+	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "groups of one: %s", err.text);
+}
+
+int main(void)
+{
+	char dir[4000];
+	snprintf(dir, sizeof dir, "%s/tests/golden/routers", getenv("MOE_TOP") ? getenv("MOE_TOP") : ".");
+	char path[4096];
+	snprintf(path, sizeof path, "%s/cases.json", dir);
+	struct moe_err err = {0};
+	json_t *cases = NULL;
+	if (ok(moe_json_load(&cases, path, 1 << 20, &err) == MOE_OK, "cases.json %s", err.text)) {
+		size_t i;
+		json_t *c;
+		json_array_foreach(cases, i, c)
+			check_case(dir, c);
+	}
+	json_decref(cases);
+	worked_vector();
+	edges();
+	return done();
+}
