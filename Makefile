@@ -140,7 +140,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 demo:
 	@.ci/deps
 	@$(MAKE) --no-print-directory all
-	@BIN=$(abspath $(BUILD))/bin share/pipelines/demo.sh
+	@BIN=$(abspath $(BUILD))/bin share/pipelines/demo.sh $(BUILD)/demo
 
 check:
 	@.ci/deps
