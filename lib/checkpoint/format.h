@@ -38,14 +38,12 @@ struct moe_format_writer {
 	/* Makes *layout (headers, places) of everything declared and *total, the bytes of all files. */
 	MOE_MUST_USE enum moe_status (*plan)(const struct moe_ckpt_out *out, void **layout, uint64_t *total,
 	                                     struct moe_err *err);
-	/* Opens the output and checks free space; may set out->sink. */
+	/* Checks free space and opens out->dir or out->sink, which abort closes. */
 	MOE_MUST_USE enum moe_status (*begin)(struct moe_ckpt_out *out, struct moe_err *err);
 	/* Before the first byte of tensor i, for every i ascending: out->sink must be ready for its bytes. */
 	MOE_MUST_USE enum moe_status (*tensor)(struct moe_ckpt_out *out, size_t i, struct moe_err *err);
 	/* After the last byte of the last tensor: everything else is written and the output made final. */
 	MOE_MUST_USE enum moe_status (*finish)(struct moe_ckpt_out *out, struct moe_err *err);
-	/* Undoes begin, if it ran; also after finish. */
-	void (*abort)(struct moe_ckpt_out *out);
 	void (*free_layout)(void *layout);
 };
 
@@ -54,7 +52,7 @@ struct moe_ckpt_out {
 	char *path;
 	unsigned flags;
 	uint64_t shard_bytes;
-	json_t *metadata;               /* a reference, or NULL */
+	json_t *metadata;               /* a copy, or NULL */
 	int32_t n_companions;
 	struct moe_companion *companions;   /* copied table; bytes are the caller's */
 	struct moe_watch *watch;

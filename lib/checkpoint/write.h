@@ -13,15 +13,15 @@ struct moe_ckpt_out_opts {
 	const struct moe_format *format;
 	const char *path;            /* directory (safetensors) or file (gguf) */
 	unsigned flags;              /* MOE_OUT_FORCE */
-	uint64_t shard_bytes;        /* safetensors: start a new file before passing this; 0: one file */
-	const json_t *metadata;      /* object; safetensors: strings for __metadata__; gguf: keys (see below). Not kept. */
-	int32_t n_companions;        /* safetensors: files beside the tensors; gguf: keys "moe.file.NAME" behind the others */
+	uint64_t shard_bytes;        /* safetensors: a new file before tensors would pass this; 0: one file */
+	const json_t *metadata;      /* object or NULL; safetensors: strings for __metadata__; gguf: keys (see below) */
+	int32_t n_companions;        /* safetensors: files beside the tensors; gguf: keys "moe.file.NAME" at the end */
 	const struct moe_companion *companions;   /* the bytes must stay until commit */
 	struct moe_watch *watch;
 };
 
-/* In GGUF metadata objects, a value is { "type": T, "value": V } with T one of u8 i8 u16 i16 u32 i32 f32 bool string u64
- * i64 f64, or { "type": "array", "of": T or "array", "value": [V...] } (arrays in arrays are such objects again).
+/* In GGUF metadata objects, a value is { "type": T, "value": V } with T one of u8 i8 u16 i16 u32 i32 f32 bool string
+ * u64 i64 f64, or { "type": "array", "of": T or "array", "value": [V...] } (arrays in arrays are such objects again).
  * What JSON cannot hold (a string that is not UTF-8, a number that is not finite, 2^63 and beyond) stands as the hex
  * digits of its bytes in the file: { "type": T, "hex": "..." }, or { "hex": "..." } as an element.
  * That is also how moe_ckpt.metadata holds them. Keys keep their order. */
@@ -34,9 +34,11 @@ MOE_MUST_USE enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, cons
                                                   struct moe_err *err);
 /* Ends the declarations: checks free space, opens files, writes headers. */
 MOE_MUST_USE enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err);
-/* Total bytes that begin() will need, headers and companions included; after all declarations. */
+/* Total bytes that begin() will need, headers and companions included; after all declarations. 0 where that cannot be
+ * said: begin() would fail as well, and says why. */
 uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out);
-/* The next n_bytes of the tensors in declared order; a call may end in the middle of a tensor, never across two. */
+/* The next n_bytes of the tensors in declared order; a call may end in the middle of a tensor, never across two.
+ * Tensors without bytes need no call. */
 MOE_MUST_USE enum moe_status moe_ckpt_out_write(struct moe_ckpt_out *out, const void *bytes, size_t n_bytes,
                                                 struct moe_err *err);
 /* All bytes of all tensors must have come. Frees out whatever happens; nothing half-written stays. */

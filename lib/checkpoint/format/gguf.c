@@ -249,4 +249,5 @@ const struct moe_format moe_format_gguf = {
 	.help = "GGUF file, whole or split, as llama.cpp runs it",
 	.probe = probe,
 	.open = open_path,
+	.writer = &moe_gguf_writer,
 };

@@ -535,4 +535,5 @@ const struct moe_format moe_format_safetensors = {
 	.help = "Hugging Face directory: config.json and .safetensors files",
 	.probe = probe,
 	.open = open_path,
+	.writer = &moe_safetensors_writer,
 };
