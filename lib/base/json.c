@@ -145,8 +145,8 @@ static enum moe_status mismatch(const json_t *value, const char *key, const char
 
 	if (!json_is_object(value) && !json_is_array(value))
 		text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	moe_err_set(err, MOE_EFORMAT, "%s%s'%.100s' should be %s, found %.80s", where ? where : "", colon, key, expected,
-	            text ? text : json_typeof(value) <= JSON_NULL && kinds[json_typeof(value)]
+	moe_err_set(err, MOE_EFORMAT, "%s%s'%.100s' should be %s, found %.80s", where ? where : "", colon, key,
+	            expected, text ? text : json_typeof(value) <= JSON_NULL && kinds[json_typeof(value)]
 	            ? kinds[json_typeof(value)] : "another value");
 	free(text);
 	return MOE_EFORMAT;

@@ -21,10 +21,10 @@ MOE_MUST_USE enum moe_status moe_json_load(json_t **out, const char *path, size_
 /* Typed lookups in an object. `where` is prefixed to the key in messages. Missing or null: *out is left as it is
  * (so it holds the default) and MOE_OK; another type or out of [min, max]: MOE_EFORMAT naming key, expected, found.
  * A real that is whole (4096.0) is an integer too. */
-MOE_MUST_USE enum moe_status moe_json_i64(const json_t *obj, const char *key, const char *where, int64_t min, int64_t max,
-                                          int64_t *out, struct moe_err *err);
-MOE_MUST_USE enum moe_status moe_json_i32(const json_t *obj, const char *key, const char *where, int32_t min, int32_t max,
-                                          int32_t *out, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_json_i64(const json_t *obj, const char *key, const char *where, int64_t min,
+                                          int64_t max, int64_t *out, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_json_i32(const json_t *obj, const char *key, const char *where, int32_t min,
+                                          int32_t max, int32_t *out, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_json_f64(const json_t *obj, const char *key, const char *where, double *out,
                                           struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_json_bool(const json_t *obj, const char *key, const char *where, bool *out,

@@ -168,7 +168,8 @@ static enum moe_status check_range(const struct found *found, double v, const ch
 		return MOE_OK;
 	if (max >= edge)
 		return moe_err_set(err, MOE_EUSAGE, "option %s: %s is less than %.15g", found->shown, value, min);
-	return moe_err_set(err, MOE_EUSAGE, "option %s: %s is out of range %.15g..%.15g", found->shown, value, min, max);
+	return moe_err_set(err, MOE_EUSAGE, "option %s: %s is out of range %.15g..%.15g", found->shown, value, min,
+	                   max);
 }
 
 static enum moe_status store_int(const struct found *found, void *field, const char *value, struct moe_err *err)
@@ -216,7 +217,8 @@ static enum moe_status store_word(const struct found *found, int32_t *field, con
 			return MOE_OK;
 		}
 		if (n < sizeof listed)
-			n += (size_t)snprintf(listed + n, sizeof listed - n, "%s%.*s", i ? ", " : "", (int)word.n, word.p);
+			n += (size_t)snprintf(listed + n, sizeof listed - n, "%s%.*s", i ? ", " : "", (int)word.n,
+			                      word.p);
 	}
 	return moe_err_set(err, MOE_EUSAGE, "option %s: '%s' is not one of %s", found->shown, value, listed);
 }
@@ -315,8 +317,8 @@ static enum moe_status parse_letters(int argc, char **argv, int at, const struct
 	return MOE_OK;
 }
 
-enum moe_status moe_opt_parse(int argc, char **argv, const struct moe_opt *const *tables, void *const *bases, int *first,
-                              struct moe_err *err)
+enum moe_status moe_opt_parse(int argc, char **argv, const struct moe_opt *const *tables, void *const *bases,
+                              int *first, struct moe_err *err)
 {
 	enum moe_status status = MOE_OK;
 	char **operands = malloc(((size_t)argc + 1) * sizeof *operands);

@@ -74,15 +74,16 @@ struct moe_opt_list {
  * of long names are taken). `tables` is a NULL-terminated list of tables; bases[i] is the struct that tables[i]
  * fills. Operands are moved to the end of argv; *first is the index of the first. Misuse is MOE_EUSAGE with a
  * sentence; lists are allocated and freed by moe_opt_free. */
-MOE_MUST_USE enum moe_status moe_opt_parse(int argc, char **argv, const struct moe_opt *const *tables, void *const *bases,
-                                           int *first, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_opt_parse(int argc, char **argv, const struct moe_opt *const *tables,
+                                           void *const *bases, int *first, struct moe_err *err);
 void moe_opt_free(const struct moe_opt *const *tables, void *const *bases);
 
 /* The option lines of --help, wrapped at 79 columns. */
 void moe_opt_usage(const struct moe_opt *const *tables, FILE *to);
 
 /* One line per option for completion scripts and tests: "letter TAB name TAB value TAB kind TAB words TAB help";
- * kind: flag value file dir; words are separated by spaces. A negated flag gives a second line for no-NAME. Empty fields are "-". */
+ * kind: flag value file dir; words are separated by spaces. A negated flag gives a second line for no-NAME. Empty
+ * fields are "-". */
 void moe_opt_complete(const struct moe_opt *const *tables, FILE *to);
 
 #endif

@@ -319,7 +319,8 @@ enum moe_status moe_out_pwrite(struct moe_out *out, const void *bytes, size_t n_
 	const uint8_t *p = bytes;
 
 	if (!out->regular)
-		return moe_err_set(err, MOE_EUSAGE, "%s: is written out of order, so it must be a regular file", label(out));
+		return moe_err_set(err, MOE_EUSAGE, "%s: is written out of order, so it must be a regular file",
+		                   label(out));
 	if (offset > INT64_MAX || n_bytes > INT64_MAX - offset)
 		return moe_err_set(err, MOE_EIO, "%s: no file has a byte %ju", label(out), (uintmax_t)offset);
 	while (n_bytes > 0) {
@@ -354,7 +355,8 @@ static enum moe_status publish(struct moe_out *out, struct moe_err *err)
 		moe_watch_remove_temp(out->watch, out->temp);
 	moe_watch_unlock(out->watch);
 	if (failed)
-		return errno == EEXIST ? refuse_existing(out->path, err) : moe_err_sys(err, "cannot create '%s'", out->path);
+		return errno == EEXIST ? refuse_existing(out->path, err)
+		                       : moe_err_sys(err, "cannot create '%s'", out->path);
 	free(out->temp);
 	out->temp = NULL;
 	return sync_parent(out->final, err);
@@ -428,7 +430,8 @@ enum moe_status moe_outdir_open(struct moe_outdir **result, const char *path, un
 	else if (lstat(dir->path, &st) == 0 && !dir->replace)
 		status = refuse_existing(dir->path, err);
 	else if (stat(dir->path, &st) == 0 && !S_ISDIR(st.st_mode))
-		status = moe_err_set(err, MOE_EUSAGE, "'%s' is not a directory, so it is not replaced by one", dir->path);
+		status = moe_err_set(err, MOE_EUSAGE, "'%s' is not a directory, so it is not replaced by one",
+		                     dir->path);
 	if (!status) {
 		dir->final = resolve(dir->path);
 		if (!dir->final)

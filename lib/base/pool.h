@@ -23,8 +23,8 @@ void moe_pool_for(struct moe_pool *pool, int64_t n, int64_t grain,
                   void (*fn)(void *arg, int64_t begin, int64_t end, int thread), void *arg);
 
 /* read | work | write: read is called for item 0, 1, 2, ... by one thread at a time until it sets *done
- * (then slot holds no item); work runs on any thread, several items at once; write is called in the order of reading, by
- * one thread at a time. Reading, working and writing overlap. At most n_slots items are under way; `slot`
+ * (then slot holds no item); work runs on any thread, several items at once; write is called in the order of reading,
+ * by one thread at a time. Reading, working and writing overlap. At most n_slots items are under way; `slot`
  * (0 .. n_slots-1) names the caller's buffer. The failure of the earliest item stops the flow and is returned, after
  * the items before it were written: the same whatever the number of threads. */
 struct moe_pipe {

@@ -39,7 +39,8 @@ bool moe_str_eq(struct moe_str a, const char *text);
 /* The whole of `text` as a decimal number; false where it is empty, has other characters, or does not fit. */
 bool moe_parse_i64(struct moe_str text, int64_t *out);
 bool moe_parse_f64(struct moe_str text, double *out);
-/* A byte count: 4096, 64K, 5G, 80GiB (powers of 1024 for K M G T with or without iB; powers of 1000 for kB MB GB TB). */
+/* A byte count: 4096, 64K, 1.5G, 80GiB (powers of 1024 for K M G T with or without iB; powers of 1000 for
+ * kB MB GB TB). */
 bool moe_parse_bytes(struct moe_str text, uint64_t *out);
 
 /* The next item of a list separated by `sep`, taken off the front of *rest; false at the end. Items may be empty,

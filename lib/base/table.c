@@ -80,8 +80,8 @@ static enum moe_status split_line(const struct moe_table *table, struct moe_str 
 
 		p[n] = '\0';
 		if (!unescape(p, &n))
-			return moe_err_set(err, MOE_EFORMAT, "%s: line %jd, field %d: a backslash is followed by neither "
-			                   "t, n nor a backslash", table->name, (intmax_t)n_line, i + 1);
+			return moe_err_set(err, MOE_EFORMAT, "%s: line %jd, field %d: a backslash is followed by "
+			                   "neither t, n nor a backslash", table->name, (intmax_t)n_line, i + 1);
 		fields[i] = (struct moe_str){p, n};
 		p = stop ? stop + 1 : end;
 	}
@@ -132,8 +132,8 @@ static enum moe_status parse_head(struct moe_table *table, char **at, char *end,
 		                   (intmax_t)table->header_line);
 	n_columns = count_fields(line);
 	if (n_columns > 4096)
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: has %jd columns, at most 4096 are read", table->name,
-		                   (intmax_t)table->header_line, (intmax_t)n_columns);
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: has %jd columns, at most 4096 are read",
+		                   table->name, (intmax_t)table->header_line, (intmax_t)n_columns);
 	table->columns = calloc((size_t)n_columns, sizeof *table->columns);
 	if (!table->columns)
 		return moe_err_nomem(err, (size_t)n_columns * sizeof *table->columns, table->name);
@@ -176,7 +176,8 @@ static enum moe_status parse_rows(struct moe_table *table, char *at, char *end, 
 	return MOE_OK;
 }
 
-enum moe_status moe_table_parse(struct moe_table **out, const char *text, size_t n, const char *name, struct moe_err *err)
+enum moe_status moe_table_parse(struct moe_table **out, const char *text, size_t n, const char *name,
+                                struct moe_err *err)
 {
 	struct moe_table *table = calloc(1, sizeof *table);
 	enum moe_status status = MOE_OK;

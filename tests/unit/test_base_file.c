@@ -196,7 +196,8 @@ static void test_inputs(struct moe_watch *watch)
 	ok(moe_watch_path_at(watch, dash) == NULL, "and no others");
 	moe_map_close(&map);
 	moe_map_close(&map);
-	ok(!moe_map_open(&empty, "empty", watch, &err) && !empty.data && empty.n_bytes == 0, "an empty file has no data");
+	ok(!moe_map_open(&empty, "empty", watch, &err) && !empty.data && empty.n_bytes == 0,
+	   "an empty file has no data");
 	moe_map_close(&empty);
 	is_i64(moe_map_open(&map, ".", watch, &err), MOE_EIO, "a directory is refused");
 	is_str(err.text, ".: is a directory, a file was expected", "with a sentence");

@@ -186,21 +186,26 @@ static void test_pipe(void)
 
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_OK, "300 items");
 			is_i64(t.n_written, 300, "all written");
-			t = (struct pipe_test){100, .fail_read = -1, .fail_work = 20, .fail_write = -1, .fail_late = 22};
+			t = (struct pipe_test){100, .fail_read = -1, .fail_work = 20,
+			                        .fail_write = -1, .fail_late = 22};
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_EFORMAT, "of two failures");
 			is_str(err.text, "work 20", "the one of the earlier item");
 			is_i64(t.n_written, 20, "after what was before it");
-			t = (struct pipe_test){100, .fail_read = 30, .fail_work = -1, .fail_write = -1, .fail_late = -1};
+			t = (struct pipe_test){100, .fail_read = 30, .fail_work = -1,
+			                        .fail_write = -1, .fail_late = -1};
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_EIO, "a read that fails");
 			is_str(err.text, "read 30", "is reported");
 			is_i64(t.n_written, 30, "after what was before it");
-			t = (struct pipe_test){100, .fail_read = 12, .fail_work = 11, .fail_write = 10, .fail_late = 9};
+			t = (struct pipe_test){100, .fail_read = 12, .fail_work = 11,
+			                        .fail_write = 10, .fail_late = 9};
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_EIO, "failures everywhere");
 			is_str(err.text, "late 9", "the earliest");
-			t = (struct pipe_test){100, .fail_read = 12, .fail_work = 11, .fail_write = 10, .fail_late = -1};
+			t = (struct pipe_test){100, .fail_read = 12, .fail_work = 11,
+			                        .fail_write = 10, .fail_late = -1};
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_EIO, "a write that fails");
 			is_str(err.text, "write 10", "is reported");
-			t = (struct pipe_test){0, .fail_read = -1, .fail_work = -1, .fail_write = -1, .fail_late = -1};
+			t = (struct pipe_test){0, .fail_read = -1, .fail_work = -1,
+			                        .fail_write = -1, .fail_late = -1};
 			is_i64(flow(&t, n_threads, n_slots, &err), MOE_OK, "no items at all");
 		}
 }

@@ -17,10 +17,10 @@ static void test_numbers(void)
 {
 	static const char *const not_i64[] = {"", "-", "+1", " 1", "1 ", "1.0", "0x1", "9223372036854775808",
 	                                      "-9223372036854775809", "1e3"};
-	static const char *const not_f64[] = {"", ".", "-", "e1", "1e", "1e+", "nan", "inf", "0x1p3", " 1", "1 ", "1e999",
-	                                      "1,5", "--1"};
-	static const char *const not_bytes[] = {"", "-1", "K", "1X", "1KK", "1Ki", "1.5", "1.B", "16777216T", "1 K", "5g5",
-	                                        "18446744073709551616", "1.0000001G"};
+	static const char *const not_f64[] = {"", ".", "-", "e1", "1e", "1e+", "nan", "inf", "0x1p3", " 1", "1 ",
+	                                      "1e999", "1,5", "--1"};
+	static const char *const not_bytes[] = {"", "-1", "K", "1X", "1KK", "1Ki", "1.5", "1.B", "16777216T", "1 K",
+	                                        "5g5", "18446744073709551616", "1.0000001G"};
 	int64_t i = 0;
 	uint64_t u = 0;
 	double f = 0;
@@ -37,8 +37,8 @@ static void test_numbers(void)
 	for (size_t k = 0; k < sizeof not_f64 / sizeof *not_f64; k++)
 		ok(!f64_of(not_f64[k], &f), "'%s' is no number", not_f64[k]);
 	ok(bytes_of("4096", &u) && u == 4096 && bytes_of("512B", &u) && u == 512, "plain bytes");
-	ok(bytes_of("64K", &u) && u == 65536 && bytes_of("64k", &u) && u == 65536 && bytes_of("2MiB", &u) && u == 2 << 20,
-	   "powers of 1024");
+	ok(bytes_of("64K", &u) && u == 65536 && bytes_of("64k", &u) && u == 65536 && bytes_of("2MiB", &u) &&
+	   u == 2 << 20, "powers of 1024");
 	ok(bytes_of("80GiB", &u) && u == UINT64_C(80) << 30 && bytes_of("1T", &u) && u == UINT64_C(1) << 40, "G and T");
 	ok(bytes_of("5kB", &u) && u == 5000 && bytes_of("5GB", &u) && u == 5000000000, "powers of 1000");
 	ok(bytes_of("1.5G", &u) && u == UINT64_C(3) << 29 && bytes_of("0.25K", &u) && u == 256, "fractions");
@@ -124,7 +124,8 @@ static void test_errors(void)
 	memset(longer, 'x', sizeof longer - 1);
 	longer[sizeof longer - 1] = '\0';
 	moe_err_set(&err, MOE_EIO, "%s", longer);
-	ok(strlen(err.text) == sizeof err.text - 1 && strcmp(err.text + strlen(err.text) - 3, "...") == 0, "cut, and seen");
+	ok(strlen(err.text) == sizeof err.text - 1 && strcmp(err.text + strlen(err.text) - 3, "...") == 0,
+	   "cut, and seen");
 	is_i64(moe_err_set(NULL, MOE_EUSAGE, "x"), MOE_EUSAGE, "nobody listens");
 }
 
@@ -182,8 +183,9 @@ static json_t *json_of(const char *text, struct moe_err *err)
 static void test_json(void)
 {
 	struct moe_err err;
-	json_t *obj = json_of("\xef\xbb\xbf{\"n\": 5, \"f\": 1e-06, \"w\": 4096.0, \"s\": \"x\", \"b\": true, \"z\": null, "
-	                      "\"a\": [1], \"big\": 1000000000000000019884624838656, \"inf\": -Infinity, \"nan\": NaN}", &err);
+	json_t *obj = json_of("\xef\xbb\xbf{\"n\": 5, \"f\": 1e-06, \"w\": 4096.0, \"s\": \"x\", \"b\": true, \"z\": null,"
+	                      "\"a\": [1], \"big\": 1000000000000000019884624838656, \"inf\": -Infinity, \"nan\": NaN}",
+	                      &err);
 	int64_t i = 42;
 	int32_t k = 42;
 	double f = 0;
@@ -202,8 +204,8 @@ static void test_json(void)
 	ok(!moe_json_bool(obj, "b", "c.json", &b, &err) && b, "a boolean");
 	ok(!moe_json_str(obj, "s", "c.json", &s, &err) && strcmp(s, "x") == 0, "a string");
 	i = 42;
-	ok(!moe_json_i64(obj, "none", "c.json", 0, 10, &i, &err) && !moe_json_i64(obj, "z", "c.json", 0, 10, &i, &err) &&
-	   i == 42, "missing or null keeps the default");
+	ok(!moe_json_i64(obj, "none", "c.json", 0, 10, &i, &err) &&
+	   !moe_json_i64(obj, "z", "c.json", 0, 10, &i, &err) && i == 42, "missing or null keeps the default");
 	is_i64(moe_json_i64(obj, "n", "c.json", 6, 10, &i, &err), MOE_EFORMAT, "out of range");
 	is_str(err.text, "c.json: 'n' should be an integer in 6..10, found 5", "says so");
 	is_i64(moe_json_i64(obj, "f", "c.json", 0, INT64_MAX, &i, &err), MOE_EFORMAT, "not whole");
