@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzzers: make_corpus.py DIR, from the top of the source tree. Needs numpy, safetensors, gguf.
+corpus/trace holds what moe-route writes for a few tokens."""
+import json,struct,os,sys
+import numpy as np
+from safetensors.numpy import save
+import gguf
+C=sys.argv[1]
+def w(p,b):
+    os.makedirs(os.path.dirname(f'{C}/{p}'),exist_ok=True); open(f'{C}/{p}','wb').write(b)
+t={'a':np.arange(6,dtype=np.float32).reshape(2,3),'b.weight':np.arange(4,dtype=np.uint8),'s':np.ones((),dtype=np.float32)}
+w('checkpoint/small.safetensors',save(t,metadata={'format':'pt'}))
+w('checkpoint/empty.safetensors',save({}))
+p=f'{C}/checkpoint/small.gguf'
+g=gguf.GGUFWriter(p,'deepseek2'); g.add_uint32('deepseek2.block_count',2); g.add_string('general.name','x'); g.add_array('tokenizer.ggml.tokens',['a','b','ab']); g.add_float32('deepseek2.rope.freq_base',1e4); g.add_bool('t',True)
+g.add_tensor('token_embd.weight',np.arange(64,dtype=np.float32).reshape(2,32)); g.add_tensor('blk.0.x',np.zeros((2,34),dtype=np.uint8),raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+g.write_header_to_file(); g.write_kv_data_to_file(); g.write_tensors_to_file(); g.close()
+for m in ('deepseek_v3','deepseek_v2','kimi_k2'):
+    w(f'config/{m}.json',open(f'tests/golden/models/{m}/config.json','rb').read())
+w('config/tiny-v3.json',open('share/models/tiny-v3/config.json','rb').read())
+load='layer\texpert\tcount\tweight\n'+''.join(f'{l}\t{e}\t{l*3+e}\t{e*.5}\n' for l in (1,2) for e in range(4))
+w('table/load.tsv',load.encode()); w('table/meta.tsv',('#tokens=12 model=x\\ty\n'+load).encode())
+w('table/plan.tsv',b'#ranks=2 nodes=1\nlayer\texpert\treplica\trank\tslot\n1\t0\t0\t0\t0\n1\t1\t0\t0\t1\n1\t1\t1\t1\t0\n1\t2\t0\t1\t1\n')
+w('table/topology.tsv',b'rank\tnode\tmemory_bytes\n0\t0\t1000\n1\t0\t1000\n2\t1\t1000\n3\t1\t1000\n')
+tj=json.load(open('share/models/tiny-v3/tokenizer.json'))
+v=tj['model']['vocab']; keep=dict(sorted(v.items(),key=lambda x:x[1])[:300]); tj['model']['vocab']=keep
+ok=lambda m:(lambda a,b:a in keep and b in keep and a+b in keep)(*(m if isinstance(m,list) else m.split(' ')))
+tj['model']['merges']=[m for m in tj['model']['merges'] if ok(m)]
+w('tokenizer/bpe.json',json.dumps(tj,ensure_ascii=False).encode())
