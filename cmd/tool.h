@@ -60,8 +60,8 @@ struct tool_ctx {
 
 /* Parses argv into cfg and ctx->common, and takes over signals: on SIGINT, SIGTERM, SIGHUP and SIGPIPE temporaries are
  * removed and the signal takes its course; a page of a mapped file that cannot be read ends the program with a
- * sentence. --help, --version and misuse end the program here. Call it before any thread is started. Child processes inherit
- * blocked signals: start them through tool_spawn_mask's mask. */
+ * sentence. --help, --version and misuse end the program here. Call it before any thread is started. Child processes
+ * inherit blocked signals: start them with tool_spawn_mask's mask. */
 void tool_start(int argc, char **argv, const struct tool *tool, void *cfg, struct tool_ctx *ctx);
 
 /* The signal mask this program was started with, for posix_spawnattr_setsigmask. */

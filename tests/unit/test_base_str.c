@@ -183,7 +183,8 @@ static json_t *json_of(const char *text, struct moe_err *err)
 static void test_json(void)
 {
 	struct moe_err err;
-	json_t *obj = json_of("\xef\xbb\xbf{\"n\": 5, \"f\": 1e-06, \"w\": 4096.0, \"s\": \"x\", \"b\": true, \"z\": null,"
+	json_t *obj = json_of("\xef\xbb\xbf{\"n\": 5, \"f\": 1e-06, \"w\": 4096.0, \"s\": \"x\", \"b\": true,"
+	                      "\"z\": null, "
 	                      "\"a\": [1], \"big\": 1000000000000000019884624838656, \"inf\": -Infinity, \"nan\": NaN}",
 	                      &err);
 	int64_t i = 42;
