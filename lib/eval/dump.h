@@ -1,0 +1,26 @@
+/* f32 tensors written into one safetensors file in any order: logits and hidden states as they come. */
+#ifndef MOE_EVAL_DUMP_H
+#define MOE_EVAL_DUMP_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+
+struct moe_dump;
+
+MOE_MUST_USE enum moe_status moe_dump_open(struct moe_dump **out, const char *path, unsigned flags, struct moe_watch *watch,
+                                           struct moe_err *err);
+/* Before begin: F32 [rows, cols]. Names are declared once each and copied. */
+MOE_MUST_USE enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_t rows, int64_t cols,
+                                              struct moe_err *err);
+/* Checks free space and writes the header. */
+MOE_MUST_USE enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err);
+/* Rows [row, row + n_rows) of the tensor declared as number `index`. */
+MOE_MUST_USE enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index, int64_t row, int64_t n_rows,
+                                           const float *values, struct moe_err *err);
+/* Every row of every tensor must have come. Frees dump whatever happens. */
+MOE_MUST_USE enum moe_status moe_dump_commit(struct moe_dump *dump, struct moe_err *err);
+void moe_dump_abort(struct moe_dump *dump);   /* NULL is fine */
+
+#endif

@@ -1,0 +1,201 @@
+/* Gathers the layers of a pass and delivers them together. */
+#include "eval/record.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct layer_store {
+	int32_t *ids;
+	float *weights, *logits, *margins;
+};
+
+struct moe_record {
+	struct moe_record_sink sink;
+	struct moe_arena arena;
+	int32_t n_layers, chunk, n_experts, top_k;
+	bool logits, margins;
+	struct layer_store *stores;      /* [n_layers] */
+	struct moe_routing *routings;    /* [n_layers] */
+	int32_t *layers;                 /* [n_layers] the model's indices */
+	int32_t n_gathered;
+	struct moe_trace_run run;
+	int64_t tokens_pos;
+	const int32_t *tokens;
+};
+
+static int32_t count_routers(const struct moe_config *config)
+{
+	int32_t n = 0;
+	for (int32_t l = 0; l < config->n_layers; l++)
+		n += config->layers[l].ffn == MOE_FFN_MOE;
+	return n;
+}
+
+static bool list_routers(struct moe_arena *arena, const struct moe_config *config, int32_t **out, int32_t *n)
+{
+	*n = count_routers(config);
+	*out = MOE_NEW(arena, int32_t, (size_t)*n);
+	for (int32_t l = 0, i = 0; *out && l < config->n_layers; l++)
+		if (config->layers[l].ffn == MOE_FFN_MOE)
+			(*out)[i++] = l;
+	return *out != NULL;
+}
+
+static bool make_store(struct moe_record *r, struct layer_store *store)
+{
+	const size_t n = (size_t)r->chunk;
+	store->ids = MOE_NEW(&r->arena, int32_t, n * (size_t)r->top_k);
+	store->weights = MOE_NEW(&r->arena, float, n * (size_t)r->top_k);
+	store->logits = r->logits ? MOE_NEW(&r->arena, float, n * (size_t)r->n_experts) : NULL;
+	store->margins = r->margins ? MOE_NEW(&r->arena, float, n) : NULL;
+	return store->ids && store->weights && (store->logits || !r->logits) && (store->margins || !r->margins);
+}
+
+enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t chunk, bool logits,
+                               bool margins, const struct moe_record_sink *sink, struct moe_err *err)
+{
+	struct moe_record *r = calloc(1, sizeof *r);
+	if (!r)
+		return moe_err_nomem(err, sizeof *r, "a recorder");
+	*r = (struct moe_record){ .sink = *sink, .chunk = chunk, .n_experts = config->n_experts,
+		                      .top_k = config->router.top_k, .logits = logits, .margins = margins };
+	bool good = list_routers(&r->arena, config, &r->layers, &r->n_layers);
+	r->stores = good ? MOE_NEW(&r->arena, struct layer_store, (size_t)r->n_layers) : NULL;
+	r->routings = good ? MOE_NEW(&r->arena, struct moe_routing, (size_t)r->n_layers) : NULL;
+	good = good && r->stores && r->routings;
+	for (int32_t i = 0; i < r->n_layers && good; i++)
+		good = make_store(r, &r->stores[i]);
+	if (!good) {
+		const size_t n_bytes = r->arena.n_bytes;
+		moe_record_free(r);
+		return moe_err_nomem(err, n_bytes, "the routing of one pass (a smaller --chunk needs less)");
+	}
+	*out = r;
+	return MOE_OK;
+}
+
+void moe_record_free(struct moe_record *r)
+{
+	if (!r)
+		return;
+	moe_arena_free(&r->arena);
+	free(r);
+}
+
+void moe_record_begin(struct moe_record *r, int64_t seq, const char *source)
+{
+	r->run = (struct moe_trace_run){ .seq = seq, .source = source };
+	r->n_gathered = 0;
+}
+
+void moe_record_tokens(struct moe_record *r, int64_t pos, const int32_t *tokens)
+{
+	r->tokens_pos = pos;
+	r->tokens = tokens;
+}
+
+enum moe_status moe_record_routing(struct moe_record *r, const struct moe_routing *routing, int64_t pos, struct moe_err *err)
+{
+	const int32_t i = r->n_gathered++;
+	assert(i < r->n_layers && routing->layer == r->layers[i] && routing->n_tokens <= r->chunk);
+	const struct layer_store *store = &r->stores[i];
+	const size_t n = (size_t)routing->n_tokens, n_choices = n * (size_t)r->top_k;
+	memcpy(store->ids, routing->ids, n_choices * sizeof *store->ids);
+	memcpy(store->weights, routing->weights, n_choices * sizeof *store->weights);
+	if (store->logits)
+		memcpy(store->logits, routing->logits, n * (size_t)r->n_experts * sizeof *store->logits);
+	if (store->margins)
+		memcpy(store->margins, routing->margins, n * sizeof *store->margins);
+	r->routings[i] = *routing;
+	r->routings[i].ids = store->ids;
+	r->routings[i].weights = store->weights;
+	r->routings[i].logits = store->logits;
+	r->routings[i].margins = store->margins;
+	if (r->n_gathered < r->n_layers)
+		return MOE_OK;
+	r->n_gathered = 0;
+	r->run.pos = pos;
+	r->run.n_tokens = routing->n_tokens;
+	r->run.tokens = r->tokens + (pos - r->tokens_pos);
+	r->run.layers = r->routings;
+	return r->sink.run(r->sink.arg, &r->run, err);
+}
+
+static const char *copy(struct moe_arena *arena, const char *prefix, const char *text)
+{
+	const size_t n = strlen(prefix), m = strlen(text);
+	char *out = MOE_NEW(arena, char, n + m + 1);
+	if (!out)
+		return NULL;
+	memcpy(out, prefix, n);
+	memcpy(out + n, text, m);
+	return out;
+}
+
+enum moe_status moe_record_describe(struct moe_record_header *out, const struct moe_setup *setup, const char *model_name,
+                                    const char *command, struct moe_err *err)
+{
+	const struct moe_config *config = &setup->model->config;
+	char hash[33];
+	*out = (struct moe_record_header){0};
+	enum moe_status status = moe_ckpt_hash(setup->ckpt, false, hash, err);
+	if (status)
+		return status;
+	struct moe_trace_header *h = &out->header;
+	int32_t *layers = NULL;
+	const bool good = list_routers(&out->arena, config, &layers, &h->n_layers);
+	*h = (struct moe_trace_header){
+		.model = copy(&out->arena, "", model_name),
+		.model_hash = copy(&out->arena, "xxh3:", hash),
+		.tokenizer_hash = setup->tokenizer ? copy(&out->arena, "xxh3:", moe_tokenizer_hash(setup->tokenizer)) : "",
+		.family = config->family->name,
+		.policy = config->router.policy,
+		.scoring = "",
+		.math = "exact",
+		.command = copy(&out->arena, "", command),
+		.version = MOE_VERSION,
+		.n_layers = h->n_layers,
+		.layers = layers,
+		.n_model_layers = config->n_layers,
+		.n_experts = config->n_experts,
+		.top_k = config->router.top_k,
+		.n_groups = config->router.n_groups,
+		.top_groups = config->router.top_groups,
+		.scale = config->router.scale,
+		.normalize = config->router.normalize,
+	};
+	if (!good || !h->model || !h->model_hash || !h->tokenizer_hash || !h->command) {
+		moe_record_header_free(out);
+		return moe_err_nomem(err, 4096, "a trace header");
+	}
+	if (h->n_layers == 0) {
+		moe_record_header_free(out);
+		return moe_err_set(err, MOE_EUSAGE, "%s: the model has no layer with a router: there is nothing to trace",
+		                   model_name);
+	}
+	return MOE_OK;
+}
+
+void moe_record_header_free(struct moe_record_header *header) { moe_arena_free(&header->arena); }
+
+const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv)
+{
+	struct moe_buf line = {0};
+	for (int i = 0; i < argc; i++) {
+		const char *word = i ? argv[i] : moe_path_base(argv[i]);
+		const bool quoted = !*word || strpbrk(word, " \t\n'\"\\$&|;<>()*?");
+		moe_buf_adds(&line, i ? " " : "");
+		if (!quoted) {
+			moe_buf_adds(&line, word);
+			continue;
+		}
+		moe_buf_addc(&line, '\'');
+		for (; *word; word++)
+			*word == '\'' ? moe_buf_adds(&line, "'\\''") : moe_buf_addc(&line, *word);
+		moe_buf_addc(&line, '\'');
+	}
+	const char *out = line.failed ? NULL : moe_arena_strndup(arena, line.p ? line.p : "", line.n);
+	moe_buf_free(&line);
+	return out;
+}

@@ -1,0 +1,43 @@
+/* Routing as it happens, gathered layer by layer into runs of a trace. */
+#ifndef MOE_EVAL_RECORD_H
+#define MOE_EVAL_RECORD_H
+
+#include "eval/sequences.h"
+#include "eval/setup.h"
+#include "trace/trace.h"
+
+struct moe_record;
+
+/* Where runs go: a trace, or whoever wants them. The run is a view until the call returns. */
+struct moe_record_sink {
+	void *arg;
+	enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
+};
+
+/* chunk: tokens of a pass, at most. logits, margins: keep them. */
+MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t chunk,
+                                            bool logits, bool margins, const struct moe_record_sink *sink,
+                                            struct moe_err *err);
+void moe_record_free(struct moe_record *record);   /* NULL is fine */
+/* What follows belongs to sequence number seq; its tokens are told by moe_record_tokens before each pass. */
+void moe_record_begin(struct moe_record *record, int64_t seq, const char *source);
+/* The tokens of the positions to come: tokens[i] is that of position pos + i. A view until the next call. */
+void moe_record_tokens(struct moe_record *record, int64_t pos, const int32_t *tokens);
+/* For moe_hooks.routing: delivers a run when the last router has spoken. */
+MOE_MUST_USE enum moe_status moe_record_routing(struct moe_record *record, const struct moe_routing *routing, int64_t pos,
+                                                struct moe_err *err);
+
+/* The header of a trace of this model; layers [n_moe_layers] and strings are owned by *header's arena. */
+struct moe_record_header {
+	struct moe_arena arena;
+	struct moe_trace_header header;
+};
+/* Hashes the checkpoint's names, types, shapes and config (not its weights). */
+MOE_MUST_USE enum moe_status moe_record_describe(struct moe_record_header *out, const struct moe_setup *setup,
+                                                 const char *model_name, const char *command, struct moe_err *err);
+void moe_record_header_free(struct moe_record_header *header);
+
+/* argv as one line of text, words with blanks quoted; owned by the arena. NULL when out of memory. */
+const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv);
+
+#endif

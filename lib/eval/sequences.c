@@ -1,0 +1,166 @@
+/* Cutting text into windows, and reading lines of ids. */
+#include "eval/sequences.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+static enum moe_status add(struct moe_sequences *seqs, const struct moe_sequence *seq, struct moe_err *err)
+{
+	if (seqs->n == seqs->cap) {
+		const int64_t cap = seqs->cap ? 2 * seqs->cap : 64;
+		void *items = realloc(seqs->items, (size_t)cap * sizeof *seqs->items);
+		if (!items)
+			return moe_err_nomem(err, (size_t)cap * sizeof *seqs->items, "the list of sequences");
+		seqs->items = items;
+		seqs->cap = cap;
+	}
+	seqs->items[seqs->n++] = *seq;
+	return MOE_OK;
+}
+
+static enum moe_status copy_source(struct moe_sequences *seqs, const char *source, const char **out, struct moe_err *err)
+{
+	*out = moe_arena_strndup(&seqs->arena, source, strlen(source));
+	return *out ? MOE_OK : moe_err_nomem(err, strlen(source) + 1, "a label");
+}
+
+/* BOS, the ids before the window, the window: ids [from, end), of which those from `begin` on are scored. */
+static enum moe_status add_window(struct moe_sequences *seqs, const struct moe_windows *w, const char *source,
+                                  const int32_t *ids, int64_t from, int64_t begin, int64_t end, struct moe_err *err)
+{
+	const int64_t n_bos = w->bos_id >= 0 ? 1 : 0, n = n_bos + end - from;
+	int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, (size_t)n);
+	if (!tokens)
+		return moe_err_nomem(err, (size_t)n * sizeof *tokens, "a window");
+	if (n_bos)
+		tokens[0] = w->bos_id;
+	memcpy(tokens + n_bos, ids + from, (size_t)(end - from) * sizeof *tokens);
+	const int64_t given = n_bos + begin - from;
+	const struct moe_sequence seq = { source, tokens, n, given > 0 ? given : 1 };
+	return add(seqs, &seq, err);
+}
+
+enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
+                                       const struct moe_windows *w, const char *source, const char *text, size_t n_bytes,
+                                       struct moe_err *err)
+{
+	struct moe_ids ids = {0};
+	const char *label = NULL;
+	enum moe_status status = moe_tokenizer_encode(tokenizer, text, n_bytes, &ids, err);
+	if (!status)
+		status = copy_source(seqs, source, &label, err);
+	const int64_t n = (int64_t)ids.n, window = w->window > 0 ? w->window : n;
+	for (int64_t begin = 0; begin < n && !status; begin += window) {
+		const int64_t end = n - begin < window ? n : begin + window;
+		const int64_t from = begin > w->overlap ? begin - w->overlap : 0;
+		status = add_window(seqs, w, label, ids.ids, from, begin, end, err);
+	}
+	if (!status && n == 0 && w->window == 0 && w->bos_id >= 0)
+		status = add_window(seqs, w, label, ids.ids, 0, 0, 0, err);   /* an empty prompt: BOS alone */
+	moe_ids_free(&ids);
+	return status;
+}
+
+/* The ids of one line. */
+static enum moe_status parse_line(struct moe_str line, int64_t number, const char *source, struct moe_ids *ids,
+                                  struct moe_err *err)
+{
+	size_t i = 0;
+	while (i < line.n) {
+		if (line.p[i] == ' ' || line.p[i] == '\t' || line.p[i] == '\r') {
+			i++;
+			continue;
+		}
+		size_t end = i;
+		while (end < line.n && line.p[end] != ' ' && line.p[end] != '\t' && line.p[end] != '\r')
+			end++;
+		const struct moe_str word = { line.p + i, end - i };
+		int64_t id;
+		if (!moe_parse_i64(word, &id) || id < 0 || id > INT32_MAX)
+			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: expected decimal token ids, found '%.*s'", source,
+			                   (long long)number, (int)(word.n > 40 ? 40 : word.n), word.p);
+		enum moe_status status = moe_ids_add(ids, (int32_t)id, err);
+		if (status)
+			return status;
+		i = end;
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text, size_t n_bytes,
+                                      struct moe_err *err)
+{
+	struct moe_str rest = { text, n_bytes }, line;
+	struct moe_ids ids = {0};
+	const char *label = NULL;
+	enum moe_status status = copy_source(seqs, source, &label, err);
+	for (int64_t number = 1; !status && moe_str_next(&rest, '\n', &line); number++) {
+		ids.n = 0;
+		status = parse_line(line, number, source, &ids, err);
+		if (status || ids.n == 0)
+			continue;
+		int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, ids.n);
+		if (!tokens) {
+			status = moe_err_nomem(err, ids.n * sizeof *tokens, "a sequence");
+			break;
+		}
+		memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
+		const struct moe_sequence seq = { label, tokens, (int64_t)ids.n, 1 };
+		status = add(seqs, &seq, err);
+	}
+	moe_ids_free(&ids);
+	return status;
+}
+
+int64_t moe_sequences_longest(const struct moe_sequences *seqs)
+{
+	int64_t longest = 0;
+	for (int64_t i = 0; i < seqs->n; i++)
+		longest = seqs->items[i].n_tokens > longest ? seqs->items[i].n_tokens : longest;
+	return longest;
+}
+
+int64_t moe_sequences_tokens(const struct moe_sequences *seqs)
+{
+	int64_t n = 0;
+	for (int64_t i = 0; i < seqs->n; i++)
+		n += seqs->items[i].n_tokens;
+	return n;
+}
+
+void moe_sequences_free(struct moe_sequences *seqs)
+{
+	free(seqs->items);
+	moe_arena_free(&seqs->arena);
+	*seqs = (struct moe_sequences){0};
+}
+
+static char *short_label(struct moe_arena *arena, const char *path)
+{
+	const char *base = moe_path_base(path), *dot = strrchr(base, '.');
+	const size_t n = dot && dot != base ? (size_t)(dot - base) : strlen(base);
+	return moe_arena_strndup(arena, n ? base : path, n ? n : strlen(path));
+}
+
+enum moe_status moe_source_labels(struct moe_arena *arena, char *const *paths, int n, const char ***labels,
+                                  struct moe_err *err)
+{
+	const char **list = MOE_NEW(arena, const char *, (size_t)n), **full = MOE_NEW(arena, const char *, (size_t)n);
+	for (int i = 0; list && full && i < n; i++)
+		if (!(list[i] = short_label(arena, paths[i])))
+			full = NULL;
+	if (!list || !full)
+		return moe_err_nomem(err, (size_t)n * sizeof *list, "labels");
+	/* Marked first, replaced afterwards: of two equal labels both give way. */
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < n; j++)
+			if (i != j && strcmp(list[i], list[j]) == 0)
+				full[i] = paths[i];
+	for (int i = 0; i < n; i++)
+		if (full[i])
+			list[i] = full[i];
+	*labels = list;
+	return MOE_OK;
+}

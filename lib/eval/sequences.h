@@ -1,0 +1,49 @@
+/* Texts and lines of ids, cut into the sequences that a model is fed. */
+#ifndef MOE_EVAL_SEQUENCES_H
+#define MOE_EVAL_SEQUENCES_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "text/tokenizer.h"
+
+/* One sequence. Tokens [n_given, n_tokens) are scored, each by the logits of the token before it. */
+struct moe_sequence {
+	const char *source;
+	const int32_t *tokens;    /* [n_tokens] */
+	int64_t n_tokens, n_given;
+};
+
+/* Zero-initialise; owns everything its sequences point to. */
+struct moe_sequences {
+	struct moe_sequence *items;   /* [n] */
+	int64_t n, cap;
+	struct moe_arena arena;
+};
+
+/* How a text is cut. Its ids fall into windows of `window`; each is fed after BOS and after the `overlap` ids before it.
+ * Every id is scored once; a model without BOS leaves the first id of a window unscored unless ids precede it.
+ * window 0: the whole text is one sequence. */
+struct moe_windows {
+	int64_t window, overlap;
+	int32_t bos_id;           /* -1: none */
+};
+
+MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
+                                                    const struct moe_windows *windows, const char *source,
+                                                    const char *text, size_t n_bytes, struct moe_err *err);
+/* Lines of decimal ids separated by blanks, taken as they are; an empty line is no sequence. All but the first id are
+ * scored. */
+MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text,
+                                                   size_t n_bytes, struct moe_err *err);
+int64_t moe_sequences_longest(const struct moe_sequences *seqs);
+int64_t moe_sequences_tokens(const struct moe_sequences *seqs);
+void moe_sequences_free(struct moe_sequences *seqs);
+
+/* Labels of files: the name without directory and last extension; the path as given where two would be equal or nothing
+ * would be left. "-" stays. labels [n], owned by the arena. */
+MOE_MUST_USE enum moe_status moe_source_labels(struct moe_arena *arena, char *const *paths, int n, const char ***labels,
+                                               struct moe_err *err);
+
+#endif

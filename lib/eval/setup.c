@@ -1,0 +1,57 @@
+/* Opens what a run needs, in the order in which each part can complain about the one before. */
+#include "eval/setup.h"
+
+static enum moe_status open_tokenizer(struct moe_setup *setup, struct moe_err *err)
+{
+	const struct moe_companion *file = moe_ckpt_companion(setup->ckpt, "tokenizer.json");
+	const struct moe_companion *config = moe_ckpt_companion(setup->ckpt, "tokenizer_config.json");
+	if (!file)
+		return moe_err_set(err, MOE_EFORMAT, "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
+		                   setup->ckpt->path);
+	struct moe_buf name = {0};
+	moe_buf_addf(&name, "%s/tokenizer.json", setup->ckpt->path);
+	enum moe_status status = moe_buf_check(&name, err);
+	if (!status)
+		status = moe_tokenizer_parse(&setup->tokenizer, file->data, file->n_bytes, config ? config->data : NULL,
+		                             config ? config->n_bytes : 0, name.p, err);
+	moe_buf_free(&name);
+	return status;
+}
+
+enum moe_status moe_setup_tokenizer(struct moe_setup *setup, struct moe_err *err)
+{
+	if (setup->tokenizer)
+		return MOE_OK;
+	enum moe_status status = open_tokenizer(setup, err);
+	if (!status && setup->model && moe_tokenizer_n_ids(setup->tokenizer) > setup->model->config.vocab_size)
+		status = moe_err_set(err, MOE_EFORMAT, "%s: tokenizer.json has ids up to %d, config.json a vocabulary of %d",
+		                     setup->ckpt->path, (int)moe_tokenizer_n_ids(setup->tokenizer) - 1,
+		                     (int)setup->model->config.vocab_size);
+	return status;
+}
+
+enum moe_status moe_setup_open(struct moe_setup *setup, const char *path, const char *device, struct moe_pool *pool,
+                               struct moe_watch *watch, struct moe_err *err)
+{
+	enum moe_status status = moe_device_open(&setup->device, device, pool, err);
+	if (!status)
+		status = moe_ckpt_open(&setup->ckpt, path, watch, err);
+	if (!status)
+		status = moe_model_bind(&setup->model, setup->ckpt, err);
+	return status;
+}
+
+enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct moe_watch *watch, struct moe_err *err)
+{
+	enum moe_status status = moe_ckpt_open(&setup->ckpt, path, watch, err);
+	return status ? status : moe_setup_tokenizer(setup, err);
+}
+
+void moe_setup_close(struct moe_setup *setup)
+{
+	moe_tokenizer_free(setup->tokenizer);
+	moe_model_free(setup->model);
+	moe_ckpt_close(setup->ckpt);
+	moe_device_close(setup->device);
+	*setup = (struct moe_setup){0};
+}
