@@ -28,7 +28,7 @@ CFLAGS   += -std=c17 $(OPT) $(WARN) $(WERROR) $(SAN) -ffp-contract=off -fno-math
 LDFLAGS  += $(SAN) -pthread
 
 # All cores, unless the caller said how many.
-ifeq (,$(findstring -j,$(MAKEFLAGS)))
+ifeq (0,$(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)))
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
@@ -162,7 +162,7 @@ bench: all
 FUZZ_SECONDS ?= 60
 fuzz:
 	@$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang-14 SAN='-fsanitize=address,undefined,fuzzer-no-link' \
-	  CPPFLAGS=-DMOE_FUZZER build-fuzz/libmoe.a
+	  build-fuzz/libmoe.a
 	@set -e; for f in tests/fuzz/fuzz_*.c; do n=$${f##*/fuzz_}; n=$${n%.c}; mkdir -p build-fuzz/corpus/$$n; \
 	  clang-14 -g -D_GNU_SOURCE -DMOE_FUZZER -Ilib -Ibuild-fuzz/gen -fsanitize=address,undefined,fuzzer \
 	    -o build-fuzz/fuzz_$$n $$f build-fuzz/libmoe.a $(LIBS); echo "$$n"; \
