@@ -366,8 +366,8 @@ static enum moe_status index_shards(const json_t *weight_map, const char *index_
 	return MOE_OK;
 }
 
-/* weight_map and the files say the same, and metadata.total_size, where given, is the sum of the tensors. Empties
- * weight_map: what is left in it was in no file. */
+/* weight_map and the files say the same, and metadata.total_size, where given, is the sum of the tensors. What is found
+ * becomes null in weight_map. */
 static enum moe_status check_index(const struct moe_ckpt *ckpt, const json_t *index, const char *index_path,
                                    struct moe_err *err)
 {
@@ -381,17 +381,21 @@ static enum moe_status check_index(const struct moe_ckpt *ckpt, const json_t *in
 	for (size_t i = 0; i < ckpt->n_tensors; i++) {
 		const struct moe_tensor *tensor = &ckpt->tensors[i];
 		const char *file = moe_path_base(moe_ckpt_file(ckpt, tensor));
-		const char *named = json_string_value(json_object_get(weight_map, tensor->name));
 
-		if (!named || strcmp(named, file))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s",
-			                   index_path, tensor->name, file, named ? named : "no file for it");
-		json_object_del(weight_map, tensor->name);
+		value = json_object_get(weight_map, tensor->name);
+		if (json_is_null(value))
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in another file and in %s", index_path,
+			                   tensor->name, file);
+		if (!value || strcmp(json_string_value(value), file))
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s", index_path,
+			                   tensor->name, file, value ? json_string_value(value) : "no file for it");
+		json_object_set_new_nocheck(weight_map, tensor->name, json_null());
 		total += tensor->n_bytes;
 	}
 	json_object_foreach(weight_map, name, value) {
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s is not in %s, where the index says it is",
-		                   index_path, name, json_string_value(value));
+		if (!json_is_null(value))
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s is not in %s, where the index says it is",
+			                   index_path, name, json_string_value(value));
 	}
 	if (!size)
 		return MOE_OK;

@@ -1,0 +1,275 @@
+/* Storage types against numbers made by other programs (tests/golden/codec), against each other, and shapes. */
+#include "../tap.h"
+#include "base/bytes.h"
+#include "checkpoint/checkpoint.h"
+#include "tensor/tensor.h"
+
+static struct moe_ckpt *open_golden(const char *name)
+{
+	struct moe_err err = { 0 };
+	struct moe_ckpt *ckpt = NULL;
+	char path[128];
+
+	snprintf(path, sizeof path, "tests/golden/codec/%s.safetensors", name);
+	if (!ok(moe_ckpt_open(&ckpt, path, NULL, &err) == MOE_OK, "%s opens", path)) {
+		printf("# %s\n", err.text);
+		exit(done());
+	}
+	return ckpt;
+}
+
+static const struct moe_tensor *need(const struct moe_ckpt *ckpt, const char *name)
+{
+	const struct moe_tensor *tensor = moe_ckpt_find(ckpt, name);
+
+	if (!tensor) {
+		ok(false, "tensor %s is there", name);
+		exit(done());
+	}
+	return tensor;
+}
+
+static size_t elems(const struct moe_tensor *tensor)
+{
+	size_t n = 0;
+
+	moe_dims_elems(tensor->dims, tensor->n_dims, &n);
+	return n;
+}
+
+/* Positions where bits differ; two NaNs are the same. */
+static int64_t count_different(const float *got, const uint8_t *wanted, size_t n)
+{
+	int64_t n_different = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t want = moe_load_u32(wanted + 4 * i);
+		bool both_nan = isnan(got[i]) && isnan(moe_f32_from_bits(want));
+
+		n_different += !both_nan && moe_f32_bits(got[i]) != want;
+	}
+	return n_different;
+}
+
+/* Codes of the tensor `from` decode to the numbers in `to`. */
+static void check_decode(const struct moe_ckpt *ckpt, const char *codec_name, const char *from, const char *to)
+{
+	const struct moe_codec *codec = moe_codec_by_name(codec_name);
+	const struct moe_tensor *codes = need(ckpt, from), *values = need(ckpt, to);
+	size_t n = elems(values);
+	float *got = malloc(n * sizeof *got);
+
+	is_i64((int64_t)codes->n_bytes, (int64_t)(n / codec->block_elems * codec->block_bytes), "%s: as many codes as values",
+	       codec_name);
+	codec->decode(codes->data, got, n);
+	is_i64(count_different(got, values->data, n), 0, "%s: %zu numbers decode exactly", codec_name, n);
+	free(got);
+}
+
+/* Numbers of `from` encode to the codes of `to`; where the input is NaN, so must be the code's value. */
+static void check_encode(const struct moe_ckpt *ckpt, const char *codec_name, const char *from, const char *to)
+{
+	const struct moe_codec *codec = moe_codec_by_name(codec_name);
+	const struct moe_tensor *values = need(ckpt, from), *codes = need(ckpt, to);
+	size_t n = elems(values), n_bytes = n / codec->block_elems * codec->block_bytes;
+	float *in = malloc(n * sizeof *in), *back = malloc(n * sizeof *back);
+	uint8_t *got = malloc(n_bytes);
+	int64_t n_different = 0;
+
+	is_i64((int64_t)codes->n_bytes, (int64_t)n_bytes, "%s: as many values as codes", codec_name);
+	moe_codec_by_name("f32")->decode(values->data, in, n);
+	codec->encode(in, got, n);
+	codec->decode(got, back, n);
+	for (size_t b = 0; b < n_bytes; b += codec->block_bytes) {
+		size_t i = b / codec->block_bytes * codec->block_elems;
+		bool both_nan = codec->block_elems == 1 && isnan(in[i]) && isnan(back[i]);
+
+		n_different += !both_nan && memcmp(got + b, codes->data + b, codec->block_bytes) != 0;
+	}
+	is_i64(n_different, 0, "%s: %zu numbers encode exactly", codec_name, n);
+	free(in);
+	free(back);
+	free(got);
+}
+
+static void test_golden(void)
+{
+	struct moe_ckpt *ckpt = open_golden("bf16");
+
+	check_decode(ckpt, "bf16", "bf16_bits", "back_bits");
+	check_encode(ckpt, "bf16", "f32_bits", "bf16_bits");
+	moe_ckpt_close(ckpt);
+	ckpt = open_golden("f16_decode");
+	check_decode(ckpt, "f16", "f16_bits", "f32_bits");
+	moe_ckpt_close(ckpt);
+	ckpt = open_golden("f16");
+	check_encode(ckpt, "f16", "f32_bits", "f16_bits");
+	moe_ckpt_close(ckpt);
+	ckpt = open_golden("e4m3");
+	check_encode(ckpt, "f8_e4m3", "encode_in", "encode_saturating");
+	moe_ckpt_close(ckpt);
+	ckpt = open_golden("ggml_q8_0");
+	check_decode(ckpt, "q8_0", "blocks", "dequantised");
+	check_decode(ckpt, "q8_0", "quantised", "round_trip");
+	check_encode(ckpt, "q8_0", "input", "quantised");
+	moe_ckpt_close(ckpt);
+}
+
+static void test_e4m3_values(void)
+{
+	struct moe_ckpt *ckpt = open_golden("e4m3");
+	const struct moe_tensor *values = need(ckpt, "values");
+	uint8_t codes[256];
+	float got[256];
+
+	for (int i = 0; i < 256; i++)
+		codes[i] = (uint8_t)i;
+	moe_codec_by_name("f8_e4m3")->decode(codes, got, 256);
+	is_i64(count_different(got, values->data, 256), 0, "f8_e4m3: all codes decode exactly");
+	moe_ckpt_close(ckpt);
+}
+
+/* Every code of a type comes back from its own value. */
+static void test_round_trip(const char *name, uint32_t n_codes)
+{
+	const struct moe_codec *codec = moe_codec_by_name(name);
+	uint8_t *codes = malloc((size_t)n_codes * codec->block_bytes), *back = malloc((size_t)n_codes * codec->block_bytes);
+	float *values = malloc(n_codes * sizeof *values);
+	int64_t n_different = 0;
+
+	for (uint32_t i = 0; i < n_codes; i++) {
+		for (uint32_t k = 0; k < codec->block_bytes; k++)
+			codes[i * codec->block_bytes + k] = (uint8_t)(i >> 8 * k);
+	}
+	codec->decode(codes, values, n_codes);
+	codec->encode(values, back, n_codes);
+	for (uint32_t i = 0; i < n_codes; i++) {
+		if (memcmp(codes + i * codec->block_bytes, back + i * codec->block_bytes, codec->block_bytes)) {
+			float again;
+
+			codec->decode(back + i * codec->block_bytes, &again, 1);
+			n_different += !(isnan(values[i]) && isnan(again));
+		}
+	}
+	is_i64(n_different, 0, "%s: all %u codes come back", name, n_codes);
+	free(codes);
+	free(back);
+	free(values);
+}
+
+static void check_one(const char *name, const uint8_t *bytes, float wanted)
+{
+	float got = -1;
+
+	moe_codec_by_name(name)->decode(bytes, &got, 1);
+	is_close((double)got, (double)wanted, 0, "%s decodes %g", name, (double)wanted);
+}
+
+static void test_copied_types(void)
+{
+	uint8_t ff[8], b[8];
+
+	memset(ff, 0xff, sizeof ff);
+	check_one("i8", ff, -1);
+	check_one("i16", ff, -1);
+	check_one("i32", ff, -1);
+	check_one("i64", ff, -1);
+	check_one("u8", ff, 255);
+	check_one("u16", ff, 65535);
+	check_one("u32", ff, 4294967296.0f);
+	check_one("u64", ff, 18446744073709551616.0f);
+	check_one("bool", ff, 1);
+	moe_store_u64(b, 0x3ff0000010000000);   /* 1 + 2^-24: a tie, to even */
+	check_one("f64", b, 1.0f);
+	moe_store_u64(b, 0x3ff0000030000000);   /* 1 + 3 * 2^-24 */
+	check_one("f64", b, 1.0f + 0x1p-22f);
+	b[0] = 0x3c;
+	check_one("f8_e5m2", b, 1);
+	b[0] = 0x01;
+	check_one("f8_e5m2", b, 0x1p-16f);
+	b[0] = 0xfc;
+	check_one("f8_e5m2", b, -INFINITY);
+}
+
+static void test_q8_0_edges(void)
+{
+	const struct moe_codec *codec = moe_codec_by_name("q8_0");
+	float in[32] = { 0 }, out[32];
+	uint8_t block[34];
+
+	in[3] = NAN;
+	in[4] = 1;
+	codec->encode(in, block, 32);
+	codec->decode(block, out, 32);
+	ok(isnan(out[0]) && isnan(out[4]), "q8_0: a NaN makes its block NaN");
+	in[3] = 1e-42f;
+	in[4] = -1e-42f;
+	codec->encode(in, block, 32);
+	codec->decode(block, out, 32);
+	ok(out[3] == 0 && out[4] == 0 && out[0] == 0, "q8_0: what is below the scales becomes 0");
+	ok(block[2 + 3] == 127 && block[2 + 4] == 0x81, "q8_0: codes stay within -127..127");
+}
+
+static void test_table(void)
+{
+	const struct moe_codec *codec;
+	size_t n = 0;
+
+	for (; (codec = moe_codec_at(n)); n++) {
+		if (n > 0)
+			ok(strcmp(moe_codec_at(n - 1)->name, codec->name) < 0, "%s stands in order", codec->name);
+		ok(codec->decode && codec->help && codec->block_elems && codec->block_bytes, "%s is complete", codec->name);
+		ok(moe_codec_by_name(codec->name) == codec, "%s is found by name", codec->name);
+		if (codec->safetensors)
+			ok(moe_codec_by_safetensors(codec->safetensors) == codec, "%s is found by dtype", codec->name);
+		if (codec->gguf_id >= 0)
+			ok(moe_codec_by_gguf((uint32_t)codec->gguf_id) == codec, "%s is found by id", codec->name);
+	}
+	ok(n >= 16, "there are types");
+	ok(!moe_codec_by_name("bf17") && !moe_codec_by_safetensors("bf16") && !moe_codec_by_gguf(UINT32_MAX),
+	   "unknown types are not found");
+}
+
+static void test_shapes(void)
+{
+	const struct moe_codec *bf16 = moe_codec_by_name("bf16"), *q8_0 = moe_codec_by_name("q8_0");
+	int64_t dims[] = { 4, 3, 64 }, huge[] = { INT64_MAX, 3 }, negative[] = { 4, -1 }, odd[] = { 32, 33 };
+	int64_t wide[MOE_MAX_DIMS];
+	char text[24 * MOE_MAX_DIMS];
+	uint8_t bytes[4 * 3 * 128];
+	struct moe_tensor tensor = { .codec = bf16, .n_dims = 3, .dims = { 4, 3, 64 }, .data = bytes,
+	                             .n_bytes = sizeof bytes, .offset = 100 }, slice;
+	size_t n;
+
+	ok(moe_dims_elems(dims, 3, &n) && n == 768, "elements are the product");
+	ok(moe_dims_elems(dims, 0, &n) && n == 1, "a scalar has one");
+	ok(moe_dims_bytes(bf16, dims, 3, &n) && n == 1536, "bytes of bf16");
+	ok(moe_dims_bytes(q8_0, dims, 3, &n) && n == 816, "bytes of q8_0");
+	ok(!moe_dims_bytes(q8_0, odd, 2, &n), "33 numbers in a row are no whole blocks");
+	ok(!moe_dims_bytes(q8_0, dims, 0, &n), "a scalar is no whole block");
+	ok(!moe_dims_elems(huge, 2, &n), "too many elements");
+	ok(!moe_dims_bytes(moe_codec_by_name("f64"), huge, 1, &n), "too many bytes");
+	ok(!moe_dims_elems(negative, 2, &n), "a negative dimension");
+	is_str(moe_dims_text(text, dims, 3), "[4, 3, 64]", "shape as text");
+	is_str(moe_dims_text(text, dims, 0), "[]", "shape of a scalar as text");
+	for (int i = 0; i < MOE_MAX_DIMS; i++)
+		wide[i] = INT64_MIN;
+	ok(strlen(moe_dims_text(text, wide, MOE_MAX_DIMS)) < sizeof text, "the longest shape fits");
+	slice = moe_tensor_slice(&tensor, 2);
+	ok(slice.n_dims == 2 && slice.dims[0] == 3 && slice.dims[1] == 64, "a slice loses the outer dimension");
+	ok(slice.data == bytes + 2 * 384 && slice.n_bytes == 384 && slice.offset == 868, "and lies at its index");
+}
+
+int main(void)
+{
+	test_golden();
+	test_e4m3_values();
+	test_round_trip("bf16", 65536);
+	test_round_trip("f16", 65536);
+	test_round_trip("f8_e4m3", 256);
+	test_copied_types();
+	test_q8_0_edges();
+	test_table();
+	test_shapes();
+	return done();
+}
