@@ -330,6 +330,58 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 	return status;
 }
 
+/* Marks the rows of `load` that "3" or "3-9" names. */
+static enum moe_status mark_layers(const struct moe_load *load, struct moe_str item, bool *marks, struct moe_err *err)
+{
+	const char *dash = item.n > 0 ? memchr(item.p, '-', item.n) : NULL;
+	struct moe_str from = {item.p, dash ? (size_t)(dash - item.p) : item.n};
+	struct moe_str to = dash ? (struct moe_str){dash + 1, item.n - from.n - 1} : from;
+	int64_t first, last;
+	bool any = false;
+
+	if (!moe_parse_i64(from, &first) || !moe_parse_i64(to, &last) || first < 0 || last < first)
+		return moe_err_set(err, MOE_EUSAGE, "'%.*s' is neither a layer nor a range A-B",
+		                   (int)(item.n < 80 ? item.n : 80), item.p);
+	for (int32_t l = 0; l < load->n_layers; l++)
+		if (load->layers[l] >= first && load->layers[l] <= last)
+			marks[l] = any = true;
+	if (!any)
+		return moe_err_set(err, MOE_EUSAGE, "there is no layer %.*s: the MoE layers are %d to %d",
+		                   (int)item.n, item.p, load->layers[0], load->layers[load->n_layers - 1]);
+	return MOE_OK;
+}
+
+enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *text, struct moe_err *err)
+{
+	struct moe_str rest = moe_str_of(text), item;
+	int32_t n = gather->n ? gather->loads[0].n_layers : 0, n_kept = 0;
+	int32_t *kept = calloc((size_t)n + 1, sizeof *kept);
+	bool *marks = calloc((size_t)n + 1, sizeof *marks);
+	enum moe_status status = MOE_OK;
+
+	if (!kept || !marks)
+		status = moe_err_nomem(err, (size_t)n * sizeof *kept, "the list of layers");
+	else if (!*text)
+		status = moe_err_set(err, MOE_EUSAGE, "an empty list of layers: expected layers, as 3 or 3-9");
+	while (!status && n > 0 && moe_str_next(&rest, ',', &item))
+		status = mark_layers(&gather->loads[0], item, marks, err);
+	for (int32_t l = 0; l < n && !status; l++)
+		if (marks[l])
+			kept[n_kept++] = gather->loads[0].layers[l];
+	for (size_t s = 0; s < gather->n && !status; s++) {
+		struct moe_load load;
+
+		status = moe_load_pick(&load, &gather->loads[s], kept, n_kept, err);
+		if (status)
+			break;
+		moe_load_free(&gather->loads[s]);
+		gather->loads[s] = load;
+	}
+	free(kept);
+	free(marks);
+	return status;
+}
+
 void moe_gather_free(struct moe_gather *gather)
 {
 	for (size_t i = 0; i < gather->n; i++) {

@@ -38,6 +38,8 @@ struct moe_gather {
  * refused, and the sentence names file and both models. n_paths >= 1. */
 MOE_MUST_USE enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, int n_paths,
                                               const struct moe_gather_opts *opts, struct moe_err *err);
+/* Leaves only the layers that "3,5-9" names, by the model's own index, in every load. */
+MOE_MUST_USE enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *text, struct moe_err *err);
 void moe_gather_free(struct moe_gather *gather);   /* leaves it zero */
 
 #endif

@@ -261,9 +261,10 @@ static enum moe_status find_shape(const struct moe_table *table, const struct co
 			layers[n_layers++] = layers[row];
 	/* A hostile id must not ask for memory. What comes near is let through: the missing pair is named later. */
 	if (n_experts * n_layers / 2 > n_rows + 512) {
-		status = moe_err_set(err, MOE_EFORMAT,
-		                     "%s: %jd rows for %d layers of %jd experts: expected one for each pair, %jd in all",
-		                     moe_table_name(table), n_rows, n_layers, n_experts, n_experts * n_layers);
+		status = moe_err_set(
+			err, MOE_EFORMAT,
+			"%s: %jd rows for %d layers of %jd experts: expected one for each pair, %jd in all",
+			moe_table_name(table), n_rows, n_layers, n_experts, n_experts * n_layers);
 		goto out;
 	}
 	status = moe_load_init(load, layers, n_layers, (int32_t)n_experts, err);

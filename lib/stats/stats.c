@@ -1,6 +1,7 @@
 /* The table of metrics, and their values over a load. */
 #include "stats/stats.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +16,36 @@ static const struct moe_metric *const metrics[] = {
 #undef X
 };
 
-const struct moe_metric *moe_metric_at(size_t i)
-{
-	return i < sizeof metrics / sizeof *metrics ? metrics[i] : NULL;
-}
+const struct moe_metric *moe_metric_at(size_t i) { return i < sizeof metrics / sizeof *metrics ? metrics[i] : NULL; }
 
 const struct moe_metric *moe_metric_by_name(const char *name)
 {
 	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
 		if (strcmp(metrics[i]->name, name) == 0)
 			return metrics[i];
+	return NULL;
+}
+
+const struct moe_metric *moe_metric_brief(const struct moe_metric *before)
+{
+	const struct moe_metric *next = NULL;
+
+	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+		const struct moe_metric *m = metrics[i];
+
+		if (m->brief && (!before || m->position > before->position) &&
+		    (!next || m->position < next->position))
+			next = m;
+	}
+	return next;
+}
+
+const struct moe_metric *moe_metric_imbalance(void)
+{
+	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
+		if (metrics[i]->is_imbalance)
+			return metrics[i];
+	assert(!"no metric is the imbalance");
 	return NULL;
 }
 
@@ -68,10 +89,11 @@ enum moe_status moe_metric_values(const struct moe_metric *metric, const struct 
 	if (!ascending || !out) {
 		free(ascending);
 		free(out);
-		return moe_err_nomem(err, ((size_t)load->n_layers + 1) * width * sizeof *out, "the values of a metric");
+		return moe_err_nomem(err, ((size_t)load->n_layers + 1) * width * sizeof *out,
+		                     "the values of a metric");
 	}
 	for (int32_t l = 0; l < load->n_layers; l++) {
-		struct moe_counts counts = { .n_experts = load->n_experts, .ascending = ascending };
+		struct moe_counts counts = {.n_experts = load->n_experts, .ascending = ascending};
 
 		counts.counts = load->counts + (size_t)l * n_experts;
 		memcpy(ascending, counts.counts, n_experts * sizeof *ascending);

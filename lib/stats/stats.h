@@ -29,6 +29,10 @@ struct moe_metric {
 	const char *formula;   /* one line; c_e: counts, C: their sum, E: number of experts, p_e = c_e / C */
 	const char *source;    /* where the definition was published */
 	enum moe_all all;
+	const char *brief;     /* its heading in the summary for people; NULL: not shown there */
+	int32_t position;      /* in the summary, ascending */
+	int32_t decimals;      /* in the summary */
+	bool is_imbalance;     /* the one that --max-imbalance limits */
 	/* One number for a layer; NaN where it has no meaning (a total of 0). */
 	double (*layer)(const struct moe_counts *counts);
 	/* One number per expert: a metric with the key `expert`. */
@@ -42,6 +46,11 @@ const struct moe_metric *moe_metric_by_name(const char *name);
  * layers whose value is a number (NaN if none is). The caller frees *values. */
 MOE_MUST_USE enum moe_status moe_metric_values(const struct moe_metric *metric, const struct moe_load *load,
                                                double **values, struct moe_err *err);
+
+/* One after another in the order of the summary: the next with a `brief` behind `before` (NULL: the first), or NULL. */
+const struct moe_metric *moe_metric_brief(const struct moe_metric *before);
+/* The one that --max-imbalance limits. */
+const struct moe_metric *moe_metric_imbalance(void);
 
 /* Appends a value as tables show it: whole numbers without exponent, else the shortest text that reads back as the
  * same double, "nan" for NaN. */

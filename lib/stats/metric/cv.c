@@ -21,5 +21,6 @@ const struct moe_metric moe_metric_cv = {
 	.name = "cv", .unit = "1", .all = MOE_ALL_MEAN, .layer = cv,
 	.help = "coefficient of variation: population standard deviation over mean",
 	.formula = "sqrt(sum_e (c_e - C/E)^2 / E) / (C/E)",
+	.brief = "cv", .position = 2, .decimals = 2,
 	.source = "Shazeer et al. 2017, Outrageously Large Neural Networks, section 4 (its square is the loss there)",
 };

@@ -14,5 +14,6 @@ const struct moe_metric moe_metric_dead = {
 	.name = "dead", .unit = "experts", .all = MOE_ALL_SUM, .layer = dead,
 	.help = "experts that were never chosen",
 	.formula = "number of e with c_e = 0",
+	.brief = "dead", .position = 5,
 	.source = "definition",
 };

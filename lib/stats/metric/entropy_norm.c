@@ -12,5 +12,6 @@ const struct moe_metric moe_metric_entropy_norm = {
 	.name = "entropy_norm", .unit = "1", .all = MOE_ALL_MEAN, .layer = entropy_norm,
 	.help = "entropy over its maximum: 1 where all are alike",
 	.formula = "H / log2 E",
+	.brief = "H/Hmax", .position = 4, .decimals = 3,
 	.source = "Pielou 1966, The measurement of diversity in different types of biological collections",
 };

@@ -19,5 +19,6 @@ const struct moe_metric moe_metric_gini = {
 	.name = "gini", .unit = "1", .all = MOE_ALL_MEAN, .layer = gini,
 	.help = "Gini coefficient: 0 all alike, near 1 one expert takes all",
 	.formula = "sum_i sum_j |c_i - c_j| / (2 E C)",
+	.brief = "gini", .position = 3, .decimals = 2,
 	.source = "Gini 1912, Variabilita e mutabilita",
 };

@@ -1,0 +1,209 @@
+/* Reports: what moe-stats prints as tables. */
+#include "stats/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stats/rows.h"
+
+enum { MAX_KEYS = 3 };
+
+enum moe_status moe_report_choose(struct moe_report *report, const char *text, struct moe_err *err)
+{
+	struct moe_str rest = moe_str_of(text), item;
+
+	if (!*text)
+		return moe_err_set(err, MOE_EUSAGE, "--metric is empty: expected names, as --list shows them");
+	while (moe_str_next(&rest, ',', &item)) {
+		const struct moe_metric *metric = NULL, *first = report->metrics[0];
+
+		for (size_t i = 0; (metric = moe_metric_at(i)) && !moe_str_eq(item, metric->name);)
+			i++;
+		if (!metric)
+			return moe_err_set(err, MOE_EUSAGE,
+			                   "--metric: there is no '%.*s'; --list shows which there are",
+			                   (int)(item.n < 80 ? item.n : 80), item.p);
+		for (int i = 0; i < report->n_metrics; i++)
+			if (report->metrics[i] == metric)
+				return moe_err_set(err, MOE_EUSAGE, "--metric: '%s' is named twice", metric->name);
+		if (report->n_metrics > 0 && !metric->expert != !first->expert)
+			return moe_err_set(
+				err, MOE_EUSAGE,
+				"--metric: '%s' has a number per %s, '%s' one per %s: ask for them in two calls",
+				first->name, first->expert ? "expert" : "layer", metric->name,
+				metric->expert ? "expert" : "layer");
+		if (!metric->expert && report->by == MOE_BY_EXPERT)
+			return moe_err_set(err, MOE_EUSAGE,
+			                   "--by expert: '%s' has a number per layer, none per expert", metric->name);
+		if (report->n_metrics == MOE_REPORT_METRICS)
+			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_REPORT_METRICS);
+		report->metrics[report->n_metrics++] = metric;
+	}
+	return MOE_OK;
+}
+
+void moe_report_list(const struct moe_report *report, struct moe_buf *out)
+{
+	static const char *const columns[] = {"metric", "unit", "keys", "all", "help", "formula"};
+	const struct moe_metric *metric;
+	struct moe_rows rows;
+
+	moe_rows_begin(&rows, out, report->json, columns, 6);
+	for (size_t i = 0; (metric = moe_metric_at(i)); i++) {
+		moe_rows_str(&rows, metric->name);
+		moe_rows_str(&rows, metric->unit);
+		moe_rows_str(&rows, metric->expert ? "layer expert" : "layer");
+		moe_rows_str(&rows, metric->all == MOE_ALL_MEAN ? "mean" : "sum");
+		moe_rows_str(&rows, metric->help);
+		moe_rows_str(&rows, metric->formula);
+	}
+}
+
+/* The key columns that --by asks for come first. */
+static int key_columns(const struct moe_report *report, bool expert, const char **columns)
+{
+	int n = 0;
+
+	if (report->by == MOE_BY_SOURCE)
+		columns[n++] = "source";
+	if (report->by != MOE_BY_EXPERT)
+		columns[n++] = "layer";
+	if (expert)
+		columns[n++] = "expert";
+	return n;
+}
+
+/* Keys of a row; layer NULL: `all`. */
+static void print_keys(const struct moe_report *report, struct moe_rows *rows, size_t source, const int32_t *layer,
+                       bool expert, int32_t e)
+{
+	if (report->by == MOE_BY_SOURCE)
+		moe_rows_str(rows, report->gather->sources[source]);
+	if (report->by != MOE_BY_EXPERT && layer)
+		moe_rows_u64(rows, (uint64_t)*layer);
+	else if (report->by != MOE_BY_EXPERT)
+		moe_rows_str(rows, "all");
+	if (expert)
+		moe_rows_u64(rows, (uint64_t)e);
+}
+
+static enum moe_status print_metrics_of(const struct moe_report *report, struct moe_rows *rows, size_t source,
+                                        struct moe_err *err)
+{
+	const struct moe_load *load = &report->gather->loads[source];
+	bool expert = report->metrics[0]->expert;
+	int32_t width = expert ? load->n_experts : 1;
+	double *values[MOE_REPORT_METRICS] = {NULL};
+	enum moe_status status = MOE_OK;
+
+	for (int i = 0; i < report->n_metrics && !status; i++)
+		status = moe_metric_values(report->metrics[i], load, &values[i], err);
+	for (int32_t l = report->by == MOE_BY_EXPERT ? load->n_layers : 0; l <= load->n_layers && !status; l++)
+		for (int32_t e = 0; e < width; e++) {
+			print_keys(report, rows, source, l < load->n_layers ? load->layers + l : NULL, expert, e);
+			for (int i = 0; i < report->n_metrics; i++)
+				moe_rows_f64(rows, values[i][(int64_t)l * width + e]);
+		}
+	for (int i = 0; i < report->n_metrics; i++)
+		free(values[i]);
+	return status;
+}
+
+enum moe_status moe_report_metrics(const struct moe_report *report, struct moe_buf *out, struct moe_err *err)
+{
+	const char *columns[MOE_REPORT_METRICS + MAX_KEYS];
+	int n = key_columns(report, report->metrics[0]->expert, columns);
+	enum moe_status status = MOE_OK;
+	struct moe_rows rows;
+
+	for (int i = 0; i < report->n_metrics; i++)
+		columns[n++] = report->metrics[i]->name;
+	moe_rows_begin(&rows, out, report->json, columns, n);
+	for (size_t s = 0; s < report->gather->n && !status; s++)
+		status = print_metrics_of(report, &rows, s, err);
+	return status;
+}
+
+/* Counts and gates over all layers: --by expert. */
+static void print_expert_loads(struct moe_rows *rows, const struct moe_load *load)
+{
+	for (int32_t e = 0; e < load->n_experts; e++) {
+		struct moe_gate_sum weight = {0};
+		uint64_t count = 0;
+
+		for (int32_t l = 0; l < load->n_layers; l++) {
+			size_t pair = (size_t)l * (size_t)load->n_experts + (size_t)e;
+
+			count += load->counts[pair];
+			moe_gate_sum_merge(&weight, &load->weights[pair]);
+		}
+		moe_rows_u64(rows, (uint64_t)e);
+		moe_rows_u64(rows, count);
+		moe_rows_f64(rows, moe_gate_sum_value(&weight));
+	}
+}
+
+void moe_report_loads(const struct moe_report *report, struct moe_buf *out)
+{
+	const char *columns[MAX_KEYS + 2];
+	int n = key_columns(report, true, columns);
+	struct moe_rows rows;
+
+	if (report->by == MOE_BY_LAYER && !report->json) {
+		moe_load_print(&report->gather->loads[0], out);
+		return;
+	}
+	columns[n++] = "count";
+	columns[n++] = "weight";
+	moe_rows_begin(&rows, out, report->json, columns, n);
+	for (size_t s = 0; s < report->gather->n; s++) {
+		const struct moe_load *load = &report->gather->loads[s];
+
+		if (report->by == MOE_BY_EXPERT) {
+			print_expert_loads(&rows, load);
+			continue;
+		}
+		for (int64_t i = 0; i < (int64_t)load->n_layers * load->n_experts; i++) {
+			print_keys(report, &rows, s, load->layers + i / load->n_experts, true,
+			           (int32_t)(i % load->n_experts));
+			moe_rows_u64(&rows, load->counts[i]);
+			moe_rows_f64(&rows, moe_gate_sum_value(&load->weights[i]));
+		}
+	}
+}
+
+enum moe_status moe_report_imbalance(const struct moe_report *report, double limit, struct moe_err *err)
+{
+	const struct moe_metric *metric = moe_metric_imbalance();
+	double worst = -1;
+	size_t worst_source = 0;
+	int32_t worst_layer = 0, n_over = 0;
+
+	for (size_t s = 0; s < report->gather->n; s++) {
+		const struct moe_load *load = &report->gather->loads[s];
+		double *values;
+		enum moe_status status = moe_metric_values(metric, load, &values, err);
+
+		if (status)
+			return status;
+		for (int32_t l = 0; l < load->n_layers; l++) {
+			n_over += values[l] > limit;
+			if (values[l] > worst) {
+				worst = values[l];
+				worst_layer = load->layers[l];
+				worst_source = s;
+			}
+		}
+		free(values);
+	}
+	if (n_over == 0)
+		return MOE_OK;
+	if (report->by == MOE_BY_SOURCE)
+		return moe_err_set(err, MOE_ECHECK,
+		                   "source '%.400s', layer %d: %s is %.4g, more than %g (%d %s too high)",
+		                   report->gather->sources[worst_source], worst_layer, metric->name, worst, limit,
+		                   n_over, n_over == 1 ? "layer is" : "layers are");
+	return moe_err_set(err, MOE_ECHECK, "layer %d: %s is %.4g, more than %g (%d of %d layers too high)",
+	                   worst_layer, metric->name, worst, limit, n_over, report->gather->loads[0].n_layers);
+}
