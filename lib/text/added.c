@@ -1,0 +1,186 @@
+/* A trie whose edges are one hash table; first characters have a filter, so that text without added tokens costs a bit
+ * test per character. */
+#include "text/added.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/unicode.h"
+
+enum { FILTER_BITS = 1024 };
+
+struct edge {
+	uint32_t node;   /* 0: empty slot (no edge leads to the root) */
+	uint32_t from, code;
+};
+
+struct moe_added_set {
+	const struct moe_added_token *tokens;
+	struct edge *edges;         /* [mask + 1] */
+	size_t mask, n_edges;
+	int32_t *token_of;          /* [n_nodes] index of the token that ends here, or -1; node 0 is the root */
+	size_t n_nodes, cap_nodes;
+	uint64_t filter[FILTER_BITS / 64];
+};
+
+static struct edge *find_edge(struct edge *edges, size_t mask, uint32_t from, uint32_t code)
+{
+	uint64_t h = ((uint64_t)from << 21 ^ code) * UINT64_C(0x9E3779B97F4A7C15);
+	size_t i = (size_t)(h ^ h >> 32) & mask;
+
+	while (edges[i].node && (edges[i].from != from || edges[i].code != code))
+		i = (i + 1) & mask;
+	return &edges[i];
+}
+
+enum moe_status moe_added_set_new(struct moe_added_set **out, const struct moe_added_token *tokens, struct moe_err *err)
+{
+	struct moe_added_set *set = calloc(1, sizeof *set);
+
+	*out = NULL;
+	if (!set)
+		return moe_err_nomem(err, sizeof *set, "added tokens");
+	set->tokens = tokens;
+	set->mask = 1023;
+	set->cap_nodes = 256;
+	set->edges = calloc(set->mask + 1, sizeof *set->edges);
+	set->token_of = malloc(set->cap_nodes * sizeof *set->token_of);
+	if (!set->edges || !set->token_of) {
+		moe_added_set_free(set);
+		return moe_err_nomem(err, 1024 * sizeof *set->edges, "added tokens");
+	}
+	set->token_of[0] = -1;
+	set->n_nodes = 1;
+	*out = set;
+	return MOE_OK;
+}
+
+static enum moe_status grow(struct moe_added_set *set, struct moe_err *err)
+{
+	if (set->n_nodes == set->cap_nodes) {
+		int32_t *nodes = realloc(set->token_of, 2 * set->cap_nodes * sizeof *nodes);
+		if (!nodes || set->n_nodes > UINT32_MAX / 4)
+			return moe_err_nomem(err, 2 * set->cap_nodes * sizeof *nodes, "added tokens");
+		set->token_of = nodes;
+		set->cap_nodes *= 2;
+	}
+	if (2 * set->n_edges > set->mask) {
+		size_t mask = 2 * set->mask + 1;
+		struct edge *edges = calloc(mask + 1, sizeof *edges);
+		if (!edges)
+			return moe_err_nomem(err, (mask + 1) * sizeof *edges, "added tokens");
+		for (size_t i = 0; i <= set->mask; i++) {
+			if (set->edges[i].node)
+				*find_edge(edges, mask, set->edges[i].from, set->edges[i].code) = set->edges[i];
+		}
+		free(set->edges);
+		set->edges = edges;
+		set->mask = mask;
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_added_set_add(struct moe_added_set *set, const uint32_t *codes, size_t n, int32_t index,
+                                  struct moe_err *err)
+{
+	uint32_t node = 0;
+
+	if (n == 0)
+		return MOE_OK;
+	set->filter[codes[0] % FILTER_BITS / 64] |= UINT64_C(1) << codes[0] % 64;
+	for (size_t i = 0; i < n; i++) {
+		enum moe_status status = grow(set, err);
+		struct edge *edge;
+
+		if (status)
+			return status;
+		edge = find_edge(set->edges, set->mask, node, codes[i]);
+		if (!edge->node) {
+			*edge = (struct edge){(uint32_t)set->n_nodes, node, codes[i]};
+			set->token_of[set->n_nodes++] = -1;
+			set->n_edges++;
+		}
+		node = edge->node;
+	}
+	if (set->token_of[node] < 0)
+		set->token_of[node] = index;
+	return MOE_OK;
+}
+
+void moe_added_set_free(struct moe_added_set *set)
+{
+	if (!set)
+		return;
+	free(set->edges);
+	free(set->token_of);
+	free(set);
+}
+
+/* The index of the longest token that begins at `at`, or -1. */
+static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes, size_t n, size_t at, size_t *end)
+{
+	uint32_t node = 0;
+	int32_t found = -1;
+
+	while (at < n && (node = find_edge(set->edges, set->mask, node, codes[at])->node)) {
+		at++;
+		if (set->token_of[node] >= 0) {
+			found = set->token_of[node];
+			*end = at;
+		}
+	}
+	return found;
+}
+
+static enum moe_status add_part(struct moe_added_parts *parts, size_t start, size_t end, int32_t id, struct moe_err *err)
+{
+	if (parts->n == parts->cap) {
+		size_t cap = parts->cap ? 2 * parts->cap : 16;
+		struct moe_added_part *grown = realloc(parts->v, cap * sizeof *grown);
+		if (!grown)
+			return moe_err_nomem(err, cap * sizeof *grown, "the parts of a text");
+		parts->v = grown;
+		parts->cap = cap;
+	}
+	parts->v[parts->n++] = (struct moe_added_part){start, end, id};
+	return MOE_OK;
+}
+
+enum moe_status moe_added_divide(const struct moe_added_set *set, const uint32_t *codes, size_t n,
+                                 struct moe_added_parts *parts, struct moe_err *err)
+{
+	size_t done = 0, i = 0;
+	enum moe_status status = MOE_OK;
+
+	parts->n = 0;
+	while (i < n && !status) {
+		const struct moe_added_token *token;
+		size_t start = i, end = i;
+		int32_t index = -1;
+
+		if (set->filter[codes[i] % FILTER_BITS / 64] >> codes[i] % 64 & 1)
+			index = longest_at(set, codes, n, i, &end);
+		if (index < 0) {
+			i++;
+			continue;
+		}
+		i = end;
+		token = &set->tokens[index];
+		if (token->single_word && ((start > 0 && moe_unicode_is_adjacent(codes[start - 1])) ||
+		                           (end < n && moe_unicode_is_adjacent(codes[end]))))
+			continue;
+		/* White space that the token before has taken stays with that one. */
+		while (token->lstrip && start > done && moe_unicode_is_space(codes[start - 1]))
+			start--;
+		while (token->rstrip && end < n && moe_unicode_is_space(codes[end]))
+			end++;
+		if (done < start)
+			status = add_part(parts, done, start, -1, err);
+		if (!status)
+			status = add_part(parts, start, end, token->id, err);
+		done = end;
+	}
+	if (!status && done < n)
+		status = add_part(parts, done, n, -1, err);
+	return status;
+}

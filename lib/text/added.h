@@ -1,0 +1,47 @@
+/* Finding added tokens in a text: leftmost, the longest at a position. Indoors of the text folder. */
+#ifndef MOE_TEXT_ADDED_H
+#define MOE_TEXT_ADDED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "text/stage.h"
+
+/* How an added token matches. */
+struct moe_added_token {
+	int32_t id;
+	struct moe_str content;   /* a view */
+	bool special, normalized;
+	bool lstrip, rstrip;      /* takes the white space beside it along */
+	bool single_word;         /* not inside a word */
+};
+
+/* The tokens of one pass over a text, as a trie of code points. Read-only once filled. */
+struct moe_added_set;
+
+/* tokens is kept as a view; moe_added_set_add names them by index. */
+MOE_MUST_USE enum moe_status moe_added_set_new(struct moe_added_set **out, const struct moe_added_token *tokens,
+                                               struct moe_err *err);
+/* The token tokens[index] is written as codes[0 .. n). Written the same way, the first added holds. n 0 is ignored. */
+MOE_MUST_USE enum moe_status moe_added_set_add(struct moe_added_set *set, const uint32_t *codes, size_t n, int32_t index,
+                                               struct moe_err *err);
+void moe_added_set_free(struct moe_added_set *set);   /* NULL is fine */
+
+/* A part of a text: an added token, or, with id -1, what lies between two. */
+struct moe_added_part {
+	size_t start, end;
+	int32_t id;
+};
+
+struct moe_added_parts {
+	struct moe_added_part *v;   /* [n] */
+	size_t n, cap;
+};
+
+/* Replaces *parts by those of the text, in order. */
+MOE_MUST_USE enum moe_status moe_added_divide(const struct moe_added_set *set, const uint32_t *codes, size_t n,
+                                              struct moe_added_parts *parts, struct moe_err *err);
+
+#endif

@@ -1,0 +1,57 @@
+/* Puts a fixed text before every text that is not empty. */
+#include <stdlib.h>
+
+#include "text/stage.h"
+
+static void prepend_free(void *self)
+{
+	struct moe_codes *prefix = self;
+
+	if (prefix)
+		moe_codes_free(prefix);
+	free(prefix);
+}
+
+static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
+{
+	struct moe_codes *prefix;
+	struct moe_str text;
+	enum moe_status status = moe_stage_str(obj, "prepend", where, &text, err);
+
+	*self = NULL;
+	if (status)
+		return status;
+	prefix = calloc(1, sizeof *prefix);
+	if (!prefix)
+		return moe_err_nomem(err, sizeof *prefix, "a normalizer");
+	status = moe_codes_add_utf8(prefix, text.p, text.n, err);
+	if (status)
+		prepend_free(prefix);
+	else
+		*self = prefix;
+	return status;
+}
+
+static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+{
+	const struct moe_codes *prefix = self;
+	struct moe_codes old = *text;
+	enum moe_status status;
+
+	if (text->n == 0)
+		return MOE_OK;
+	spare->n = 0;
+	status = moe_codes_add(spare, prefix->p, prefix->n, err);
+	if (!status)
+		status = moe_codes_add(spare, text->p, text->n, err);
+	if (!status) {
+		*text = *spare;
+		*spare = old;
+	}
+	return status;
+}
+
+const struct moe_normalizer moe_normalizer_prepend = {
+	.part = {.type = "Prepend", .parse = parse, .free = prepend_free},
+	.apply = apply,
+};

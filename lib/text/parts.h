@@ -1,0 +1,36 @@
+/* What tokenizer.c and detok.c share of a tokenizer. */
+#ifndef MOE_TEXT_PARTS_H
+#define MOE_TEXT_PARTS_H
+
+#include "text/added.h"
+#include "text/stage.h"
+
+/* Everything known of an id. */
+struct moe_token {
+	int32_t id;
+	bool added, special;
+	struct moe_str text;    /* as in tokenizer.json; a view */
+	struct moe_str bytes;   /* a view */
+};
+
+struct moe_tokenizer {
+	char *name;
+	char hash[33];
+	struct moe_token *tokens;          /* [n_tokens] ascending ids */
+	size_t n_tokens;
+	struct moe_buf bytes;              /* what the tokens' bytes are views of */
+	struct moe_buf content;            /* what the added tokens' contents are views of */
+	struct moe_added_token *added;     /* [n_added] */
+	size_t n_added;
+	struct moe_added_set *raw, *normal;   /* matched before and after normalisation; NULL: none */
+	struct moe_stage model, normalizer, pretokenizer, decoder;   /* all but the model may be empty */
+	const struct moe_stage **chain;    /* [n_chain] the decoders in order, sequences unrolled */
+	size_t n_chain;
+	bool add_bos, add_eos;
+	int32_t bos_id, eos_id;
+};
+
+/* NULL: no such id. */
+const struct moe_token *moe_token_of(const struct moe_tokenizer *tok, int32_t id);
+
+#endif

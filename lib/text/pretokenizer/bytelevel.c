@@ -1,0 +1,87 @@
+/* Hands pieces to the model as bytes. Before that it may put a space before each piece that begins with none, and split
+ * by the pattern of GPT-2. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "text/stage.h"
+
+struct bytelevel {
+	bool add_prefix_space;
+	struct moe_regex *regex;   /* NULL: no splitting */
+};
+
+static const char pattern[] =
+	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+static void bytelevel_free(void *self)
+{
+	struct bytelevel *bl = self;
+
+	if (bl)
+		moe_regex_free(bl->regex);
+	free(bl);
+}
+
+static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
+{
+	struct bytelevel *bl = calloc(1, sizeof *bl);
+	bool use_regex = true;
+	enum moe_status status;
+
+	*self = NULL;
+	if (!bl)
+		return moe_err_nomem(err, sizeof *bl, "a pre-tokenizer");
+	bl->add_prefix_space = true;
+	status = moe_json_bool(obj, "add_prefix_space", where, &bl->add_prefix_space, err);
+	if (!status)
+		status = moe_json_bool(obj, "use_regex", where, &use_regex, err);
+	if (!status && use_regex)
+		status = moe_regex_compile(&bl->regex, pattern, strlen(pattern), where, err);
+	if (status)
+		bytelevel_free(bl);
+	else
+		*self = bl;
+	return status;
+}
+
+static enum moe_status add_spaces(struct moe_split *split, struct moe_err *err)
+{
+	static const uint32_t space = ' ';
+	struct moe_codes old = split->text;
+	enum moe_status status = MOE_OK;
+
+	split->spare_text.n = 0;
+	for (size_t i = 0; i < split->pieces.n && !status; i++) {
+		struct moe_piece *v = &split->pieces.v[i];
+		size_t start = split->spare_text.n;
+
+		if (split->text.p[v->start] != ' ')
+			status = moe_codes_add(&split->spare_text, &space, 1, err);
+		if (!status)
+			status = moe_codes_add(&split->spare_text, split->text.p + v->start, v->end - v->start, err);
+		v->start = start;
+		v->end = split->spare_text.n;
+	}
+	split->text = split->spare_text;
+	split->spare_text = old;
+	return status;
+}
+
+static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+{
+	const struct bytelevel *bl = self;
+	enum moe_status status = MOE_OK;
+
+	if (bl->add_prefix_space)
+		status = add_spaces(split, err);
+	if (!status && bl->regex)
+		status = moe_split_regex(split, bl->regex, MOE_SPLIT_ISOLATED, false, err);
+	split->byte_level = true;
+	return status;
+}
+
+const struct moe_pretokenizer moe_pretokenizer_bytelevel = {
+	.part = {.type = "ByteLevel", .parse = parse, .free = bytelevel_free},
+	.split = split,
+};

@@ -1,0 +1,321 @@
+/* Three steps: pattern.c turns a pattern into a list of syntax bytes and sets; divide() finds the classes of code points
+ * that no set tells apart and numbers them; emit() writes the pattern again over those numbers, for PCRE2. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "text/regex.h"
+
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "text/pattern.h"
+
+enum {
+	MAX_CLASSES = 256,
+	BLOCK = 256,             /* code points per block of the two-level map */
+	N_BLOCKS = (MOE_CODE_MAX + 1) / BLOCK,
+	MAX_JIT_STACK = 64 << 20,
+};
+
+struct moe_regex {
+	pcre2_code *code;
+	char *where;
+	uint8_t *blocks;               /* [n_blocks][BLOCK] class of each code point */
+	size_t n_blocks;
+	uint16_t block_of[N_BLOCKS];
+};
+
+struct moe_regex_scan {
+	const struct moe_regex *regex;
+	pcre2_match_data *match;
+	pcre2_match_context *context;
+	pcre2_jit_stack *stack;
+	uint8_t *classes;              /* [n] */
+};
+
+/* The classes: an elementary interval is a run of code points that no range of any set divides; two intervals are of one
+ * class if they are in the same sets. */
+struct division {
+	uint32_t *starts;    /* [n] first code point of each interval, ascending, starts[0] = 0 */
+	int16_t *class_of;   /* [n] */
+	size_t n;
+	int n_classes;
+};
+
+static int compare_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+static enum moe_status find_intervals(const struct moe_pattern *ps, struct division *dv)
+{
+	size_t n = 1, kept = 0;
+
+	for (size_t i = 0; i < ps->n_sets; i++)
+		n += 2 * ps->sets[i].n;
+	dv->starts = calloc(n, sizeof *dv->starts);
+	if (!dv->starts)
+		return moe_err_nomem(ps->err, n * sizeof *dv->starts, "a pattern's classes");
+	n = 1;
+	for (size_t i = 0; i < ps->n_sets; i++) {
+		for (size_t j = 0; j < ps->sets[i].n; j++) {
+			dv->starts[n++] = ps->sets[i].ranges[j].first;
+			dv->starts[n++] = ps->sets[i].ranges[j].last + 1;
+		}
+	}
+	qsort(dv->starts, n, sizeof *dv->starts, compare_u32);
+	for (size_t i = 1; i < n; i++) {
+		if (dv->starts[i] != dv->starts[kept] && dv->starts[i] <= MOE_CODE_MAX)
+			dv->starts[++kept] = dv->starts[i];
+	}
+	dv->n = kept + 1;
+	dv->class_of = calloc(dv->n, sizeof *dv->class_of);
+	return dv->class_of ? MOE_OK : moe_err_nomem(ps->err, dv->n, "a pattern's classes");
+}
+
+static enum moe_status divide(const struct moe_pattern *ps, struct division *dv)
+{
+	enum moe_status status = find_intervals(ps, dv);
+
+	dv->n_classes = 1;
+	for (size_t i = 0; i < ps->n_sets && !status; i++) {
+		int16_t inside_of[MAX_CLASSES];      /* new class of the members of a class that are in this set */
+		bool has_outside[MAX_CLASSES] = {false};
+
+		for (size_t k = 0; k < dv->n; k++) {
+			if (!moe_unicode_in(ps->sets[i].ranges, ps->sets[i].n, dv->starts[k]))
+				has_outside[dv->class_of[k]] = true;
+		}
+		memset(inside_of, -1, sizeof inside_of);
+		for (size_t k = 0; k < dv->n; k++) {
+			int16_t old = dv->class_of[k];
+			if (!moe_unicode_in(ps->sets[i].ranges, ps->sets[i].n, dv->starts[k]) || !has_outside[old])
+				continue;
+			if (inside_of[old] < 0) {
+				if (dv->n_classes == MAX_CLASSES)
+					return moe_err_set(ps->err, MOE_EFORMAT, "%s: the pattern tells more than %d kinds of "
+					                   "characters apart, which is not supported", ps->where, MAX_CLASSES);
+				inside_of[old] = (int16_t)dv->n_classes++;
+			}
+			dv->class_of[k] = inside_of[old];
+		}
+	}
+	return status;
+}
+
+/* The two-level map, equal blocks stored once. */
+static enum moe_status build_map(struct moe_regex *re, const struct division *dv, struct moe_err *err)
+{
+	size_t cap = 64, k = 0;
+	uint8_t block[BLOCK];
+
+	re->blocks = malloc(cap * BLOCK);
+	if (!re->blocks)
+		return moe_err_nomem(err, cap * BLOCK, "a pattern's classes");
+	for (uint32_t b = 0; b < N_BLOCKS; b++) {
+		size_t same = re->n_blocks;
+		for (uint32_t i = 0; i < BLOCK; i++) {
+			while (k + 1 < dv->n && dv->starts[k + 1] <= b * BLOCK + i)
+				k++;
+			block[i] = (uint8_t)dv->class_of[k];
+		}
+		for (size_t j = re->n_blocks; j-- > 0;) {
+			if (memcmp(re->blocks + j * BLOCK, block, BLOCK) == 0) {
+				same = j;
+				break;
+			}
+		}
+		if (same == re->n_blocks) {
+			if (re->n_blocks == cap) {
+				uint8_t *grown = realloc(re->blocks, 2 * cap * BLOCK);
+				if (!grown)
+					return moe_err_nomem(err, 2 * cap * BLOCK, "a pattern's classes");
+				re->blocks = grown;
+				cap *= 2;
+			}
+			memcpy(re->blocks + re->n_blocks++ * BLOCK, block, BLOCK);
+		}
+		re->block_of[b] = (uint16_t)same;
+	}
+	return MOE_OK;
+}
+
+/* The classes of a set, as PCRE2 syntax. */
+static void emit_set(struct moe_buf *out, const struct moe_charset *set, const struct division *dv)
+{
+	bool in[MAX_CLASSES] = {false};
+	int n = 0, last = 0;
+
+	for (size_t k = 0; k < dv->n; k++) {
+		int16_t c = dv->class_of[k];
+		if (!in[c] && moe_unicode_in(set->ranges, set->n, dv->starts[k])) {
+			in[c] = true;
+			last = c;
+			n++;
+		}
+	}
+	if (n == 0) {
+		moe_buf_adds(out, "(?!)");
+		return;
+	}
+	if (n == 1) {
+		moe_buf_addf(out, "\\x%02x", last);
+		return;
+	}
+	moe_buf_addc(out, '[');
+	for (int c = 0; c < MAX_CLASSES; c++) {
+		int end = c;
+		if (!in[c])
+			continue;
+		while (end + 1 < MAX_CLASSES && in[end + 1])
+			end++;
+		moe_buf_addf(out, end > c ? "\\x%02x-\\x%02x" : "\\x%02x", c, end);
+		c = end;
+	}
+	moe_buf_addc(out, ']');
+}
+
+static enum moe_status emit(const struct moe_pattern *ps, const struct division *dv, struct moe_regex *re)
+{
+	struct moe_buf out = {0};
+	PCRE2_UCHAR text[256];
+	PCRE2_SIZE at = 0;
+	int code = 0;
+	enum moe_status status;
+
+	for (size_t i = 0; i < ps->n_items; i++) {
+		if (ps->items[i].set < 0)
+			moe_buf_adds(&out, ps->items[i].syntax);
+		else
+			emit_set(&out, &ps->sets[ps->items[i].set], dv);
+	}
+	status = moe_buf_check(&out, ps->err);
+	if (!status) {
+		re->code = pcre2_compile((PCRE2_SPTR)(out.p ? out.p : ""), out.n, PCRE2_NEVER_UTF | PCRE2_NEVER_UCP, &code,
+		                         &at, NULL);
+		if (!re->code) {
+			pcre2_get_error_message(code, text, sizeof text);
+			status = moe_err_set(ps->err, MOE_EFORMAT, "%s: the pattern does not compile: %s", ps->where,
+			                     (const char *)text);
+		} else {
+			/* Without JIT (not on this machine, or refused) PCRE2 interprets the same code. */
+			(void)pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE);
+		}
+	}
+	moe_buf_free(&out);
+	return status;
+}
+
+static enum moe_status compile(struct moe_regex **out, const char *pattern, size_t n, bool literal, const char *where,
+                               struct moe_err *err)
+{
+	struct moe_pattern ps = {0};
+	struct division dv = {0};
+	struct moe_regex *re = calloc(1, sizeof *re);
+	enum moe_status status;
+
+	*out = NULL;
+	if (!re || !(re->where = strdup(where))) {
+		free(re);
+		return moe_err_nomem(err, sizeof *re, "a pattern");
+	}
+	status = moe_pattern_parse(&ps, pattern, n, literal, where, err);
+	if (!status)
+		status = divide(&ps, &dv);
+	if (!status)
+		status = build_map(re, &dv, err);
+	if (!status)
+		status = emit(&ps, &dv, re);
+	moe_pattern_free(&ps);
+	free(dv.starts);
+	free(dv.class_of);
+	if (status)
+		moe_regex_free(re);
+	else
+		*out = re;
+	return status;
+}
+
+enum moe_status moe_regex_compile(struct moe_regex **out, const char *pattern, size_t n, const char *where,
+                                  struct moe_err *err)
+{
+	return compile(out, pattern, n, false, where, err);
+}
+
+enum moe_status moe_regex_compile_literal(struct moe_regex **out, const char *text, size_t n, const char *where,
+                                          struct moe_err *err)
+{
+	return compile(out, text, n, true, where, err);
+}
+
+void moe_regex_free(struct moe_regex *regex)
+{
+	if (!regex)
+		return;
+	pcre2_code_free(regex->code);
+	free(regex->blocks);
+	free(regex->where);
+	free(regex);
+}
+
+enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_regex *regex, const uint32_t *codes,
+                                size_t n, struct moe_err *err)
+{
+	struct moe_regex_scan *scan = calloc(1, sizeof *scan);
+
+	*out = NULL;
+	if (!scan)
+		return moe_err_nomem(err, sizeof *scan, "a search");
+	scan->regex = regex;
+	scan->match = pcre2_match_data_create(1, NULL);
+	scan->context = pcre2_match_context_create(NULL);
+	scan->classes = malloc(n ? n : 1);
+	if (!scan->match || !scan->context || !scan->classes) {
+		moe_regex_finish(scan);
+		return moe_err_nomem(err, n, "a search");
+	}
+	for (size_t i = 0; i < n; i++)
+		scan->classes[i] = regex->blocks[regex->block_of[codes[i] / BLOCK] * (size_t)BLOCK + codes[i] % BLOCK];
+	*out = scan;
+	return MOE_OK;
+}
+
+enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool *found,
+                               size_t *start, size_t *stop, struct moe_err *err)
+{
+	const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scan->match);
+	PCRE2_UCHAR text[256];
+	int rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
+	                     scan->context);
+
+	if (rc == PCRE2_ERROR_JIT_STACKLIMIT && !scan->stack) {
+		/* The 32 KiB that PCRE2 takes from the caller's stack do for all but long runs of a repeated group. */
+		scan->stack = pcre2_jit_stack_create(1 << 15, MAX_JIT_STACK, NULL);
+		pcre2_jit_stack_assign(scan->context, NULL, scan->stack);
+		rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
+		                 scan->context);
+	}
+	*found = rc >= 0;
+	if (rc == PCRE2_ERROR_NOMATCH)
+		return MOE_OK;
+	if (rc < 0) {
+		pcre2_get_error_message(rc, text, sizeof text);
+		return moe_err_set(err, MOE_EFORMAT, "%s: the pattern fails on a piece of %zu characters: %s",
+		                   scan->regex->where, end - first, (const char *)text);
+	}
+	*start = first + at[0];
+	*stop = first + at[1];
+	return MOE_OK;
+}
+
+void moe_regex_finish(struct moe_regex_scan *scan)
+{
+	if (!scan)
+		return;
+	pcre2_match_data_free(scan->match);
+	pcre2_match_context_free(scan->context);
+	pcre2_jit_stack_free(scan->stack);
+	free(scan->classes);
+	free(scan);
+}

@@ -1,0 +1,167 @@
+/* The stages between text and ids, each a plug-in folder: normalizer/, pretokenizer/, model/, decoder/. A member is
+ * found by the "type" of its object in tokenizer.json. Indoors of the text folder; see tokenizer.h. */
+#ifndef MOE_TEXT_STAGE_H
+#define MOE_TEXT_STAGE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "text/regex.h"
+#include "text/tokenizer.h"
+
+/* Text as code points. */
+struct moe_codes {
+	uint32_t *p;   /* [n] */
+	size_t n, cap;
+};
+
+/* Room for n more behind p + n. */
+MOE_MUST_USE enum moe_status moe_codes_room(struct moe_codes *codes, size_t n, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_codes_add(struct moe_codes *codes, const uint32_t *p, size_t n, struct moe_err *err);
+/* Appends bytes read as UTF-8, invalid ones as U+FFFD. */
+MOE_MUST_USE enum moe_status moe_codes_add_utf8(struct moe_codes *codes, const char *text, size_t n, struct moe_err *err);
+void moe_codes_free(struct moe_codes *codes);
+
+/* What every member begins with. parse gets the member's object; `where` is its key path, for messages. On failure it
+ * leaves nothing behind. free takes what parse gave. */
+struct moe_part {
+	const char *type;
+	enum moe_status (*parse)(void **self, const json_t *obj, const char *where, struct moe_err *err);
+	void (*free)(void *self);
+};
+
+struct moe_normalizer {
+	struct moe_part part;
+	/* text becomes its normal form; spare is scratch, and the two may be exchanged. */
+	enum moe_status (*apply)(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err);
+};
+
+/* A range of code points; is_match: whether the pattern that divides the text matched it. */
+struct moe_piece {
+	size_t start, end;
+	bool is_match;
+};
+
+struct moe_pieces {
+	struct moe_piece *v;   /* [n] */
+	size_t n, cap;
+};
+
+MOE_MUST_USE enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t start, size_t end, bool is_match,
+                                            struct moe_err *err);
+
+/* Replaces *out by the matches within a piece and the gaps between them, which together cover it. An empty match right
+ * behind another match does not count. invert exchanges matches and gaps. */
+MOE_MUST_USE enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan, struct moe_piece piece,
+                                              bool invert, struct moe_err *err);
+
+/* A text being split, and scratch for those who split it. */
+struct moe_split {
+	struct moe_codes text, spare_text;
+	struct moe_pieces pieces;            /* of text, in order, none empty */
+	struct moe_pieces spare, matches;
+	bool byte_level;                     /* the pieces go to the model as bytes, mapped to visible characters */
+};
+
+void moe_split_free(struct moe_split *split);
+
+/* What becomes of the matches of a pattern and of the gaps between them. */
+enum moe_behavior {
+	MOE_SPLIT_ISOLATED,       /* each match and each gap is a piece */
+	MOE_SPLIT_REMOVED,        /* each gap is a piece */
+	MOE_SPLIT_WITH_PREVIOUS,  /* a match goes with the gap before it */
+	MOE_SPLIT_WITH_NEXT,      /* a match goes with the gap behind it */
+	MOE_SPLIT_CONTIGUOUS,     /* as isolated, but matches without a gap between them are one piece */
+};
+
+struct moe_pretokenizer {
+	struct moe_part part;
+	/* Divides every piece further; may change the text. */
+	enum moe_status (*split)(const void *self, struct moe_split *split, struct moe_err *err);
+};
+
+/* Divides every piece by a pattern; invert exchanges matches and gaps. */
+MOE_MUST_USE enum moe_status moe_split_regex(struct moe_split *split, const struct moe_regex *regex,
+                                             enum moe_behavior behavior, bool invert, struct moe_err *err);
+/* The same, where every character for which is() holds is a match. */
+MOE_MUST_USE enum moe_status moe_split_where(struct moe_split *split, bool (*is)(uint32_t code),
+                                             enum moe_behavior behavior, struct moe_err *err);
+
+struct moe_text_model {
+	struct moe_part part;
+	size_t (*n_pieces)(const void *self);
+	/* Entry i of the vocabulary, in any order; text is a view. */
+	void (*piece)(const void *self, size_t i, int32_t *id, struct moe_str *text);
+	int32_t (*find)(const void *self, struct moe_str text);   /* -1: none */
+	/* What one thread needs to encode a text of about n_bytes; NULL when out of memory. */
+	void *(*scratch_new)(const void *self, size_t n_bytes);
+	void (*scratch_free)(void *scratch);
+	/* Appends the ids of a piece in UTF-8. byte_level: its bytes are looked up as visible characters. */
+	enum moe_status (*encode)(const void *self, void *scratch, struct moe_str piece, bool byte_level,
+	                          struct moe_ids *ids, struct moe_err *err);
+};
+
+/* A place in a chain of decoders while a text is decoded. The last link has no kind: it appends to `out`. */
+struct moe_decode_link {
+	const struct moe_decoder *kind;
+	const void *self;
+	void *state;                     /* zeroed at the beginning of a text */
+	struct moe_decode_link *next;
+	struct moe_buf *out;
+};
+
+/* Hands text on to a link. A decoder sees a list of tokens; one token may come in several parts, of which the first
+ * says `begins`. */
+MOE_MUST_USE enum moe_status moe_decode_emit(struct moe_decode_link *link, struct moe_str text, bool begins,
+                                             struct moe_err *err);
+
+struct moe_decoder {
+	struct moe_part part;
+	/* A sequence has children and nothing else. */
+	const struct moe_stage *(*children)(const void *self, size_t *n);
+	/* joins: what comes out is one token in parts; needs_whole: what comes in must not be in parts. */
+	bool joins, needs_whole;
+	size_t state_bytes;
+	enum moe_status (*add)(struct moe_decode_link *link, struct moe_str text, bool begins, struct moe_err *err);
+	/* At the end of the text: emits what was held back. NULL: nothing is. */
+	enum moe_status (*finish)(struct moe_decode_link *link, struct moe_err *err);
+	/* Appends the bytes that a single token stands for. NULL: its own. */
+	void (*bytes)(const void *self, struct moe_str token, struct moe_buf *out);
+};
+
+/* A member in use. */
+struct moe_stage {
+	const struct moe_part *part;   /* the first field of its kind's struct */
+	void *self;
+};
+
+enum moe_stage_kind { MOE_STAGE_NORMALIZER, MOE_STAGE_PRETOKENIZER, MOE_STAGE_MODEL, MOE_STAGE_DECODER };
+
+/* From an object with a "type"; an unknown type is named together with those known. */
+MOE_MUST_USE enum moe_status moe_stage_new(struct moe_stage *stage, enum moe_stage_kind kind, const json_t *obj,
+                                           const char *where, struct moe_err *err);
+void moe_stage_free(struct moe_stage *stage);   /* zero-initialised is fine */
+
+/* A list of stages, for the sequences of three kinds. */
+struct moe_stages {
+	struct moe_stage *v;   /* [n] */
+	size_t n;
+};
+
+/* From the array obj[key]. */
+MOE_MUST_USE enum moe_status moe_stages_new(struct moe_stages **out, enum moe_stage_kind kind, const json_t *obj,
+                                            const char *key, const char *where, struct moe_err *err);
+void moe_stages_free(void *stages);   /* NULL is fine */
+
+/* obj[key] must be there and a string; a view. */
+MOE_MUST_USE enum moe_status moe_stage_str(const json_t *obj, const char *key, const char *where, struct moe_str *out,
+                                           struct moe_err *err);
+/* The pattern {"Regex": ..} or {"String": ..} of obj["pattern"]. */
+MOE_MUST_USE enum moe_status moe_stage_pattern(const json_t *obj, const char *where, struct moe_regex **out,
+                                               struct moe_err *err);
+
+#endif
