@@ -64,6 +64,7 @@ enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
 {
 	struct moe_declared *tensor;
 	char text[24 * MOE_MAX_DIMS];
+	enum moe_status status;
 	size_t n_bytes;
 
 	if (out->begun)
@@ -94,8 +95,10 @@ enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
 	tensor->name = moe_arena_strndup(&out->arena, name, strlen(name));
 	if (!tensor->name)
 		return moe_err_nomem(err, strlen(name) + 1, "a tensor's name");
-	out->n_tensors++;
-	return out->format->writer->check(out, tensor, err);
+	status = out->format->writer->check(out, tensor, err);
+	if (!status)
+		out->n_tensors++;
+	return status;
 }
 
 uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out)
