@@ -167,6 +167,9 @@ enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err
 		status = moe_err_nomem(err, BUFFER_BYTES, "an output's buffer");
 	if (status)
 		return status;
+	/* It is in the headers now; many outputs may be open at once, and a vocabulary is large as JSON. */
+	json_decref(out->metadata);
+	out->metadata = NULL;
 	out->begun = true;
 	status = out->format->writer->begin(out, err);
 	if (!status && out->n_tensors)
