@@ -135,7 +135,7 @@ static int32_t terminal_width(bool to_stdout)
 
 enum { LAYER_WIDTH = 5, BRIEF_WIDTH = 7, MIN_BARS = 8, MAX_BRIEF = 16 };
 
-/* Cells of a row of bars: every cell stands for the same number of experts, or every expert for the same of cells. */
+/* Cells of a row of bars: one per expert, or else every cell stands for the same number of them. */
 static int32_t bar_cells(int32_t n_experts, int32_t room)
 {
 	int32_t per_cell;
@@ -143,7 +143,7 @@ static int32_t bar_cells(int32_t n_experts, int32_t room)
 	if (room < MIN_BARS)
 		room = MIN_BARS;
 	if (n_experts <= room)
-		return n_experts * (room / n_experts < 3 ? room / n_experts : 3);
+		return n_experts;
 	per_cell = (n_experts + room - 1) / room;
 	return (n_experts + per_cell - 1) / per_cell;
 }

@@ -29,7 +29,7 @@ static struct layout lay_out(const struct moe_plot_bars *plot)
 	at.n_cols = (int32_t)clamp(floor(840 / (at.panel_w + GAP_X)), 1, plot->n_panels);
 	at.n_rows = (plot->n_panels + at.n_cols - 1) / at.n_cols;
 	at.bar_w = at.panel_w / plot->n_bars;
-	at.width = LEFT + fmax(at.n_cols * (at.panel_w + GAP_X), 440);
+	at.width = LEFT + fmax(at.n_cols * (at.panel_w + GAP_X), 440) + 6;
 	at.height = TOP + at.n_rows * (PANEL_H + GAP_Y) + BOTTOM;
 	for (int64_t i = 0; i < (int64_t)plot->n_panels * plot->n_bars; i++)
 		max = fmax(max, plot->values[i]);
@@ -46,7 +46,7 @@ static int falling(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
-/* "peak 4.21": two decimals. */
+/* "peak 4.21" */
 static void add_peak(double x, double y, double peak, struct moe_buf *out)
 {
 	struct moe_buf text = {0};

@@ -10,7 +10,7 @@
 enum { N_LEVELS = 24, SPAN = 3 }; /* an even number of levels: half of them on either side of the centre */
 
 #define LEFT 64.0
-#define TOP 62.0
+#define TOP 72.0
 #define RIGHT 24.0
 #define BOTTOM 92.0
 
