@@ -36,7 +36,8 @@ static enum moe_status add_window(struct moe_sequences *seqs, const struct moe_w
 		return moe_err_nomem(err, (size_t)n * sizeof *tokens, "a window");
 	if (n_bos)
 		tokens[0] = w->bos_id;
-	memcpy(tokens + n_bos, ids + from, (size_t)(end - from) * sizeof *tokens);
+	if (end > from)
+		memcpy(tokens + n_bos, ids + from, (size_t)(end - from) * sizeof *tokens);
 	const int64_t given = n_bos + begin - from;
 	const struct moe_sequence seq = { source, tokens, n, given > 0 ? given : 1 };
 	return add(seqs, &seq, err);
@@ -57,8 +58,12 @@ enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct 
 		const int64_t from = begin > w->overlap ? begin - w->overlap : 0;
 		status = add_window(seqs, w, label, ids.ids, from, begin, end, err);
 	}
-	if (!status && n == 0 && w->window == 0 && w->bos_id >= 0)
-		status = add_window(seqs, w, label, ids.ids, 0, 0, 0, err);   /* an empty prompt: BOS alone */
+	if (!status && n == 0 && w->window == 0 && w->bos_id >= 0) {
+		status = add_window(seqs, w, label, ids.ids, 0, 0, 0, err);
+	} else if (!status && n == 0) {
+		const struct moe_sequence nothing = { label, NULL, 0, 1 };
+		status = add(seqs, &nothing, err);
+	}
 	moe_ids_free(&ids);
 	return status;
 }
@@ -111,6 +116,40 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 		status = add(seqs, &seq, err);
 	}
 	moe_ids_free(&ids);
+	return status;
+}
+
+static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label, const char *text,
+                               size_t n, struct moe_err *err)
+{
+	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)
+	                     : moe_sequences_add_ids(seqs, label, text, n, err);
+}
+
+enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *in, struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+	for (int i = 0; i < in->n_prompts && !status; i++) {
+		char label[32] = "prompt";
+		if (in->n_prompts > 1)
+			snprintf(label, sizeof label, "prompt-%d", i + 1);
+		status = add_any(seqs, in, label, in->prompts[i], strlen(in->prompts[i]), err);
+	}
+	char from_stdin[] = "-";
+	char *const only_stdin[] = { from_stdin };
+	const bool none = in->n_files == 0 && in->n_prompts == 0;
+	char *const *files = none ? only_stdin : in->files;
+	const int n_files = none ? 1 : in->n_files;
+	const char **labels = NULL;
+	if (!status)
+		status = moe_source_labels(&seqs->arena, files, n_files, &labels, err);
+	for (int i = 0; i < n_files && !status; i++) {
+		struct moe_buf text = {0};
+		status = moe_read_all(files[i], 0, &text, err);
+		if (!status)
+			status = add_any(seqs, in, labels[i], text.p ? text.p : "", text.n, err);
+		moe_buf_free(&text);
+	}
 	return status;
 }
 

@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "text/tokenizer.h"
 
-/* One sequence. Tokens [n_given, n_tokens) are scored, each by the logits of the token before it. */
+/* One sequence; sequences of one text share the pointer of their label. Tokens [n_given, n_tokens) are scored, each by the logits of the token before it. */
 struct moe_sequence {
 	const char *source;
 	const int32_t *tokens;    /* [n_tokens] */
@@ -24,7 +24,7 @@ struct moe_sequences {
 
 /* How a text is cut. Its ids fall into windows of `window`; each is fed after BOS and after the `overlap` ids before it.
  * Every id is scored once; a model without BOS leaves the first id of a window unscored unless ids precede it.
- * window 0: the whole text is one sequence. */
+ * An empty text is one sequence without tokens. window 0: the whole text is one sequence, an empty one BOS alone. */
 struct moe_windows {
 	int64_t window, overlap;
 	int32_t bos_id;           /* -1: none */
@@ -37,6 +37,18 @@ MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, 
  * scored. */
 MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text,
                                                    size_t n_bytes, struct moe_err *err);
+/* Where sequences come from. tokenizer NULL: texts are lines of ids. Prompts (labelled prompt, or prompt-1, ...) come
+ * before files; where there is neither, stdin is read. "-" is stdin too. */
+struct moe_inputs {
+	const struct moe_tokenizer *tokenizer;
+	struct moe_windows windows;
+	const char *const *prompts;
+	int n_prompts;
+	char *const *files;
+	int n_files;
+};
+MOE_MUST_USE enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *inputs,
+                                                struct moe_err *err);
 int64_t moe_sequences_longest(const struct moe_sequences *seqs);
 int64_t moe_sequences_tokens(const struct moe_sequences *seqs);
 void moe_sequences_free(struct moe_sequences *seqs);

@@ -1,0 +1,56 @@
+/* The loop of generation. */
+#include "eval/generate.h"
+
+const char *moe_stop_name(enum moe_stop stop)
+{
+	static const char *const names[] = { "length", "eos", "context" };
+	return names[stop];
+}
+
+static bool ends(const struct moe_config *config, int32_t id)
+{
+	for (int32_t i = 0; i < config->n_eos; i++)
+		if (config->eos_ids[i] == id)
+			return true;
+	return false;
+}
+
+static enum moe_status feed(const struct moe_generate *g, const int32_t *tokens, int64_t n, bool generated,
+                            struct moe_err *err)
+{
+	if (g->record)
+		moe_record_tokens(g->record, moe_session_pos(g->session), tokens);
+	return moe_session_feed(g->session, tokens, n, generated, MOE_LOGITS_LAST, err);
+}
+
+enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_sequence *prompt, int64_t seq,
+                                 struct moe_generated *out, struct moe_err *err)
+{
+	*out = (struct moe_generated){ .stop = MOE_STOP_LENGTH };
+	moe_session_reset(g->session);
+	if (g->record)
+		moe_record_begin(g->record, seq, prompt->source);
+	enum moe_status status = feed(g, prompt->tokens, prompt->n_tokens, false, err);
+	while (!status && out->n_tokens < g->n_max) {
+		const int64_t pos = moe_session_pos(g->session);
+		int32_t id;
+		status = moe_sample(&g->sampling, moe_session_logits(g->session), g->config->vocab_size, (uint64_t)seq,
+		                    (uint64_t)pos, &id, err);
+		if (status)
+			break;
+		if (!g->ignore_eos && ends(g->config, id)) {
+			out->stop = MOE_STOP_EOS;
+			break;
+		}
+		out->n_tokens++;
+		status = g->token(g->arg, id, err);
+		if (status || out->n_tokens == g->n_max)
+			break;
+		if (pos == g->n_ctx) {
+			out->stop = MOE_STOP_CONTEXT;
+			break;
+		}
+		status = feed(g, &id, 1, true, err);
+	}
+	return status;
+}

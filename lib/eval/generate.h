@@ -1,0 +1,35 @@
+/* Generation: a prompt, then token by token until an end. */
+#ifndef MOE_EVAL_GENERATE_H
+#define MOE_EVAL_GENERATE_H
+
+#include "eval/record.h"
+#include "eval/sequences.h"
+#include "forward/forward.h"
+#include "forward/sample.h"
+
+enum moe_stop { MOE_STOP_LENGTH, MOE_STOP_EOS, MOE_STOP_CONTEXT };
+const char *moe_stop_name(enum moe_stop stop);   /* length eos context */
+
+struct moe_generate {
+	struct moe_session *session;
+	const struct moe_config *config;
+	struct moe_sampling sampling;
+	int64_t n_max;             /* tokens to generate, at most */
+	int64_t n_ctx;             /* positions of the session */
+	bool ignore_eos;
+	struct moe_record *record; /* told of every token fed; NULL: nobody */
+	void *arg;
+	/* A new token, the end-of-text token not included. */
+	enum moe_status (*token)(void *arg, int32_t id, struct moe_err *err);
+};
+
+struct moe_generated {
+	int64_t n_tokens;
+	enum moe_stop stop;
+};
+
+/* Continues sequence number seq from the start of its prompt. */
+MOE_MUST_USE enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_sequence *prompt, int64_t seq,
+                                              struct moe_generated *out, struct moe_err *err);
+
+#endif
