@@ -1,6 +1,7 @@
 /* What `moe-route --print` shows. */
 #include "trace/text.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,14 +31,20 @@ static char *put_number(char *p, int64_t value)
 	return p;
 }
 
+/* 9 significant digits, at most 16 bytes; a NaN has no sign here. */
+static int put_real(char *p, size_t cap, float value)
+{
+	return isnan(value) ? snprintf(p, cap, "nan") : snprintf(p, cap, "%.9g", value);
+}
+
 /* The choices of one token in one layer, each behind the same `start`. */
 static void print_choices(const struct moe_routing *r, int64_t t, struct moe_str start, bool margin, struct moe_buf *buf)
 {
-	char tail[32];
-	int n_tail = 1;
-	tail[0] = '\n';
-	if (margin)
-		n_tail = r->margins ? snprintf(tail, sizeof tail, "\t%.9g\n", r->margins[t]) : snprintf(tail, 3, "\t\n");
+	char tail[32] = "\t";
+	int n_tail = margin;
+	if (margin && r->margins)
+		n_tail += put_real(tail + 1, sizeof tail - 2, r->margins[t]);
+	tail[n_tail++] = '\n';
 	for (int32_t i = 0; i < r->top_k; i++) {
 		int64_t at = t * r->top_k + i;
 		if (r->ids[at] < 0)
@@ -53,7 +60,7 @@ static void print_choices(const struct moe_routing *r, int64_t t, struct moe_str
 		p = put_number(p, r->ids[at]);
 		*p++ = '\t';
 		if (r->weights)
-			p += snprintf(p, 24, "%.9g", r->weights[at]);
+			p += put_real(p, 24, r->weights[at]);
 		memcpy(p, tail, (size_t)n_tail);
 		buf->n += (size_t)(p - line) + (size_t)n_tail;
 		buf->p[buf->n] = '\0';
