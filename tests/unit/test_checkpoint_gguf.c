@@ -146,7 +146,8 @@ static void test_read(const char *dir)
 	is_i64((int64_t)ckpt->n_tensors, 2, "tensors");
 	is_str(ckpt->tensors[0].name, "q", "in the order of their bytes");
 	q = moe_ckpt_find(ckpt, "q");
-	ok(q && q->n_dims == 2 && q->dims[0] == 2 && q->dims[1] == 32 && q->n_bytes == 68, "dimensions are turned round");
+	ok(q && q->n_dims == 2 && q->dims[0] == 2 && q->dims[1] == 32 && q->n_bytes == 68,
+	   "dimensions are turned round");
 	ok(q && q->data[0] == 0 && q->data[67] == 67 && q->codec == moe_codec_by_name("q8_0"), "with their bytes");
 	ok(moe_ckpt_find(ckpt, "a") && moe_ckpt_find(ckpt, "a")->data[0] == 96, "the other too");
 	is_i64((int64_t)json_object_size(ckpt->metadata), 17, "keys");
@@ -259,7 +260,8 @@ static void test_bad_keys(const char *dir)
 
 	bad_key(dir, "k", "\x0d\0\0\0\0\0\0\0", 8, "found 13", "value type 13");
 	bad_key(dir, "k", "\7\0\0\0\2", 5, "expected 0 or 1", "a bool of 2");
-	bad_key(dir, "k", "\x08\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 12, "18446744073709551615 bytes", "a text of 2^64 - 1");
+	bad_key(dir, "k", "\x08\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 12, "18446744073709551615 bytes",
+	        "a text of 2^64 - 1");
 	bad_key(dir, "k", "\x08\0\0\0\2\0\0\0\0\0\0\0x", 13, "found only 1", "a text past the end");
 	bad_key(dir, "k", "\x09\0\0\0\x04\0\0\0\xff\xff\xff\xff\xff\xff\xff\x3f", 16, "do not fit", "an array of 2^62");
 	bad_key(dir, "k", "\x09\0\0\0\x0d\0\0\0\1\0\0\0\0\0\0\0", 16, "found 13", "an array of type 13");
@@ -271,7 +273,8 @@ static void test_bad_keys(const char *dir)
 	bad_key(dir, "general.alignment", "\6\0\0\0\0\0\0\x42", 8, "multiple of 8", "alignment 32.0");
 	bad_key(dir, "moe.file.../x", "\x08\0\0\0\0\0\0\0\0\0\0\0", 12, "plain file name", "a file outside");
 	bad_key(dir, "moe.file.", "\x08\0\0\0\0\0\0\0\0\0\0\0", 12, "plain file name", "a file without name");
-	bad_key(dir, "moe.file.config.json", "\x08\0\0\0\1\0\0\0\0\0\0\0{", 13, "config.json", "a config that is no JSON");
+	bad_key(dir, "moe.file.config.json", "\x08\0\0\0\1\0\0\0\0\0\0\0{", 13, "config.json",
+	        "a config that is no JSON");
 	for (int i = 0; i < 6; i++) {
 		add_u32(&buf, 9);
 		if (i)
@@ -305,14 +308,18 @@ static void test_bad_tensors(const char *dir)
 	} cases[] = {
 		{ "an unknown type", { { "a", 99, 8, 0, 0 }, { "b", 0, 8, 0, 32 } }, 64, "type 99 is not known" },
 		{ "half a block", { { "a", 8, 33, 1, 0 }, { "b", 0, 8, 0, 64 } }, 96, "whole blocks of 32" },
-		{ "a product beyond 2^64", { { "a", 0, 1ull << 33, 1ull << 33, 0 }, { "b", 0, 8, 0, 32 } }, 64, "too large" },
+		{ "a product beyond 2^64", { { "a", 0, 1ull << 33, 1ull << 33, 0 }, { "b", 0, 8, 0, 32 } }, 64,
+		  "too large" },
 		{ "a dimension of 2^63", { { "a", 0, 1ull << 63, 0, 0 }, { "b", 0, 8, 0, 32 } }, 64, "dimension 0" },
 		{ "an odd offset", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, 33 } }, 65, "multiple of 32, found 33" },
-		{ "an overlap", { { "a", 0, 9, 0, 0 }, { "b", 0, 8, 0, 32 } }, 64, "expected offset 64, behind a, found 32" },
-		{ "a hole", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, 64 } }, 96, "expected offset 32, behind a, found 64" },
+		{ "an overlap", { { "a", 0, 9, 0, 0 }, { "b", 0, 8, 0, 32 } }, 64,
+		  "expected offset 64, behind a, found 32" },
+		{ "a hole", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, 64 } }, 96,
+		  "expected offset 32, behind a, found 64" },
 		{ "a hole at the start", { { "a", 0, 8, 0, 32 }, { "b", 0, 8, 0, 64 } }, 96, "behind the header" },
 		{ "a tensor past the end", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, 32 } }, 63, "data area has 63" },
-		{ "an offset near 2^64", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, UINT64_MAX - 31 } }, 64, "expected offset 32" },
+		{ "an offset near 2^64", { { "a", 0, 8, 0, 0 }, { "b", 0, 8, 0, UINT64_MAX - 31 } }, 64,
+		  "expected offset 32" },
 		{ "a name twice", { { "a", 0, 8, 0, 0 }, { "a", 0, 8, 0, 32 } }, 64, "tensor a is here twice" },
 		{ "no name", { { "", 0, 8, 0, 0 }, { "a", 0, 8, 0, 32 } }, 64, "a tensor's name" },
 	};
@@ -367,7 +374,8 @@ static void put_part(const char *dir, const char *name, uint32_t no, uint32_t co
 
 static void test_split(const char *top)
 {
-	static const char *const names[] = { "m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf" };
+	static const char *const names[] = { "m-00001-of-00003.gguf", "m-00002-of-00003.gguf",
+	                                     "m-00003-of-00003.gguf" };
 	char *dir = moe_path_join(top, "split"), *gone;
 	struct moe_ckpt *ckpt;
 
@@ -378,7 +386,8 @@ static void test_split(const char *top)
 		ckpt = open_good(dir, names[i], names[i]);
 		ok(ckpt->n_files == 3 && ckpt->n_tensors == 3, "all parts are open");
 		is_str(json_string_value(value_of(ckpt, "part")), names[0], "keys are those of the first");
-		ok(moe_ckpt_find(ckpt, "x")->file == 0 && moe_ckpt_find(ckpt, "m")->file == 2, "tensors know their file");
+		ok(moe_ckpt_find(ckpt, "x")->file == 0 && moe_ckpt_find(ckpt, "m")->file == 2,
+		   "tensors know their file");
 		moe_ckpt_close(ckpt);
 	}
 	put_part(dir, "alone.gguf", 0, 3, 3, "x");
@@ -405,8 +414,10 @@ static void test_write(const char *top)
 {
 	struct moe_ckpt *src = open_good(top, "good.gguf", "the source"), *ckpt;
 	char *path = moe_path_join(top, "copy.gguf"), *good = moe_path_join(top, "good.gguf");
-	struct moe_companion companions[] = { { "tokenizer.json", (const uint8_t *)"{}", 2 }, { "raw", (const uint8_t *)"\xff", 1 } };
-	struct moe_ckpt_out_opts opts = { .format = moe_format_by_name("gguf"), .path = path, .metadata = src->metadata };
+	struct moe_companion companions[] = { { "tokenizer.json", (const uint8_t *)"{}", 2 },
+	                                      { "raw", (const uint8_t *)"\xff", 1 } };
+	struct moe_ckpt_out_opts opts = { .format = moe_format_by_name("gguf"), .path = path,
+	                                  .metadata = src->metadata };
 	struct moe_map first = { 0 }, second = { 0 };
 	struct moe_ckpt_out *out;
 	struct moe_err err = { 0 };
@@ -458,8 +469,10 @@ static void test_write_wrong(const char *top)
 		"{\"k\":{\"type\":\"bool\",\"value\":1}}", "{\"k\":{\"type\":\"string\",\"value\":1}}",
 		"{\"k\":{\"type\":\"f32\",\"value\":1e39}}", "{\"k\":{\"type\":\"f32\",\"hex\":\"00\"}}",
 		"{\"k\":{\"type\":\"string\",\"hex\":\"0g\"}}", "{\"k\":{\"type\":\"u33\",\"value\":1}}", "{\"k\":1}",
-		"{\"k\":{\"type\":\"array\",\"value\":[1]}}", "{\"k\":{\"type\":\"array\",\"of\":\"i32\",\"value\":[1,\"x\"]}}",
-		"{\"k\":{\"type\":\"array\",\"of\":\"array\",\"value\":[1]}}", "{\"\":{\"type\":\"bool\",\"value\":true}}",
+		"{\"k\":{\"type\":\"array\",\"value\":[1]}}",
+		"{\"k\":{\"type\":\"array\",\"of\":\"i32\",\"value\":[1,\"x\"]}}",
+		"{\"k\":{\"type\":\"array\",\"of\":\"array\",\"value\":[1]}}",
+		"{\"\":{\"type\":\"bool\",\"value\":true}}",
 		"{\"general.alignment\":{\"type\":\"u32\",\"value\":12}}",
 	};
 	char *path = moe_path_join(top, "wrong.gguf");
@@ -488,7 +501,8 @@ static void test_write_wrong(const char *top)
 	json_decref(metadata);
 	opts = (struct moe_ckpt_out_opts){ .format = moe_format_by_name("gguf"), .path = path };
 	step(moe_ckpt_out_open(&out, &opts, &err), &err, "a file is opened for writing");
-	is_i64(moe_ckpt_out_declare(out, "a", moe_codec_by_name("f8_e4m3"), dims, 1, &err), MOE_EUSAGE, "no f8_e4m3 in GGUF");
+	is_i64(moe_ckpt_out_declare(out, "a", moe_codec_by_name("f8_e4m3"), dims, 1, &err), MOE_EUSAGE,
+	       "no f8_e4m3 in GGUF");
 	moe_ckpt_out_abort(out);
 	step(moe_ckpt_out_open(&out, &opts, &err), &err, "a file is opened for writing");
 	is_i64(moe_ckpt_out_declare(out, "a", moe_codec_by_name("f32"), dims, 5, &err), MOE_EUSAGE, "five dimensions");

@@ -27,15 +27,18 @@ static void test_read(const char *dir)
 	struct moe_ckpt *ckpt;
 	const struct moe_tensor *b;
 
-	put_file(dir, "good.safetensors", "{\"__metadata__\":{\"format\":\"pt\"}," B "," A ",\"z\":{\"dtype\":\"I64\",\"shape\":[0,5],"
-	         "\"data_offsets\":[32,32]},\"s\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[32,33]}}   ", 33);
+	put_file(dir, "good.safetensors", "{\"__metadata__\":{\"format\":\"pt\"}," B "," A ","
+	         "\"z\":{\"dtype\":\"I64\",\"shape\":[0,5],\"data_offsets\":[32,32]},"
+	         "\"s\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[32,33]}}   ", 33);
 	ckpt = open_good(dir, "good.safetensors", "one file");
 	is_str(ckpt->format->name, "safetensors", "its format");
 	is_i64((int64_t)ckpt->n_tensors, 4, "tensors");
 	is_str(ckpt->tensors[0].name, "a", "the first in the file, not in the header");
 	b = moe_ckpt_find(ckpt, "b");
-	ok(b && b->codec == moe_codec_by_name("bf16") && b->n_dims == 1 && b->dims[0] == 4 && b->n_bytes == 8, "b is as stated");
-	ok(b && b->data[0] == 24 && b->data[7] == 31 && ckpt->files[0].data + b->offset == b->data, "b lies where stated");
+	ok(b && b->codec == moe_codec_by_name("bf16") && b->n_dims == 1 && b->dims[0] == 4 && b->n_bytes == 8,
+	   "b is as stated");
+	ok(b && b->data[0] == 24 && b->data[7] == 31 && ckpt->files[0].data + b->offset == b->data,
+	   "b lies where stated");
 	ok(moe_ckpt_find(ckpt, "s") && moe_ckpt_find(ckpt, "z") && !moe_ckpt_find(ckpt, "c"), "find");
 	is_str(json_string_value(json_object_get(ckpt->metadata, "format")), "pt", "metadata");
 	ok(!ckpt->config && ckpt->n_companions == 0, "a lone file has no companions");
@@ -55,7 +58,8 @@ static void test_bad_headers(const char *dir)
 	} cases[] = {
 		{ "an unknown dtype", ONE("F31", "[6]", "[0,24]"), 24, "found F31" },
 		{ "a missing dtype", "{\"a\":{\"shape\":[6],\"data_offsets\":[0,24]}}", 24, "found none" },
-		{ "a dtype that is a number", "{\"a\":{\"dtype\":3,\"shape\":[6],\"data_offsets\":[0,24]}}", 24, "dtype" },
+		{ "a dtype that is a number", "{\"a\":{\"dtype\":3,\"shape\":[6],\"data_offsets\":[0,24]}}", 24,
+		  "dtype" },
 		{ "a missing shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,24]}}", 24, "shape" },
 		{ "a negative dimension", ONE("F32", "[-2,-3]", "[0,24]"), 24, "shape[0]" },
 		{ "a fractional dimension", ONE("F32", "[2,3.0]", "[0,24]"), 24, "shape[1]" },
@@ -74,9 +78,12 @@ static void test_bad_headers(const char *dir)
 		{ "too few bytes", ONE("F32", "[6]", "[0,23]"), 23, "expected 24 bytes for F32 [6], found 23" },
 		{ "bytes behind the tensors", "{" A "}", 25, "found 25" },
 		{ "a hole at the start", ONE("F32", "[6]", "[1,25]"), 25, "the header" },
-		{ "a hole", "{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[25,26]}}", 26, "where a ends, found 25" },
-		{ "an overlap", "{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[23,25]}}", 25, "where a ends, found 23" },
-		{ "the same place twice", "{" A ",\"b\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 24, "where a ends" },
+		{ "a hole", "{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[25,26]}}", 26,
+		  "where a ends, found 25" },
+		{ "an overlap", "{" A ",\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[23,25]}}", 25,
+		  "where a ends, found 23" },
+		{ "the same place twice", "{" A ",\"b\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 24,
+		  "where a ends" },
 		{ "a name twice", "{" A "," A "}", 24, "bad.safetensors" },
 		{ "an array", "{\"a\":[1]}", 0, "an object" },
 		{ "metadata that is no object", "{\"__metadata__\":[],\"a\":3}", 0, "__metadata__" },
@@ -138,17 +145,22 @@ static void test_index(const char *top)
 	static const struct {
 		const char *what, *index, *part, *part2;
 	} cases[] = {
-		{ "a missing shard", "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"3.safetensors\"}}", "3.safetensors", "no such file" },
+		{ "a missing shard", "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"3.safetensors\"}}",
+		  "3.safetensors", "no such file" },
 		{ "a path upwards", "{\"weight_map\":{\"a\":\"../x\"}}", "tensor a", "found ../x" },
 		{ "an absolute path", "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "tensor a", "found /etc/passwd" },
 		{ "the directory itself", "{\"weight_map\":{\"a\":\"..\"}}", "tensor a", "same directory" },
 		{ "an empty file name", "{\"weight_map\":{\"a\":\"\"}}", "tensor a", "same directory" },
 		{ "a file that is a number", "{\"weight_map\":{\"a\":1}}", "tensor a", "no string" },
-		{ "a tensor in no file", "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\",\"c\":\"y.safetensors\"}}",
+		{ "a tensor in no file",
+		  "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\",\"c\":\"y.safetensors\"}}",
 		  "tensor c is not in y.safetensors", "index.json" },
-		{ "a tensor not in the map", "{\"weight_map\":{\"a\":\"x.safetensors\",\"c\":\"y.safetensors\"}}", "tensor b", "no file" },
-		{ "a tensor in another file", "{\"weight_map\":{\"a\":\"y.safetensors\",\"b\":\"x.safetensors\"}}", "tensor a lies in x", "names y" },
-		{ "a wrong total", "{\"metadata\":{\"total_size\":31},\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\"}}",
+		{ "a tensor not in the map", "{\"weight_map\":{\"a\":\"x.safetensors\",\"c\":\"y.safetensors\"}}",
+		  "tensor b", "no file" },
+		{ "a tensor in another file", "{\"weight_map\":{\"a\":\"y.safetensors\",\"b\":\"x.safetensors\"}}",
+		  "tensor a lies in x", "names y" },
+		{ "a wrong total",
+		  "{\"metadata\":{\"total_size\":31},\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\"}}",
 		  "32 bytes", "found 31" },
 		{ "no weight_map", "{\"metadata\":{}}", "weight_map", "index.json" },
 		{ "an array as index", "[]", "weight_map", "index.json" },
@@ -180,7 +192,8 @@ static void test_index(const char *top)
 	}
 	put_file(dir, "y.safetensors", "{" A "}", 24);
 	put_file(dir, "w.safetensors", "{" A "}", 24);
-	put_text(dir, "model.safetensors.index.json", "{\"weight_map\":{\"b\":\"y.safetensors\",\"a\":\"w.safetensors\"}}");
+	put_text(dir, "model.safetensors.index.json",
+	         "{\"weight_map\":{\"b\":\"y.safetensors\",\"a\":\"w.safetensors\"}}");
 	open_bad(dir, NULL, "tensor a lies in another file and in y.safetensors", "index.json", "a name in two files");
 	free(dir);
 }
@@ -280,7 +293,8 @@ static void test_write_wrong(const char *top)
 	is_i64(moe_ckpt_out_open(&out, &opts, &err), MOE_EFORMAT, "a companion outside is refused");
 	opts_for(&opts, path);
 	step(moe_ckpt_out_open(&out, &opts, &err), &err, "a directory is opened for writing");
-	is_i64(moe_ckpt_out_declare(out, "q", moe_codec_by_name("q8_0"), &(int64_t){ 32 }, 1, &err), MOE_EUSAGE, "no q8_0 in safetensors");
+	is_i64(moe_ckpt_out_declare(out, "q", moe_codec_by_name("q8_0"), &(int64_t){ 32 }, 1, &err), MOE_EUSAGE,
+	       "no q8_0 in safetensors");
 	moe_ckpt_out_abort(out);
 	step(moe_ckpt_out_open(&out, &opts, &err), &err, "a directory is opened for writing");
 	is_i64(moe_ckpt_out_declare(out, "h", bf16, huge, 2, &err), MOE_EUSAGE, "too many bytes");

@@ -59,8 +59,8 @@ static void check_decode(const struct moe_ckpt *ckpt, const char *codec_name, co
 	size_t n = elems(values);
 	float *got = malloc(n * sizeof *got);
 
-	is_i64((int64_t)codes->n_bytes, (int64_t)(n / codec->block_elems * codec->block_bytes), "%s: as many codes as values",
-	       codec_name);
+	is_i64((int64_t)codes->n_bytes, (int64_t)(n / codec->block_elems * codec->block_bytes),
+	       "%s: as many codes as values", codec_name);
 	codec->decode(codes->data, got, n);
 	is_i64(count_different(got, values->data, n), 0, "%s: %zu numbers decode exactly", codec_name, n);
 	free(got);
@@ -133,7 +133,8 @@ static void test_e4m3_values(void)
 static void test_round_trip(const char *name, uint32_t n_codes)
 {
 	const struct moe_codec *codec = moe_codec_by_name(name);
-	uint8_t *codes = malloc((size_t)n_codes * codec->block_bytes), *back = malloc((size_t)n_codes * codec->block_bytes);
+	uint8_t *codes = malloc((size_t)n_codes * codec->block_bytes);
+	uint8_t *back = malloc((size_t)n_codes * codec->block_bytes);
 	float *values = malloc(n_codes * sizeof *values);
 	int64_t n_different = 0;
 
@@ -218,7 +219,8 @@ static void test_table(void)
 	for (; (codec = moe_codec_at(n)); n++) {
 		if (n > 0)
 			ok(strcmp(moe_codec_at(n - 1)->name, codec->name) < 0, "%s stands in order", codec->name);
-		ok(codec->decode && codec->help && codec->block_elems && codec->block_bytes, "%s is complete", codec->name);
+		ok(codec->decode && codec->help && codec->block_elems && codec->block_bytes, "%s is complete",
+		   codec->name);
 		ok(moe_codec_by_name(codec->name) == codec, "%s is found by name", codec->name);
 		if (codec->safetensors)
 			ok(moe_codec_by_safetensors(codec->safetensors) == codec, "%s is found by dtype", codec->name);

@@ -387,8 +387,9 @@ static enum moe_status check_index(const struct moe_ckpt *ckpt, const json_t *in
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in another file and in %s", index_path,
 			                   tensor->name, file);
 		if (!value || strcmp(json_string_value(value), file))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s", index_path,
-			                   tensor->name, file, value ? json_string_value(value) : "no file for it");
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s lies in %s, but the index names %s",
+			                   index_path, tensor->name, file,
+			                   value ? json_string_value(value) : "no file for it");
 		json_object_set_new_nocheck(weight_map, tensor->name, json_null());
 		total += tensor->n_bytes;
 	}
