@@ -29,6 +29,14 @@ const struct moe_planner *moe_planner_by_name(const char *name)
 	return NULL;
 }
 
+const struct moe_planner *moe_planner_preferred(void)
+{
+	for (size_t i = 0; moe_planner_at(i); i++)
+		if (planners[i]->preferred)
+			return planners[i];
+	return planners[0];
+}
+
 /* Every node must have as many ranks as the others where groups are dealt out evenly. */
 static enum moe_status check_groups(const struct moe_planner_opts *opts, int32_t n_experts, struct moe_err *err)
 {

@@ -2,6 +2,7 @@
 #ifndef MOE_PLACEMENT_PLANNER_H
 #define MOE_PLACEMENT_PLANNER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,12 +22,14 @@ struct moe_planner {
 	const char *name;
 	const char *help;
 	const char *source;
+	bool preferred;     /* taken where none is named; of one member */
 	/* Fills entries of one layer: n_slots of them, rank-major. counts [n_experts]. */
 	MOE_MUST_USE enum moe_status (*layer)(const struct moe_planner_opts *opts, const double *counts, int32_t n_experts,
 	                                      int32_t layer, struct moe_plan_entry *entries, struct moe_err *err);
 };
 const struct moe_planner *moe_planner_at(size_t i);   /* NULL past the end */
 const struct moe_planner *moe_planner_by_name(const char *name);
+const struct moe_planner *moe_planner_preferred(void);
 
 /* Checks the options, plans every layer of the load (in parallel when a pool is given), validates the result. */
 struct moe_pool;

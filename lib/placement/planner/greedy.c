@@ -128,5 +128,6 @@ const struct moe_planner moe_planner_greedy = {
 	.name = "greedy",
 	.help = "copies for the most loaded experts, heaviest copy onto the least loaded rank, then exchanges",
 	.source = "Graham 1969 (LPT); DeepSeek-V3 report, section 3.4",
+	.preferred = true,
 	.layer = plan_layer,
 };
