@@ -333,6 +333,13 @@ static enum moe_status finish(struct moe_ckpt_out *out, struct moe_err *err)
 	return moe_out_commit(sink, err);
 }
 
+static void files(const struct moe_ckpt_out *out, const void *layout, uint64_t total,
+                  void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg)
+{
+	(void)out, (void)layout;
+	fn(arg, "", total);
+}
+
 const struct moe_format_writer moe_gguf_writer = {
 	.check = check,
 	.plan = plan,
@@ -340,4 +347,5 @@ const struct moe_format_writer moe_gguf_writer = {
 	.tensor = tensor,
 	.finish = finish,
 	.free_layout = free_layout,
+	.files = files,
 };

@@ -282,6 +282,27 @@ static enum moe_status finish(struct moe_ckpt_out *out, struct moe_err *err)
 	return moe_outdir_commit(dir, err);
 }
 
+static void files(const struct moe_ckpt_out *out, const void *arg_layout, uint64_t total,
+                  void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg)
+{
+	const struct layout *layout = arg_layout;
+	char name[64];
+
+	(void)total;
+	for (size_t k = 0; k < layout->n_shards; k++) {
+		uint64_t n_bytes = layout->shards[k].header.n;
+
+		for (size_t i = layout->shards[k].first; i < layout->shards[k].end; i++)
+			n_bytes += out->tensors[i].n_bytes;
+		shard_name(layout, k, name);
+		fn(arg, name, n_bytes);
+	}
+	if (layout->index.n)
+		fn(arg, INDEX_NAME, layout->index.n);
+	for (int32_t i = 0; i < out->n_companions; i++)
+		fn(arg, out->companions[i].name, out->companions[i].n_bytes);
+}
+
 const struct moe_format_writer moe_safetensors_writer = {
 	.check = check,
 	.plan = plan,
@@ -289,4 +310,5 @@ const struct moe_format_writer moe_safetensors_writer = {
 	.tensor = tensor,
 	.finish = finish,
 	.free_layout = free_layout,
+	.files = files,
 };

@@ -115,6 +115,21 @@ uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out)
 	return total;
 }
 
+enum moe_status moe_ckpt_out_files(const struct moe_ckpt_out *out,
+                                   void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg,
+                                   struct moe_err *err)
+{
+	void *layout = NULL;
+	uint64_t total = 0;
+	enum moe_status status = out->format->writer->plan(out, &layout, &total, err);
+
+	if (!status)
+		out->format->writer->files(out, layout, total, fn, arg);
+	if (layout)
+		out->format->writer->free_layout(layout);
+	return status;
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -37,6 +37,11 @@ MOE_MUST_USE enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct
 /* Total bytes that begin() will need, headers and companions included; after all declarations. 0 where that cannot be
  * said: begin() would fail as well, and says why. */
 uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out);
+/* Calls fn for every file that will be made, after all declarations and before begin(); name is below the path of the
+ * output, "" the path itself. */
+MOE_MUST_USE enum moe_status moe_ckpt_out_files(const struct moe_ckpt_out *out,
+                                                void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg,
+                                                struct moe_err *err);
 /* The next n_bytes of the tensors in declared order; a call may end in the middle of a tensor, never across two.
  * Tensors without bytes need no call. */
 MOE_MUST_USE enum moe_status moe_ckpt_out_write(struct moe_ckpt_out *out, const void *bytes, size_t n_bytes,

@@ -1,0 +1,175 @@
+/* Hashes and errors of tensors. One thread works on one tensor, so sums have one order whatever -j is. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "convert/check.h"
+
+struct job {
+	const struct moe_view *view, *ref;
+	const int64_t *ref_index;
+	size_t first;
+	struct moe_tensor_hash *hashes;
+	struct moe_tensor_check *checks;
+	enum moe_status *status;    /* [n] */
+	struct moe_err *errs;       /* [n_threads] */
+};
+
+static enum moe_status hash_one(const struct moe_view *view, const struct moe_seen *seen, struct moe_tensor_hash *out,
+                                struct moe_err *err)
+{
+	struct moe_tile_walk walk = { .view = view, .seen = seen };
+	struct moe_hash *stored = moe_hash_new(), *decoded = moe_hash_new();
+	struct moe_tile_buf buf = {0};
+	struct moe_tile tile;
+	enum moe_status st = stored && decoded ? MOE_OK : moe_err_nomem(err, 1024, "hashes");
+
+	while (!st && moe_tile_next(&walk, &tile)) {
+		const float *values;
+		size_t n_bytes;
+		const uint8_t *bytes = moe_tile_stored(&tile, &n_bytes);
+
+		moe_hash_add(stored, bytes, n_bytes);
+		st = moe_tile_decode(&tile, &buf, &values, err);
+		if (!st)
+			moe_hash_add(decoded, values, tile.n * sizeof *values);
+	}
+	if (!st) {
+		moe_hash_text(stored, out->stored);
+		moe_hash_text(decoded, out->decoded);
+	}
+	moe_hash_free(stored);
+	moe_hash_free(decoded);
+	moe_tile_buf_free(&buf);
+	return st;
+}
+
+/* Sums over the values of a tensor. */
+struct distance {
+	double max, squares, ref_squares, own_squares, product;
+};
+
+static void add_values(struct moe_tensor_check *out, struct distance *d, const float *own, const float *ref, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		out->n_nan += isnan(own[i]) != 0;
+		out->n_inf += isinf(own[i]) != 0;
+		if (!ref)
+			continue;
+		const double a = own[i], b = ref[i];
+		/* equal infinities, and NaN where there is NaN, are no difference */
+		const double diff = a == b || (isnan(a) && isnan(b)) ? 0 : isfinite(a) && isfinite(b) ? fabs(a - b) : INFINITY;
+		d->max = diff > d->max ? diff : d->max;
+		d->squares += diff * diff;
+		if (isfinite(a) && isfinite(b)) {
+			d->own_squares += a * a;
+			d->ref_squares += b * b;
+			d->product += a * b;
+		}
+	}
+}
+
+/* A walk whose tiles are handed out in pieces, so that two can go in step whatever their tiles are. */
+struct stream {
+	struct moe_tile_walk walk;
+	struct moe_tile_buf buf;
+	const float *values;
+	size_t n;
+};
+
+static enum moe_status fill(struct stream *s, struct moe_err *err)
+{
+	struct moe_tile tile;
+
+	if (s->n || !moe_tile_next(&s->walk, &tile))
+		return MOE_OK;
+	s->n = tile.n;
+	return moe_tile_decode(&tile, &s->buf, &s->values, err);
+}
+
+static enum moe_status check_one(const struct moe_view *view, const struct moe_seen *seen, const struct moe_view *ref,
+                                 const struct moe_seen *ref_seen, struct moe_tensor_check *out, struct moe_err *err)
+{
+	struct stream own = { .walk = { .view = view, .seen = seen } };
+	struct stream other = { .walk = { .view = ref, .seen = ref_seen } };
+	struct distance d = {0};
+	enum moe_status st = MOE_OK;
+
+	*out = (struct moe_tensor_check){ .cosine = 1 };
+	for (;;) {
+		st = fill(&own, err);
+		if (!st && ref)
+			st = fill(&other, err);
+		const size_t n = ref && other.n < own.n ? other.n : own.n;
+		if (st || n == 0)
+			break;
+		add_values(out, &d, own.values, ref ? other.values : NULL, n);
+		own.values += n;
+		own.n -= n;
+		if (ref) {
+			other.values += n;
+			other.n -= n;
+		}
+	}
+	out->max = d.max;
+	out->rms = sqrt(d.squares / (double)(seen->n_elems ? seen->n_elems : 1));
+	out->rel = d.squares == 0 ? 0 : d.ref_squares > 0 ? sqrt(d.squares / d.ref_squares) : INFINITY;
+	if (d.squares != 0)
+		out->cosine = d.own_squares > 0 && d.ref_squares > 0 ? d.product / sqrt(d.own_squares * d.ref_squares) : 0;
+	moe_tile_buf_free(&own.buf);
+	moe_tile_buf_free(&other.buf);
+	return st;
+}
+
+static void run_job(void *arg, int64_t begin, int64_t end, int thread)
+{
+	struct job *job = arg;
+
+	for (int64_t i = begin; i < end; i++) {
+		const struct moe_seen *seen = &job->view->seen[job->first + (size_t)i];
+		const struct moe_seen *ref = job->ref ? &job->ref->seen[job->ref_index[i]] : NULL;
+		struct moe_err *err = &job->errs[thread];
+
+		job->status[i] = job->hashes ? hash_one(job->view, seen, &job->hashes[i], err)
+		                             : check_one(job->view, seen, job->ref, ref, &job->checks[i], err);
+	}
+}
+
+static enum moe_status run_all(struct job *job, size_t n, struct moe_pool *pool, struct moe_err *err)
+{
+	const size_t n_threads = (size_t)moe_pool_threads(pool);
+	enum moe_status st = MOE_OK;
+
+	job->status = calloc(n, sizeof *job->status);
+	job->errs = calloc(n_threads, sizeof *job->errs);
+	if (n && (!job->status || !job->errs)) {
+		st = moe_err_nomem(err, n * sizeof *job->status, "checks");
+	} else {
+		moe_pool_for(pool, (int64_t)n, 1, run_job, job);
+		for (size_t i = 0; i < n && !st; i++)
+			st = job->status[i];
+		/* only memory can be short here, whichever thread says so */
+		for (size_t t = 0; st && t < n_threads; t++)
+			if (job->errs[t].status && err)
+				*err = job->errs[t];
+	}
+	free(job->status);
+	free(job->errs);
+	return st;
+}
+
+enum moe_status moe_check_hash(const struct moe_view *view, size_t first, size_t n, struct moe_pool *pool,
+                               struct moe_tensor_hash *out, struct moe_err *err)
+{
+	struct job job = { .view = view, .first = first, .hashes = out };
+	return run_all(&job, n, pool, err);
+}
+
+enum moe_status moe_check_values(const struct moe_view *view, const struct moe_view *ref, const int64_t *ref_index,
+                                 size_t first, size_t n, struct moe_pool *pool, struct moe_tensor_check *out,
+                                 struct moe_err *err)
+{
+	struct job job = { .view = view, .ref = ref, .ref_index = ref_index, .first = first, .checks = out };
+	return run_all(&job, n, pool, err);
+}

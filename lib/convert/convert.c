@@ -1,0 +1,483 @@
+/* Planning and running a conversion.
+ *
+ * Types. GGUF: norms, routers and their biases are F32; the rest as asked for, or as stored; rows that are not whole
+ * blocks of the type fall back to bf16. Hugging Face: as asked for, except that a router's bias stays as it is unless
+ * its role is named; otherwise as stored, where a type that only GGUF has becomes f32, and a type that was recorded when
+ * the GGUF was made is restored if it holds the values exactly. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/json.h"
+#include "convert/convert.h"
+#include "convert/gguf_meta.h"
+#include "convert/json_text.h"
+#include "convert/view.h"
+#include "model/gguf_keys.h"
+
+#define MAX_COMPANION_BYTES ((size_t)64 << 20)
+
+struct choice {
+	const struct moe_codec *codec;
+	bool exact;                /* values must not be rounded: a type restored from the record */
+};
+
+struct moe_convert {
+	const struct moe_ckpt *src;
+	struct moe_convert_opts opts;
+	json_t *json;              /* config.json of the destination */
+	bool json_made;            /* from GGUF keys */
+	bool json_changed;         /* no longer the source's bytes */
+	struct moe_config config;  /* of the destination */
+	struct moe_view view;      /* the source under the destination's names */
+	struct choice *choices;    /* [view.n] */
+	json_t *recorded;          /* the source's moe.hf.dtypes, or NULL */
+	json_t *metadata;
+	struct moe_companion *companions;
+	int32_t n_companions;
+	struct moe_buf config_text, notes, details;
+	size_t n_fallback, n_widened;
+	struct moe_ckpt_out *out;
+	uint64_t total;
+};
+
+/* ---- types ---- */
+
+/* The type all of a seen tensor is stored in, or NULL where its parts differ. */
+static const struct moe_codec *stored_codec(const struct moe_view *view, const struct moe_seen *seen)
+{
+	const struct moe_codec *codec = moe_seen_segment(view, seen, 0).codec;
+
+	if (seen->making == MOE_MADE_STACK || seen->making == MOE_MADE_JOINED)
+		for (int64_t i = 1; i < (seen->making == MOE_MADE_JOINED ? 2 : seen->n_segments); i++)
+			if (moe_seen_segment(view, seen, i).codec != codec)
+				return NULL;
+	return codec;
+}
+
+/* The dtype that was recorded for a tensor in Hugging Face names, or NULL. */
+static const struct moe_codec *recorded_codec(const struct moe_convert *conv, const struct moe_seen *seen)
+{
+	const json_t *dtype = json_object_get(conv->recorded, seen->name);
+
+	if (!dtype && seen->id.spec->hf)
+		dtype = json_object_get(conv->recorded, seen->id.spec->hf);
+	return json_is_string(dtype) ? moe_codec_by_safetensors(json_string_value(dtype)) : NULL;
+}
+
+static bool in_gguf(const struct moe_codec *codec) { return codec->gguf_id >= 0; }
+static bool in_hf(const struct moe_codec *codec) { return codec->safetensors; }
+
+static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *seen, struct choice *out,
+                              struct moe_err *err)
+{
+	const struct moe_codec *f32 = moe_codec_by_name("f32");
+	const struct moe_codec *stored = stored_codec(&conv->view, seen);
+	const bool to_gguf = conv->view.naming == MOE_NAMING_GGUF;
+	const bool turned = seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K;
+	const struct moe_codec *asked = NULL, *recorded = NULL;
+
+	if (conv->opts.types) {
+		asked = conv->opts.types->role[moe_id_role(&conv->config, &seen->id)];
+		if (!asked && (to_gguf || seen->id.spec->part != MOE_PART_ROUTER_BIAS))
+			asked = conv->opts.types->rest;
+	}
+	*out = (struct choice){0};
+	if (to_gguf && seen->id.spec->gguf_f32) {
+		out->codec = f32;
+		return MOE_OK;
+	}
+	if (asked && !(to_gguf ? in_gguf(asked) : in_hf(asked)))
+		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name, conv->opts.to->name);
+	out->codec = asked ? asked : stored;
+	if (!out->codec || (!asked && turned && stored->block_elems > 1) ||
+	    !(to_gguf ? in_gguf(out->codec) : in_hf(out->codec))) {
+		out->codec = f32;
+		conv->n_widened++;
+		moe_buf_addf(&conv->details, "%s: stored as f32\n", seen->name);
+	}
+	if (!asked && !to_gguf)
+		recorded = recorded_codec(conv, seen);
+	if (recorded && recorded != out->codec && recorded->encode && recorded->is_float && recorded->block_elems == 1 &&
+	    (stored == f32 || (recorded == f32 && stored && stored->block_elems == 1))) {
+		out->codec = recorded;
+		out->exact = true;
+	}
+	if (seen->dims[seen->n_dims - 1] % out->codec->block_elems) {
+		moe_buf_addf(&conv->details, "%s: rows of %lld are not whole blocks of %s: stored as bf16\n", seen->name,
+		             (long long)seen->dims[seen->n_dims - 1], out->codec->name);
+		out->codec = moe_codec_by_name("bf16");
+		conv->n_fallback++;
+	}
+	return MOE_OK;
+}
+
+/* llama.cpp's number for "mostly this type"; 0 is all f32. */
+static int64_t file_type(const struct moe_convert *conv)
+{
+	static const int8_t types[][2] = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {6, 8}, {7, 9}, {8, 7}, {10, 10}, {11, 12},
+	                                  {12, 15}, {13, 17}, {14, 18}, {30, 32}, {39, 38}};
+	double elems[64] = {0};
+	int best = 0;
+
+	for (size_t i = 0; i < conv->view.n; i++) {
+		const int id = conv->choices[i].codec->gguf_id;
+		if (id < 64 && !conv->view.seen[i].id.spec->gguf_f32)
+			elems[id] += (double)conv->view.seen[i].n_elems;
+	}
+	for (int id = 1; id < 64; id++)
+		if (elems[id] > elems[best])
+			best = id;
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+		if (types[i][0] == best)
+			return types[i][1];
+	return 0;
+}
+
+/* ---- what goes beside the tensors ---- */
+
+/* Name or pattern -> dtype: a pattern has that of the first tensor it fits, others are named. */
+static enum moe_status record_dtypes(struct moe_convert *conv, struct moe_err *err)
+{
+	const struct moe_ckpt *src = conv->src;
+	json_t *record = json_object();
+	enum moe_status st = MOE_OK;
+	bool ok = record;
+
+	for (size_t i = 0; ok && i < src->n_tensors; i++) {
+		const struct moe_tensor *t = &src->tensors[i];
+		struct moe_tensor_id id;
+
+		if (!moe_names_parse(&conv->config, MOE_NAMING_HF, t->name, &id))
+			continue;
+		const json_t *first = json_object_get(record, id.spec->hf);
+		if (!first)
+			ok = !json_object_set_new(record, id.spec->hf, json_string(t->codec->safetensors));
+		else if (strcmp(json_string_value(first), t->codec->safetensors))
+			ok = !json_object_set_new(record, t->name, json_string(t->codec->safetensors));
+	}
+	char *dump = ok ? json_dumps(record, JSON_COMPACT) : NULL;
+	if (!dump || !moe_gguf_put(conv->metadata, NULL, MOE_KEY_HF_DTYPES, "string", json_string(dump)))
+		st = moe_err_nomem(err, 64, "recorded types");
+	free(dump);
+	json_decref(record);
+	return st;
+}
+
+static enum moe_status read_record(struct moe_convert *conv, struct moe_err *err)
+{
+	const json_t *text = conv->src->format->naming == MOE_NAMING_GGUF ?
+	                     moe_gguf_key(conv->src->metadata, NULL, MOE_KEY_HF_DTYPES) : NULL;
+
+	return json_is_string(text) ? moe_json_parse(&conv->recorded, json_string_value(text), json_string_length(text),
+	                                             MOE_KEY_HF_DTYPES, err) : MOE_OK;
+}
+
+static bool is_utf8(const uint8_t *p, size_t n)
+{
+	json_t *text = json_stringn((const char *)p, n);
+
+	json_decref(text);
+	return text;
+}
+
+static enum moe_status collect_companions(struct moe_convert *conv, struct moe_err *err)
+{
+	const struct moe_ckpt *src = conv->src;
+	const bool to_gguf = conv->view.naming == MOE_NAMING_GGUF;
+	bool has_config = false;
+
+	conv->companions = calloc((size_t)src->n_companions + 1, sizeof *conv->companions);
+	if (!conv->companions)
+		return moe_err_nomem(err, sizeof *conv->companions, "companion files");
+	if (conv->json_made || conv->json_changed) {
+		moe_json_text(&conv->config_text, conv->json, 0);
+		moe_buf_addc(&conv->config_text, '\n');
+		if (moe_buf_check(&conv->config_text, err))
+			return MOE_EIO;
+	}
+	for (int32_t i = 0; i < src->n_companions; i++) {
+		struct moe_companion file = src->companions[i];
+
+		if (!strcmp(file.name, "config.json")) {
+			has_config = true;
+			if (conv->json_changed)
+				file.data = (const uint8_t *)conv->config_text.p, file.n_bytes = conv->config_text.n;
+		}
+		if (to_gguf && (file.n_bytes > MAX_COMPANION_BYTES || !is_utf8(file.data, file.n_bytes))) {
+			moe_buf_addf(&conv->notes, "%s is not text of at most 64 MiB: it is not kept in the GGUF file\n", file.name);
+			continue;
+		}
+		conv->companions[conv->n_companions++] = file;
+	}
+	if (!has_config && !to_gguf)
+		conv->companions[conv->n_companions++] = (struct moe_companion){ "config.json",
+			(const uint8_t *)conv->config_text.p, conv->config_text.n };
+	if (!to_gguf && !moe_ckpt_companion(src, "tokenizer.json"))
+		moe_buf_adds(&conv->notes, "the source has no tokenizer.json: none is written\n");
+	return MOE_OK;
+}
+
+static enum moe_status make_metadata(struct moe_convert *conv, struct moe_err *err)
+{
+	const bool from_hf = conv->src->format->naming == MOE_NAMING_HF;
+	enum moe_status st;
+
+	if (conv->view.naming == MOE_NAMING_HF) {
+		conv->metadata = from_hf && conv->src->metadata ? json_incref(conv->src->metadata)
+		                                                : json_pack("{s:s}", "format", "pt");
+		return conv->metadata ? MOE_OK : moe_err_nomem(err, 64, "metadata");
+	}
+	st = moe_gguf_meta(&conv->metadata, conv->src, &conv->config, conv->json, file_type(conv), &conv->notes, err);
+	return st || !from_hf ? st : record_dtypes(conv, err);
+}
+
+static void add_notes(struct moe_convert *conv)
+{
+	if (conv->n_fallback)
+		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: stored as bf16 "
+		             "(-v names them)\n", conv->n_fallback);
+	if (conv->n_widened)
+		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 (-v names "
+		             "them)\n", conv->n_widened, conv->opts.to->name);
+	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
+		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader of %s wants "
+		             "files without: --drop-mtp\n", conv->config.n_mtp_layers,
+		             conv->config.n_mtp_layers > 1 ? "s are" : " is", conv->config.n_layers,
+		             conv->config.family->gguf_arch);
+}
+
+/* ---- planning ---- */
+
+static enum moe_status not_itself(const struct moe_ckpt *src, const char *dst, struct moe_err *err)
+{
+	struct stat a, b;
+	bool same = false;
+
+	if (stat(dst, &a))
+		return MOE_OK;
+	same = !stat(src->path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	for (int32_t i = 0; i < src->n_files && !same; i++)
+		same = !stat(src->files[i].path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return same ? moe_err_set(err, MOE_EUSAGE, "%s: source and destination are the same", dst) : MOE_OK;
+}
+
+/* The config of the destination: the source's, without MTP layers if so asked. Checks the source by its own. */
+static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err)
+{
+	struct moe_config own = {0};
+	char where[1024];
+	enum moe_status st = moe_config_json_of(&conv->json, conv->src, &conv->json_made, where, err);
+
+	if (!st)
+		st = moe_config_parse(&own, conv->json, where, err);
+	if (!st)
+		st = moe_model_check(&own, conv->src, where, err);
+	if (!st && conv->opts.drop_mtp && own.n_mtp_layers) {
+		json_t *copy = json_deep_copy(conv->json);
+		json_decref(conv->json);
+		conv->json = copy;
+		conv->json_changed = true;
+		if (!copy || json_object_set_new(copy, "num_nextn_predict_layers", json_integer(0)))
+			st = moe_err_nomem(err, 64, "config");
+	}
+	if (!st)
+		st = moe_config_parse(&conv->config, conv->json, where, err);
+	moe_config_free(&own);
+	return st;
+}
+
+static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err)
+{
+	const struct moe_ckpt_out_opts opts = {
+		.format = conv->opts.to, .path = conv->opts.dst, .flags = conv->opts.flags,
+		.shard_bytes = conv->opts.shard_bytes, .metadata = conv->metadata, .n_companions = conv->n_companions,
+		.companions = conv->companions, .watch = conv->opts.watch,
+	};
+	enum moe_status st = moe_ckpt_out_open(&conv->out, &opts, err);
+
+	for (size_t i = 0; !st && i < conv->view.n; i++) {
+		const struct moe_seen *seen = &conv->view.seen[i];
+		st = moe_ckpt_out_declare(conv->out, seen->name, conv->choices[i].codec, seen->dims, seen->n_dims, err);
+	}
+	conv->total = st ? 0 : moe_ckpt_out_total(conv->out);
+	return st;
+}
+
+enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt *src,
+                                 const struct moe_convert_opts *opts, struct moe_err *err)
+{
+	struct moe_convert *conv = calloc(1, sizeof *conv);
+	enum moe_status st;
+
+	if (!conv)
+		return moe_err_nomem(err, sizeof *conv, "a conversion");
+	conv->src = src;
+	conv->opts = *opts;
+	st = not_itself(src, opts->dst, err);
+	if (!st)
+		st = take_config(conv, err);
+	if (!st)
+		st = read_record(conv, err);
+	if (!st)
+		st = moe_view_make(&conv->view, src, &conv->config, opts->to->naming, err);
+	if (!st && !(conv->choices = calloc(conv->view.n, sizeof *conv->choices)))
+		st = moe_err_nomem(err, conv->view.n * sizeof *conv->choices, "storage types");
+	for (size_t i = 0; !st && i < conv->view.n; i++)
+		st = choose(conv, &conv->view.seen[i], &conv->choices[i], err);
+	if (!st)
+		st = make_metadata(conv, err);
+	if (!st)
+		st = collect_companions(conv, err);
+	if (!st)
+		st = declare_all(conv, err);
+	if (!st) {
+		add_notes(conv);
+		st = moe_buf_check(&conv->notes, err);
+	}
+	if (st)
+		moe_convert_free(conv);
+	else
+		*out = conv;
+	return st;
+}
+
+void moe_convert_free(struct moe_convert *conv)
+{
+	if (!conv)
+		return;
+	moe_ckpt_out_abort(conv->out);
+	moe_view_free(&conv->view);
+	moe_config_free(&conv->config);
+	json_decref(conv->json);
+	json_decref(conv->recorded);
+	json_decref(conv->metadata);
+	free(conv->choices);
+	free(conv->companions);
+	moe_buf_free(&conv->config_text);
+	moe_buf_free(&conv->notes);
+	moe_buf_free(&conv->details);
+	free(conv);
+}
+
+const char *moe_convert_notes(const struct moe_convert *conv, bool details)
+{
+	const struct moe_buf *buf = details ? &conv->details : &conv->notes;
+	return buf->p ? buf->p : "";
+}
+
+size_t moe_convert_tensors(const struct moe_convert *conv) { return conv->view.n; }
+
+uint64_t moe_convert_bytes(const struct moe_convert *conv) { return conv->total; }
+
+enum moe_status moe_convert_files(const struct moe_convert *conv,
+                                  void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg,
+                                  struct moe_err *err)
+{
+	return moe_ckpt_out_files(conv->out, fn, arg, err);
+}
+
+static int slots_for(int n_threads) { return 2 * n_threads + 2; }
+
+uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
+{
+	uint64_t most = MOE_TILE_ELEMS;
+
+	for (size_t i = 0; i < conv->view.n; i++) {
+		const struct moe_seen *seen = &conv->view.seen[i];
+		if (seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K) {
+			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
+			const uint64_t n = (uint64_t)s.rows * (uint64_t)s.cols;
+			most = n > most ? n : most;
+		}
+	}
+	return (uint64_t)slots_for(n_threads) * most * 3 * sizeof(float);
+}
+
+/* ---- running ---- */
+
+struct slot {
+	struct moe_tile tile;
+	size_t item;
+	struct moe_tile_buf buf;
+	const uint8_t *bytes;
+	size_t n_bytes;
+};
+
+struct run {
+	struct moe_convert *conv;
+	struct moe_tile_walk walk;
+	size_t item;
+	struct slot *slots;
+	void (*progress)(void *arg, size_t n_bytes);
+	void *arg;
+};
+
+static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *err)
+{
+	struct run *run = arg;
+	const struct moe_view *view = &run->conv->view;
+
+	(void)err;
+	while (run->item < view->n) {
+		if (run->walk.seen != &view->seen[run->item])
+			run->walk = (struct moe_tile_walk){ .view = view, .seen = &view->seen[run->item] };
+		run->slots[slot].item = run->item;
+		if (moe_tile_next(&run->walk, &run->slots[slot].tile))
+			return MOE_OK;
+		run->item++;
+	}
+	*done = 1;
+	return MOE_OK;
+}
+
+static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
+{
+	const struct run *run = arg;
+	struct slot *slot = &run->slots[slot_index];
+	const struct choice *choice = &run->conv->choices[slot->item];
+	bool exact;
+	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,
+	                                     choice->exact ? &exact : NULL, err);
+
+	if (!st && choice->exact && !exact)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' was %s once, but its values no longer fit: say --type",
+		                   run->conv->src->path, run->conv->view.seen[slot->item].name, choice->codec->name);
+	return st;
+}
+
+static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
+{
+	struct run *run = arg;
+	const struct slot *slot = &run->slots[slot_index];
+	enum moe_status st = moe_ckpt_out_write(run->conv->out, slot->bytes, slot->n_bytes, err);
+
+	if (!st && run->progress)
+		run->progress(run->arg, slot->n_bytes);
+	return st;
+}
+
+enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
+                                void (*progress)(void *arg, size_t n_bytes), void *arg, struct moe_err *err)
+{
+	const int n_slots = slots_for(moe_pool_threads(pool));
+	struct run run = { .conv = conv, .progress = progress, .arg = arg };
+	const struct moe_pipe pipe = { .n_slots = n_slots, .arg = &run, .read = run_read, .work = run_work,
+	                               .write = run_write };
+	enum moe_status st;
+
+	run.slots = calloc((size_t)n_slots, sizeof *run.slots);
+	if (!run.slots)
+		return moe_err_nomem(err, (size_t)n_slots * sizeof *run.slots, "tiles");
+	st = moe_ckpt_out_begin(conv->out, err);
+	if (!st)
+		st = moe_pipe_run(pool, &pipe, err);
+	if (!st) {
+		st = moe_ckpt_out_commit(conv->out, err);
+		conv->out = NULL;
+	}
+	for (int i = 0; i < n_slots; i++)
+		moe_tile_buf_free(&run.slots[i].buf);
+	free(run.slots);
+	return st;
+}

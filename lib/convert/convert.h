@@ -1,0 +1,51 @@
+/* A conversion: what every tensor of the destination is made of and stored as, decided before a byte is written; then one
+ * streaming pass over them. */
+#ifndef MOE_CONVERT_CONVERT_H
+#define MOE_CONVERT_CONVERT_H
+
+#include "base/pool.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/write.h"
+#include "model/model.h"
+
+/* Storage types by role; NULL: as stored. */
+struct moe_type_rules {
+	const struct moe_codec *role[MOE_N_ROLES];
+	const struct moe_codec *rest;       /* of "*" */
+};
+/* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
+MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
+
+struct moe_convert_opts {
+	const struct moe_format *to;
+	const char *dst;
+	const struct moe_type_rules *types;   /* NULL: everything as stored */
+	uint64_t shard_bytes;                 /* safetensors; 0: one file */
+	unsigned flags;                       /* MOE_OUT_FORCE */
+	bool drop_mtp;
+	struct moe_watch *watch;
+};
+
+struct moe_convert;
+
+/* Reads nothing of the tensors but their headers. src and what opts points to must outlive it. */
+MOE_MUST_USE enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt *src,
+                                              const struct moe_convert_opts *opts, struct moe_err *err);
+/* What the user should know of the plan: sentences, one a line; `details`: those of interest with -v. Views. */
+const char *moe_convert_notes(const struct moe_convert *conv, bool details);
+size_t moe_convert_tensors(const struct moe_convert *conv);
+/* Bytes the destination takes, headers and companions included. */
+uint64_t moe_convert_bytes(const struct moe_convert *conv);
+/* Calls fn for every file of the destination; name "" is the destination itself. */
+MOE_MUST_USE enum moe_status moe_convert_files(const struct moe_convert *conv,
+                                               void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg,
+                                               struct moe_err *err);
+/* Memory of its own that moe_convert_run takes with so many threads, mappings apart. */
+uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads);
+/* Writes. progress (may be NULL) hears of bytes written, from one thread at a time. */
+MOE_MUST_USE enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
+                                             void (*progress)(void *arg, size_t n_bytes), void *arg,
+                                             struct moe_err *err);
+void moe_convert_free(struct moe_convert *conv);   /* NULL is fine */
+
+#endif

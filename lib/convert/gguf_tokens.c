@@ -1,0 +1,276 @@
+/* tokenizer.ggml.*: the vocabulary of a tokenizer.json as GGUF readers expect it (byte-level BPE only).
+ *
+ * Token types: 1 normal, 3 control (a special added token), 4 user defined (another added token), 5 unused (padding up to
+ * the model's vocabulary). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "convert/gguf_meta.h"
+#include "model/gguf_keys.h"
+
+enum { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
+
+#define TAIL "|\\s+(?!\\S)|\\s+"
+
+/* Pre-tokenizers that readers know by name: the regular expressions of their Split steps, in order. An entry that ends in
+ * "..." need only start so. In the patterns of some, \r and \n are the characters themselves. */
+static const struct {
+	const char *name;
+	const char *splits[6];
+} pres[] = {
+	{"deepseek-v3", {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+		"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+		" ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+" TAIL}},
+	{"deepseek-llm", {"[\r\n]", "\\s?[A-Za-zµÀ-ÖØ-öø-ƺ...", "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$",
+		"[一-龥ࠀ-一가-퟿]+"}},
+	{"qwen2", {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+		"\\s*[\\r\\n]+" TAIL}},
+	{"llama-bpe", {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+		" ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+" TAIL}},
+};
+
+static bool same_split(const char *want, const char *have)
+{
+	const size_t n = strlen(want);
+
+	return have && (n > 3 && !strcmp(want + n - 3, "...") ? !strncmp(want, have, n - 3) : !strcmp(want, have));
+}
+
+static const char *pre_name(const json_t *tokenizer)
+{
+	const json_t *pre = json_object_get(tokenizer, "pre_tokenizer");
+	const json_t *list = json_object_get(pre, "pretokenizers"), *step;
+	const char *found[7] = {0};
+	size_t n = 0, i;
+
+	json_array_foreach(list, i, step) {
+		const char *type = json_string_value(json_object_get(step, "type"));
+		const json_t *pattern = json_object_get(step, "pattern");
+		if (type && !strcmp(type, "Split") && n < 7)
+			found[n++] = json_string_value(json_object_get(pattern, "Regex"));
+	}
+	for (i = 0; i < sizeof pres / sizeof pres[0]; i++) {
+		size_t k = 0;
+		while (k < 6 && pres[i].splits[k] && k < n && same_split(pres[i].splits[k], found[k]))
+			k++;
+		if (k == n && (k == 6 || !pres[i].splits[k]))
+			return pres[i].name;
+	}
+	return NULL;
+}
+
+struct tokens {
+	const char *name;             /* of tokenizer.json, for messages */
+	json_int_t n;
+	const char **text;            /* [n] views; NULL: none */
+	size_t *text_bytes;           /* [n] */
+	uint8_t *type;                /* [n] */
+};
+
+static enum moe_status place(struct tokens *t, const json_t *id, const char *text, size_t n_bytes, int type,
+                             struct moe_err *err)
+{
+	const json_int_t i = json_integer_value(id);
+
+	if (!json_is_integer(id) || !text)
+		return moe_err_set(err, MOE_EFORMAT, "%s: a token without text or id", t->name);
+	if (i < 0 || i >= t->n)
+		return moe_err_set(err, MOE_EFORMAT, "%s: token '%.64s' has id %lld, but the model has %lld tokens", t->name, text,
+		                   (long long)i, (long long)t->n);
+	t->text[i] = text;
+	t->text_bytes[i] = n_bytes;
+	t->type[i] = (uint8_t)type;
+	return MOE_OK;
+}
+
+static enum moe_status collect(struct tokens *t, const json_t *tokenizer, struct moe_err *err)
+{
+	json_t *vocab = json_object_get(json_object_get(tokenizer, "model"), "vocab"), *id, *added;
+	const char *text;
+	size_t i, n_bytes;
+	enum moe_status st = MOE_OK;
+
+	if (!json_is_object(vocab))
+		return moe_err_set(err, MOE_EFORMAT, "%s: model.vocab: expected an object", t->name);
+	json_object_keylen_foreach(vocab, text, n_bytes, id) {
+		st = place(t, id, text, n_bytes, TOKEN_NORMAL, err);
+		if (st)
+			return st;
+	}
+	json_array_foreach(json_object_get(tokenizer, "added_tokens"), i, added) {
+		const json_t *content = json_object_get(added, "content");
+		const bool special = json_is_true(json_object_get(added, "special"));
+		st = place(t, json_object_get(added, "id"), json_string_value(content), json_string_length(content),
+		           special ? TOKEN_CONTROL : TOKEN_USER, err);
+		if (st)
+			return st;
+	}
+	return MOE_OK;
+}
+
+static bool put_array(json_t *keys, const char *key, const char *of, json_t *values)
+{
+	json_t *entry = json_pack("{s:s, s:s, s:o}", "type", "array", "of", of, "value", values);
+	return entry && !json_object_set_new(keys, key, entry);
+}
+
+static bool put_vocab(json_t *keys, const struct tokens *t)
+{
+	json_t *texts = json_array(), *types = json_array();
+	bool ok = texts && types;
+
+	for (json_int_t i = 0; ok && i < t->n; i++) {
+		char pad[40];
+		snprintf(pad, sizeof pad, "[PAD%lld]", (long long)i);
+		ok = !json_array_append_new(texts, t->text[i] ? json_stringn(t->text[i], t->text_bytes[i]) : json_string(pad));
+		ok = !json_array_append_new(types, json_integer(t->text[i] ? t->type[i] : TOKEN_UNUSED)) && ok;
+	}
+	if (!ok) {
+		json_decref(texts);
+		json_decref(types);
+		return false;
+	}
+	ok = put_array(keys, "tokenizer.ggml.tokens", "string", texts);
+	return put_array(keys, "tokenizer.ggml.token_type", "i32", types) && ok;
+}
+
+/* "a b" strings, or pairs. */
+static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const char *name, struct moe_err *err)
+{
+	const json_t *merges = json_object_get(json_object_get(tokenizer, "model"), "merges");
+	json_t *out = json_array(), *merge;
+	struct moe_buf text = {0};
+	enum moe_status st = MOE_OK;
+	size_t i;
+
+	if (!json_is_array(merges) || json_array_size(merges) == 0)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: model.merges: expected a list of merges, found none", name);
+	json_array_foreach(merges, i, merge) {
+		const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
+		text.n = 0;
+		if (json_is_string(merge)) {
+			moe_buf_add(&text, json_string_value(merge), json_string_length(merge));
+		} else if (json_is_string(left) && json_is_string(right) && json_array_size(merge) == 2) {
+			moe_buf_add(&text, json_string_value(left), json_string_length(left));
+			moe_buf_addc(&text, ' ');
+			moe_buf_add(&text, json_string_value(right), json_string_length(right));
+		} else {
+			st = moe_err_set(err, MOE_EFORMAT, "%s: model.merges: entry %zu is neither \"a b\" nor a pair", name, i);
+			break;
+		}
+		if (text.failed || json_array_append_new(out, json_stringn(text.p, text.n))) {
+			st = moe_err_nomem(err, text.n, "merges");
+			break;
+		}
+	}
+	moe_buf_free(&text);
+	if (st || !out)
+		json_decref(out);
+	else if (!put_array(keys, "tokenizer.ggml.merges", "string", out))
+		st = moe_err_nomem(err, 64, "merges");
+	return st;
+}
+
+/* The id of a token that tokenizer_config.json names, as a string or an object with content; else `absent`. */
+static int64_t special_id(const struct tokens *t, const json_t *config, const char *key, int64_t absent)
+{
+	const json_t *value = json_object_get(config, key);
+	const char *text = json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+
+	for (json_int_t i = 0; text && i < t->n; i++)
+		if (t->text[i] && !strcmp(t->text[i], text))
+			return i;
+	return absent;
+}
+
+static bool put_specials(json_t *keys, const struct tokens *t, const json_t *config, const struct moe_config *model)
+{
+	static const char *const flags[] = {"add_bos_token", "add_eos_token"};
+	const struct {
+		const char *token, *key;
+		int64_t absent;
+	} ids[] = {
+		{"bos_token", "tokenizer.ggml.bos_token_id", model->bos_id},
+		{"eos_token", "tokenizer.ggml.eos_token_id", model->n_eos ? model->eos_ids[0] : -1},
+		{"unk_token", "tokenizer.ggml.unknown_token_id", -1},
+		{"pad_token", "tokenizer.ggml.padding_token_id", -1},
+	};
+	const json_t *chat = json_object_get(config, "chat_template");
+	bool ok = true;
+
+	for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+		const int64_t id = special_id(t, config, ids[i].token, ids[i].absent);
+		if (id >= 0 && id < t->n)
+			ok = moe_gguf_put(keys, NULL, ids[i].key, "u32", json_integer(id)) && ok;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		const json_t *flag = json_object_get(config, flags[i]);
+		if (json_is_boolean(flag))
+			ok = moe_gguf_put(keys, "tokenizer.ggml", flags[i], "bool", json_boolean(json_is_true(flag))) && ok;
+	}
+	if (json_is_string(chat))
+		ok = moe_gguf_put(keys, NULL, "tokenizer.chat_template", "string", json_incref((json_t *)chat)) && ok;
+	return ok;
+}
+
+static enum moe_status parse(json_t **out, const struct moe_ckpt *src, const char *name, char *where, struct moe_err *err)
+{
+	const struct moe_companion *file = moe_ckpt_companion(src, name);
+
+	snprintf(where, 1024, "%.900s/%s", src->path, name);
+	return file ? moe_json_parse(out, file->data, file->n_bytes, where, err) : MOE_OK;
+}
+
+static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t *config, const struct moe_config *model,
+                            const char *name, struct moe_buf *notes, struct moe_err *err)
+{
+	const char *pre = pre_name(tokenizer);
+	const size_t n = (size_t)model->vocab_size;
+	struct tokens t = { .name = name, .n = model->vocab_size, .text = calloc(n, sizeof *t.text),
+	                    .text_bytes = calloc(n, sizeof *t.text_bytes), .type = calloc(n, 1) };
+	enum moe_status st = MOE_OK;
+
+	if (!t.text || !t.text_bytes || !t.type)
+		st = moe_err_nomem(err, n * 17, "the vocabulary");
+	if (!st)
+		st = collect(&t, tokenizer, err);
+	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("gpt2")) &&
+	             moe_gguf_put(keys, NULL, "tokenizer.ggml.pre", "string", json_string(pre ? pre : "default")) &&
+	             put_vocab(keys, &t)))
+		st = moe_err_nomem(err, 64, "the vocabulary");
+	if (!st)
+		st = put_merges(keys, tokenizer, name, err);
+	if (!st && !put_specials(keys, &t, config, model))
+		st = moe_err_nomem(err, 64, "tokenizer keys");
+	if (!st && !pre)
+		moe_buf_adds(notes, "the pre-tokenizer of tokenizer.json has no name in GGUF: tokenizer.ggml.pre is \"default\", "
+		             "and other programs may cut text differently\n");
+	free(t.text);
+	free(t.text_bytes);
+	free(t.type);
+	return st;
+}
+
+enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const struct moe_config *model,
+                                struct moe_buf *notes, struct moe_err *err)
+{
+	json_t *tokenizer = NULL, *config = NULL;
+	char where[1024], config_where[1024];
+	enum moe_status st = parse(&tokenizer, src, "tokenizer.json", where, err);
+
+	if (!st)
+		st = parse(&config, src, "tokenizer_config.json", config_where, err);
+	const char *type = json_string_value(json_object_get(json_object_get(tokenizer, "model"), "type"));
+	if (!st && !tokenizer)
+		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no tokenizer keys\n");
+	else if (!st && (!type || strcmp(type, "BPE")))
+		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no tokenizer keys\n",
+		             type ? type : "none");
+	else if (!st)
+		st = fill(keys, tokenizer, config, model, where, notes, err);
+	json_decref(tokenizer);
+	json_decref(config);
+	return st;
+}

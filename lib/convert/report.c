@@ -1,0 +1,194 @@
+/* The reports of moe-convert, row by row. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/check.h"
+#include "convert/report.h"
+
+/* ---- what a model is ---- */
+
+static double number(const json_t *info, const char *key) { return json_number_value(json_object_get(info, key)); }
+
+static long long whole(const json_t *info, const char *key) { return json_integer_value(json_object_get(info, key)); }
+
+static void add_bytes(struct moe_buf *b, const json_t *object, double total)
+{
+	const char *key;
+	json_t *value;
+	char text[24];
+
+	json_object_foreach((json_t *)object, key, value)
+		if (json_integer_value(value))
+			moe_buf_addf(b, "  %-18s %10s  %5.1f %%\n", key, moe_format_bytes(text, json_number_value(value)),
+			             100 * json_number_value(value) / total);
+}
+
+void moe_report_info(struct moe_buf *b, const json_t *info)
+{
+	const json_t *roles = json_object_get(info, "parameters_by_role"), *value;
+	const char *key;
+	char text[24];
+
+	moe_buf_addf(b, "family               %s (%s)\n", json_string_value(json_object_get(info, "family")),
+	             json_string_value(json_object_get(info, "architecture")));
+	moe_buf_addf(b, "layers               %lld, %lld of them with experts", whole(info, "layers"), whole(info, "moe_layers"));
+	if (whole(info, "mtp_layers"))
+		moe_buf_addf(b, "; %lld more for multi-token prediction", whole(info, "mtp_layers"));
+	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, %lld positions\n", whole(info, "hidden_size"),
+	             whole(info, "heads"), whole(info, "vocab_size"), whole(info, "max_positions"));
+	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n", whole(info, "experts"),
+	             whole(info, "expert_width"), whole(info, "experts_per_token"), whole(info, "shared_experts"));
+	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g\n",
+	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"), whole(info, "groups"),
+	             json_is_true(json_object_get(info, "normalize")) ? "normalised, " : "", number(info, "scale"));
+	moe_buf_addf(b, "combinations         %s per layer\n", json_string_value(json_object_get(info, "combinations")));
+	moe_buf_addf(b, "parameters           %lld\n", whole(info, "parameters"));
+	if (whole(info, "mtp_layers"))
+		moe_buf_addf(b, "  multi-token        %lld unique, %lld stored; %lld stored in all\n",
+		             whole(info, "parameters_mtp_unique"), whole(info, "parameters_mtp_stored"),
+		             whole(info, "parameters_stored"));
+	moe_buf_addf(b, "activated            %lld\n  without embedding  %lld\n  and without head   %lld\n",
+	             whole(info, "activated"), whole(info, "activated_no_embed"), whole(info, "activated_no_both"));
+	moe_buf_adds(b, "parameters by role\n");
+	json_object_foreach((json_t *)roles, key, value)
+		if (json_integer_value(value))
+			moe_buf_addf(b, "  %-18s %lld\n", key, (long long)json_integer_value(value));
+	moe_buf_addf(b, "operations           %.4g per token forward; %.4g per 4096 tokens of training\n",
+	             number(info, "flops_token"), number(info, "flops_4k"));
+	moe_buf_addf(b, "key-value cache      %lld numbers per token, %lld bytes as bf16\n", whole(info, "cache_elems_token"),
+	             whole(info, "cache_bytes_token"));
+	moe_buf_addf(b, "tensors              %lld, one for each expert\n", whole(info, "tensors"));
+	if (!json_object_get(info, "stored_bytes"))
+		return;
+	moe_buf_addf(b, "stored               %s in %lld tensors of %lld files (%s)\n",
+	             moe_format_bytes(text, number(info, "stored_bytes")), whole(info, "stored_tensors"), whole(info, "files"),
+	             json_string_value(json_object_get(info, "format")));
+	add_bytes(b, json_object_get(info, "stored_bytes_by_role"), number(info, "stored_bytes"));
+	moe_buf_adds(b, "stored by type\n");
+	add_bytes(b, json_object_get(info, "stored_bytes_by_type"), number(info, "stored_bytes"));
+}
+
+/* ---- what a checkpoint holds ---- */
+
+enum moe_status moe_report_list(struct moe_rows *r, const struct moe_ckpt *ckpt, const struct moe_config *config,
+                                 struct moe_err *err)
+{
+	enum moe_status st = MOE_OK;
+
+	for (size_t i = 0; i < ckpt->n_tensors && !st; i++) {
+		const struct moe_tensor *t = &ckpt->tensors[i];
+		char shape[24 * MOE_MAX_DIMS], offset[32], bytes[32], layer[32], expert[32];
+		struct moe_tensor_id id;
+		const bool known = config && moe_names_parse(config, ckpt->format->naming, t->name, &id);
+		const struct moe_cell cells[] = {
+			{"name", t->name, false},
+			{"dtype", t->codec->name, false},
+			{"shape", moe_dims_text(shape, t->dims, t->n_dims), false},
+			{"file", moe_path_base(moe_ckpt_file(ckpt, t)), false},
+			{"offset", moe_cell_int(offset, (int64_t)t->offset), true},
+			{"bytes", moe_cell_int(bytes, (int64_t)t->n_bytes), true},
+			{"role", known ? moe_role_name(moe_id_role(config, &id)) : NULL, false},
+			{"layer", known && id.layer >= 0 ? moe_cell_int(layer, id.layer) : NULL, true},
+			{"expert", known && id.expert >= 0 ? moe_cell_int(expert, id.expert) : NULL, true},
+			{NULL, NULL, false},
+		};
+		st = moe_rows_add(r, cells, err);
+	}
+	return st;
+}
+
+enum { BATCH = 512 };   /* tensors worked on between two writes of rows */
+
+enum moe_status moe_report_hash(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,
+                                 struct moe_err *err)
+{
+	struct moe_tensor_hash *hashes = calloc(BATCH, sizeof *hashes);
+	enum moe_status st = hashes ? MOE_OK : moe_err_nomem(err, BATCH * sizeof *hashes, "hashes");
+
+	for (size_t first = 0; first < view->n && !st; first += BATCH) {
+		const size_t n = view->n - first < BATCH ? view->n - first : BATCH;
+		st = moe_check_hash(view, first, n, pool, hashes, err);
+		for (size_t i = 0; i < n && !st; i++) {
+			const struct moe_cell cells[] = {{"name", view->seen[first + i].name, false}, {"stored", hashes[i].stored, false},
+			                             {"decoded", hashes[i].decoded, false}, {NULL, NULL, false}};
+			st = moe_rows_add(r, cells, err);
+		}
+	}
+	free(hashes);
+	return st;
+}
+
+/* ---- whether it is whole, and how far from another ---- */
+
+/* ref_index[i]: the tensor of ref by the same name; a missing one or another shape is an error. */
+static enum moe_status pair_up(const struct moe_view *view, const struct moe_view *ref, int64_t **ref_index,
+                               struct moe_err *err)
+{
+	int64_t *index = calloc(view->n + 1, sizeof *index);
+
+	*ref_index = index;
+	if (!index)
+		return moe_err_nomem(err, view->n * sizeof *index, "pairs of tensors");
+	for (size_t i = 0; i < view->n; i++) {
+		const struct moe_seen *a = &view->seen[i], *b;
+		char want[24 * MOE_MAX_DIMS], have[24 * MOE_MAX_DIMS];
+
+		index[i] = moe_view_find(ref, a->name);
+		if (index[i] < 0)
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is not in %s", view->ckpt->path, a->name, ref->ckpt->path);
+		b = &ref->seen[index[i]];
+		if (a->n_dims != b->n_dims || memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]))
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s': expected shape %s as in %s, found %s", view->ckpt->path,
+			                   a->name, moe_dims_text(want, b->dims, b->n_dims), ref->ckpt->path,
+			                   moe_dims_text(have, a->dims, a->n_dims));
+	}
+	for (size_t i = 0; i < ref->n; i++)
+		if (moe_view_find(view, ref->seen[i].name) < 0)
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' of %s is not there", view->ckpt->path, ref->seen[i].name,
+			                   ref->ckpt->path);
+	return MOE_OK;
+}
+
+static enum moe_status verify_row(struct moe_rows *r, const char *name, const struct moe_tensor_check *c, bool with_ref,
+                                  struct moe_err *err)
+{
+	char a[32], b[32], d[32], e[32];
+	const struct moe_cell compared[] = {{"name", name, false}, {"max", moe_cell_real(a, c->max), true}, {"rms", moe_cell_real(b, c->rms), true},
+	                                {"rel", moe_cell_real(d, c->rel), true}, {"cosine", moe_cell_real(e, c->cosine), true},
+	                                {NULL, NULL, false}};
+
+	if (with_ref)
+		return moe_rows_add(r, compared, err);
+	if (!c->n_nan && !c->n_inf)
+		return MOE_OK;
+	const struct moe_cell defects[] = {{"name", name, false}, {"nan", moe_cell_int(a, c->n_nan), true},
+	                               {"inf", moe_cell_int(b, c->n_inf), true}, {NULL, NULL, false}};
+	return moe_rows_add(r, defects, err);
+}
+
+enum moe_status moe_report_verify(struct moe_rows *r, const struct moe_view *view, const struct moe_view *ref,
+                                   double tolerance, struct moe_pool *pool, struct moe_verdict *v, struct moe_err *err)
+{
+	struct moe_tensor_check *checks = calloc(BATCH, sizeof *checks);
+	int64_t *ref_index = NULL;
+	enum moe_status st = checks ? MOE_OK : moe_err_nomem(err, BATCH * sizeof *checks, "checks");
+
+	if (!st && ref)
+		st = pair_up(view, ref, &ref_index, err);
+	for (size_t first = 0; first < view->n && !st; first += BATCH) {
+		const size_t n = view->n - first < BATCH ? view->n - first : BATCH;
+		st = moe_check_values(view, ref, ref ? ref_index + first : NULL, first, n, pool, checks, err);
+		for (size_t i = 0; i < n && !st; i++) {
+			const char *name = view->seen[first + i].name;
+			v->n_nan += checks[i].n_nan;
+			v->n_inf += checks[i].n_inf;
+			v->n_different += checks[i].max > tolerance;
+			if (checks[i].max > v->max)
+				v->max = checks[i].max, v->worst = name;
+			st = verify_row(r, name, &checks[i], ref, err);
+		}
+	}
+	free(checks);
+	free(ref_index);
+	return st;
+}
