@@ -126,10 +126,10 @@ static int32_t terminal_width(bool to_stdout)
 	struct winsize size;
 	int64_t n;
 
-	if (columns && moe_parse_i64(moe_str_of(columns), &n) && n >= 1 && n <= 10000)
-		return (int32_t)n;
 	if (to_stdout && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
 		return size.ws_col;
+	if (columns && moe_parse_i64(moe_str_of(columns), &n) && n >= 1 && n <= 10000)
+		return (int32_t)n;
 	return 80;
 }
 

@@ -22,7 +22,7 @@ FRONT_DOORS='
 tensor/tensor.h device/device.h checkpoint/checkpoint.h checkpoint/write.h text/tokenizer.h
 model/model.h model/names.h model/account.h route/route.h plan/plan.h plan/topology.h
 forward/forward.h forward/sample.h trace/trace.h eval/score.h eval/setup.h eval/sequences.h eval/record.h eval/dump.h eval/generate.h
- stats/stats.h stats/load.h stats/gather.h
+ stats/stats.h stats/load.h stats/gather.h stats/report.h
 placement/planner.h placement/cost.h placement/shard.h convert/convert.h plot/plot.h'
 
 @test "the top level holds what the README says and nothing else" {
