@@ -123,7 +123,7 @@ $(BUILD)/cmd/tool.o: $(BUILD)/stamp/share
 
 $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@
-	$(call say,AR  )$(AR) rcs $@ $(LIB_OBJ)
+	$(call say,AR  )$(AR) qcs $@ $(LIB_OBJ)
 
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	@mkdir -p $(@D)

@@ -165,7 +165,7 @@ static enum moe_status do_list(struct tool_ctx *ctx, struct moe_err *err)
 			tool_note(ctx, "%s", unknown.text);
 		st = rows_open(&r, ctx, ctx->common.output, err);
 		if (!st)
-			st = rows_close(&r, moe_report_list(&r, ckpt, known ? &config : NULL, err), err);
+			st = rows_close(&r, moe_report_tensors(&r, ckpt, known ? &config : NULL, err), err);
 	}
 	moe_config_free(&config);
 	moe_ckpt_close(ckpt);

@@ -70,7 +70,7 @@ void moe_report_info(struct moe_buf *b, const json_t *info)
 
 /* ---- what a checkpoint holds ---- */
 
-enum moe_status moe_report_list(struct moe_rows *r, const struct moe_ckpt *ckpt, const struct moe_config *config,
+enum moe_status moe_report_tensors(struct moe_rows *r, const struct moe_ckpt *ckpt, const struct moe_config *config,
                                  struct moe_err *err)
 {
 	enum moe_status st = MOE_OK;

@@ -12,7 +12,7 @@
 void moe_report_info(struct moe_buf *b, const json_t *info);
 
 /* name dtype shape file offset bytes role layer expert; config NULL where it is not known. */
-MOE_MUST_USE enum moe_status moe_report_list(struct moe_rows *r, const struct moe_ckpt *ckpt,
+MOE_MUST_USE enum moe_status moe_report_tensors(struct moe_rows *r, const struct moe_ckpt *ckpt,
                                              const struct moe_config *config, struct moe_err *err);
 /* name stored decoded, of a view in Hugging Face naming. */
 MOE_MUST_USE enum moe_status moe_report_hash(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,

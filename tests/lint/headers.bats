@@ -74,3 +74,9 @@ writable()
 	"${CC:-cc}" -c -o x.o x.c
 	[ "$(echo x.o | writable | wc -l)" = 4 ]
 }
+
+@test "no two objects of the library define the same symbol" {
+	find "$BUILD/lib" -name '*.o' | sort | xargs nm -g --defined-only | awk 'NF == 3 { print $3 }' | sort | uniq -d >bad
+	cat bad
+	[ ! -s bad ]
+}
