@@ -1,0 +1,245 @@
+# moe-convert: reports, conversions there and back, and what it refuses.
+
+load lib
+
+# Name and decoded hash of every tensor.
+values()
+{
+	moe-convert --hash "$1" | cut -f 1,3
+}
+
+# A writable copy of the V3 sample, of which only config.json is edited or tensors are renamed.
+copy_v3()
+{
+	mkdir "$1"
+	cp "$MODEL_V3"/config.json "$MODEL_V3"/*.safetensors "$1"
+	chmod -R u+w "$1"
+}
+
+@test "--info of published configs" {
+	run_split moe-convert --info --json "$DATA/configs/deepseek-v3.json"
+	expect_status 0
+	[[ $output == *'"parameters":671026419200,"parameters_mtp_unique":11610068224,'* ]]
+	[[ $output == *'"parameters_stored":684489845504,"activated":37552297472,"activated_no_embed":36625618432,'* ]]
+	[[ $output == *'"activated_no_both":35698939392,'* ]]
+	[[ $output == *'"cache_elems_token":35136,"cache_bytes_token":70272'* ]]
+	[[ $output == *'"combinations":"409663695276000"'* ]]
+	run_split moe-convert --info "$DATA/configs/deepseek-v2-lite.json"
+	expect_line 'parameters           15706484224'
+	expect_line 'activated            2661150208'
+	expect_line 'key-value cache      15552 numbers per token, 31104 bytes as bf16'
+	[[ $output != *stored* ]]
+}
+
+@test "--info of a directory that holds only config.json, and of one with tensors" {
+	mkdir only
+	cp "$DATA/configs/moonlight.json" only/config.json
+	run_split moe-convert --info only
+	expect_line 'parameters           15960110208'
+	run_split moe-convert --info "$MODEL_V3"
+	expect_line 'parameters           3847136'
+	expect_line 'tensors              571, one for each expert'
+	[[ $output == *'stored               10.6 MiB in 571 tensors of 1 files (safetensors)'* ]]
+}
+
+@test "--info of 10^9 experts answers at once" {
+	sed 's/"n_routed_experts": 256/"n_routed_experts": 1000000000/' "$DATA/configs/deepseek-v3.json" >config.json
+	run_split moe-convert --info config.json
+	expect_status 0
+	[[ $output == *'1000000000 of width 2048'* ]]
+}
+
+@test "--list has a row for every tensor" {
+	run_split moe-convert --list "$MODEL_V3"
+	expect_status 0
+	[ "$(head -n 1 .out)" = "$(printf 'name\tdtype\tshape\tfile\toffset\tbytes\trole\tlayer\texpert')" ]
+	[ "$(wc -l <.out)" = 572 ]
+	[ "$(awk -F'\t' '$7 == "exps" { n++ } END { print n }' .out)" = 384 ]
+	[ "$(awk -F'\t' '$1 == "model.layers.2.mlp.experts.7.up_proj.weight" { print $2, $3, $7, $8, $9 }' .out)" = \
+	  'bf16 [48, 128] exps 2 7' ]
+	run_split moe-convert --list --json "$MODEL_V3"
+	[ "$(wc -l <.out)" = 571 ]
+	[ "$(grep -c '"layer":null,"expert":null}' .out)" = 3 ]
+}
+
+@test "--verify of a whole model" {
+	run_split moe-convert --verify "$MODEL_V3"
+	expect_status 0
+	expect_no_output
+	expect_message 'all 571 tensors are there'
+}
+
+@test "HF to GGUF and back: the same values, the same bytes, the same files" {
+	values "$MODEL_V3" >want
+	moe-convert -q "$MODEL_V3" m.gguf
+	values m.gguf | diff want -
+	moe-convert -q m.gguf back
+	diff <(moe-convert --hash "$MODEL_V3") <(moe-convert --hash back)
+	for file in config.json tokenizer.json tokenizer_config.json; do
+		expect_same "$MODEL_V3/$file" "back/$file"
+	done
+	moe-convert -q "$MODEL_V2" m2.gguf
+	moe-convert -q m2.gguf back2
+	diff <(moe-convert --hash "$MODEL_V2") <(moe-convert --hash back2)
+}
+
+@test "every type, there and back" {
+	for type in bf16 f32 f16 q8_0 'exps=q8_0,*=bf16'; do
+		moe-convert -q --force --type "$type" "$MODEL_V3" m.gguf
+		moe-convert -q --force m.gguf back
+		diff <(values m.gguf) <(values back)
+	done
+	moe-convert -q --force --type f32 "$MODEL_V3" m.gguf
+	diff <(values "$MODEL_V3") <(values m.gguf)
+	moe-convert -q --type f32 "$MODEL_V3" wide
+	diff <(values "$MODEL_V3") <(values wide)
+	[ "$(moe-convert --list wide | awk -F'\t' 'NR > 1 && $2 != "f32"' | wc -l)" = 0 ]
+}
+
+@test "rows that are not whole blocks fall back to bf16 and are counted" {
+	run_split moe-convert -v --type q8_0 "$MODEL_V3" m.gguf
+	expect_status 0
+	expect_message '16 tensors have rows that are not whole blocks of the type asked for: stored as bf16'
+	expect_message 'blk.1.ffn_down_exps.weight: rows of 48 are not whole blocks of q8_0'
+	run_split moe-convert --verify m.gguf "$MODEL_V3"
+	expect_status 3
+	[ "$(head -n 1 .out)" = "$(printf 'name\tmax\trms\trel\tcosine')" ]
+	[ "$(awk -F'\t' 'NR > 1 && ($4 > 0.01 || $5 < 0.999)' .out | wc -l)" = 0 ]
+	expect_message "368 of 571 tensors differ"
+	run_split moe-convert --verify --tolerance 0.01 m.gguf "$MODEL_V3"
+	expect_status 0
+}
+
+@test "GGUF names, shapes and keys are llama.cpp's" {
+	moe-convert -q "$MODEL_V3" m.gguf
+	moe-convert --list m.gguf | cut -f 1-3 >list
+	grep -qxF "$(printf 'blk.2.attn_k_b.weight\tbf16\t[4, 32, 24]')" list
+	grep -qxF "$(printf 'blk.2.attn_v_b.weight\tbf16\t[4, 24, 32]')" list
+	grep -qxF "$(printf 'blk.2.ffn_gate_exps.weight\tbf16\t[32, 48, 128]')" list
+	grep -qxF "$(printf 'blk.2.exp_probs_b.bias\tf32\t[32]')" list
+	grep -qxF "$(printf 'blk.2.ffn_gate_inp.weight\tf32\t[32, 128]')" list
+	grep -qxF "$(printf 'blk.5.nextn.eh_proj.weight\tbf16\t[128, 256]')" list
+	for key in deepseek2.block_count deepseek2.expert_group_used_count deepseek2.attention.key_length_mla \
+	           deepseek2.expert_gating_func tokenizer.ggml.merges deepseek-v3; do
+		grep -qaF "$key" m.gguf
+	done
+}
+
+@test "multi-token-prediction layers are kept, or dropped on request" {
+	run_split moe-convert "$MODEL_V3" m.gguf
+	expect_message 'kept from blk.5 on; .*--drop-mtp'
+	moe-convert -q --drop-mtp "$MODEL_V3" main.gguf
+	[ "$(moe-convert --list main.gguf | grep -c nextn)" = 0 ]
+	moe-convert -q main.gguf back
+	grep -q '"num_nextn_predict_layers": 0' back/config.json
+	moe-convert --verify back
+	moe-convert -q --drop-mtp m.gguf again.gguf
+	diff <(moe-convert --hash main.gguf) <(moe-convert --hash again.gguf)
+}
+
+@test "the output does not depend on -j" {
+	moe-convert -q -j1 --type q8_0 "$MODEL_V2" one.gguf
+	moe-convert -q -j3 --type q8_0 "$MODEL_V2" three.gguf
+	expect_same one.gguf three.gguf
+	diff <(moe-convert -j1 --hash one.gguf) <(moe-convert -j3 --hash one.gguf)
+}
+
+@test "shards of a size, and one file" {
+	moe-convert -q --shard-size 2M "$MODEL_V3" many
+	[ -f many/model.safetensors.index.json ]
+	[ "$(ls many/*.safetensors | wc -l)" = 7 ]
+	diff <(moe-convert --hash "$MODEL_V3") <(moe-convert --hash many)
+	moe-convert -q --shard-size 0 many one
+	[ -f one/model.safetensors ]
+}
+
+@test "--dry-run names files and sizes and writes nothing" {
+	run_split moe-convert --dry-run --shard-size 2M "$MODEL_V3" out
+	expect_status 0
+	[ "$(grep -c "^out/" .out)" -ge 11 ]
+	expect_message 'peak memory .* nothing was written'
+	[ ! -e out ]
+	moe-convert -q --shard-size 2M "$MODEL_V3" out
+	while IFS=$(printf '\t') read -r file bytes; do
+		[ "$file" = file ] || [ "$(stat -c %s "$file")" = "$bytes" ]
+	done <.out
+	run_split moe-convert --dry-run "$MODEL_V3" m.gguf
+	moe-convert -q "$MODEL_V3" m.gguf
+	expect_line "$(printf 'm.gguf\t%s' "$(stat -c %s m.gguf)")"
+}
+
+@test "an existing output stays, unless forced; a source is never its own destination" {
+	moe-convert -q "$MODEL_V3" m.gguf
+	fails 2 moe-convert -q "$MODEL_V3" m.gguf
+	expect_message 'force'
+	moe-convert -q --force "$MODEL_V3" m.gguf
+	fails 2 moe-convert --force m.gguf ./m.gguf
+	expect_message 'the same'
+}
+
+@test "wrong use" {
+	fails 2 moe-convert "$MODEL_V3"
+	fails 2 moe-convert --info --list "$MODEL_V3"
+	fails 2 moe-convert --type q9 "$MODEL_V3" out
+	fails 2 moe-convert --type nobody=bf16 "$MODEL_V3" out
+	fails 2 moe-convert --type bf16,bf16 "$MODEL_V3" out
+	fails 2 moe-convert --type q8_0 "$MODEL_V3" out
+	expect_message 'q8_0 cannot be stored in safetensors'
+	fails 2 moe-convert --to zip "$MODEL_V3" out
+	fails 2 moe-convert "$MODEL_V3" out.safetensors
+	fails 2 moe-convert --info --type bf16 "$MODEL_V3"
+	[ ! -e out ]
+}
+
+@test "unknown architectures and FP8 are named" {
+	printf '{"model_type": "bert", "architectures": ["BertModel"]}' >config.json
+	fails 1 moe-convert --info config.json
+	expect_message "architecture 'BertModel'.*deepseek_v3 \(DeepseekV3ForCausalLM\)"
+	run_split moe-convert --list-families
+	[ "$(wc -l <.out)" -ge 3 ]
+	expect_line "$(printf 'deepseek_v3\tDeepseekV3ForCausalLM\tDeepSeek V3, V3.1, R1, Moonlight, Kimi-K2')"
+}
+
+@test "missing, extra and misshapen experts are named before anything is written" {
+	copy_v3 bad
+	sed -i 's/experts.31.up_proj/experts.32.up_proj/' bad/model.safetensors
+	fails 1 moe-convert bad out.gguf
+	expect_message "tensor 'model.layers.1.mlp.experts.31.up_proj.weight' is missing: .*32 experts in 6 layers \(571 tensors\)"
+	[ ! -e out.gguf ]
+
+	copy_v3 shaped
+	sed -i 's/"moe_intermediate_size": 48/"moe_intermediate_size": 47/' shaped/config.json
+	fails 1 moe-convert --verify shaped
+	expect_message 'expected shape \[47, 128\], found \[48, 128\]'
+
+	copy_v3 many
+	sed -i 's/"n_routed_experts": 32/"n_routed_experts": 1000000000/' many/config.json
+	fails 1 moe-convert --verify many
+	expect_message '1000000000 experts in 6 layers .* the checkpoint holds 571 tensors'
+
+	copy_v3 less
+	sed -i 's/"num_nextn_predict_layers": 1/"num_nextn_predict_layers": 0/' less/config.json
+	fails 1 moe-convert --verify less
+	expect_message 'model.layers.5.*is none of the'
+}
+
+@test "NaN and infinity are counted" {
+	copy_v3 bad
+	offset=$(moe-convert --list bad | awk -F'\t' '$1 == "model.layers.3.mlp.experts.9.gate_proj.weight" { print $5 }')
+	printf '\300\177\200\177\200\377' | dd of=bad/model.safetensors bs=1 seek="$offset" conv=notrunc status=none
+	run_split moe-convert --verify bad
+	expect_status 3
+	expect_line "$(printf 'model.layers.3.mlp.experts.9.gate_proj.weight\t1\t2')"
+	expect_message '1 values are NaN and 2 infinite'
+	run_split moe-convert --verify bad "$MODEL_V3"
+	expect_status 3
+}
+
+@test "a report to a full disk, and to -o" {
+	run_split sh -c 'moe-convert --list "$MODEL_V3" >/dev/full'
+	expect_status 1
+	moe-convert --list -o list.tsv "$MODEL_V3"
+	[ "$(wc -l <list.tsv)" = 572 ]
+	moe-convert -q -o out.gguf "$MODEL_V3"
+	moe-convert --verify out.gguf
+}
