@@ -1,6 +1,8 @@
 /* Opens what a run needs, in the order in which each part can complain about the one before. */
 #include "eval/setup.h"
 
+#include <stdlib.h>
+
 static enum moe_status open_tokenizer(struct moe_setup *setup, struct moe_err *err)
 {
 	const struct moe_companion *file = moe_ckpt_companion(setup->ckpt, "tokenizer.json");
@@ -45,6 +47,27 @@ enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct
 {
 	enum moe_status status = moe_ckpt_open(&setup->ckpt, path, watch, err);
 	return status ? status : moe_setup_tokenizer(setup, err);
+}
+
+enum moe_status moe_setup_bias(const struct moe_setup *setup, struct moe_bias *bias, struct moe_err *err)
+{
+	const struct moe_config *config = &setup->model->config;
+	const size_t n = (size_t)config->n_layers;
+	*bias = (struct moe_bias){ .n_experts = config->n_experts };
+	bias->layers = calloc(n + 1, sizeof *bias->layers);
+	bias->values = calloc(n * (size_t)config->n_experts + 1, sizeof *bias->values);
+	if (!bias->layers || !bias->values)
+		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *bias->values, "the biases");
+	for (int32_t l = 0; l < config->n_layers; l++) {
+		const struct moe_weight *w = &setup->model->layers[l].part[MOE_PART_ROUTER_BIAS];
+		if (!w->data)
+			continue;
+		w->codec->decode(w->data, bias->values + (int64_t)bias->n_layers * config->n_experts, (size_t)config->n_experts);
+		bias->layers[bias->n_layers++] = l;
+	}
+	if (bias->n_layers == 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: the model has no correction biases", setup->ckpt->path);
+	return MOE_OK;
 }
 
 void moe_setup_close(struct moe_setup *setup)
