@@ -265,7 +265,7 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		if (!status)
 			status = open_output(route, &out, err);
 	} else {
-		status = moe_trace_same(moe_trace_head(*keep), head, path, err);
+		status = moe_trace_agree(moe_trace_head(*keep), route->ctx->operands[0], head, path, err);
 	}
 	int64_t part = 0, base = first ? 0 : *next_seq;
 	const struct moe_trace_run *run = NULL;
@@ -274,7 +274,13 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 			part = run->part;
 			base = *next_seq;
 		}
-		if (route->reroute)
+		if ((route->reroute || route->header.logits) && !run->layers->logits)
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", path);
+		else if (!route->reroute && route->header.gates != MOE_GATES_NONE && !run->layers->weights)
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no gates, the first one does", path);
+		else if (!route->reroute && route->header.margins && !run->layers->margins)
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
+		else if (route->reroute)
 			status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err);
 		if (status)
 			break;

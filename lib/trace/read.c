@@ -99,24 +99,29 @@ static bool differ(const char *a, const char *b)
 	return *a && *b && strcmp(a, b) != 0;
 }
 
+enum moe_status moe_trace_agree(const struct moe_trace_header *f, const char *first, const struct moe_trace_header *h,
+                                const char *name, struct moe_err *err)
+{
+	bool hashes = *f->model_hash && *h->model_hash;
+	if (differ(f->model_hash, h->model_hash) || (!hashes && differ(f->model, h->model)))
+		return moe_err_set(err, MOE_EFORMAT, "%s is of model '%.200s' (%.60s), %s of '%.200s' (%.60s)", name, h->model,
+		                   h->model_hash, first, f->model, f->model_hash);
+	if (h->n_experts != f->n_experts || h->top_k != f->top_k || h->n_layers != f->n_layers)
+		return moe_err_set(err, MOE_EFORMAT, "%s has %d MoE layers, %d experts, top_k %d; %s has %d, %d, %d", name,
+		                   h->n_layers, h->n_experts, h->top_k, first, f->n_layers, f->n_experts, f->top_k);
+	for (int32_t i = 0; i < h->n_layers; i++)
+		if (h->layers[i] != f->layers[i])
+			return moe_err_set(err, MOE_EFORMAT, "%s has layer %d where %s has layer %d", name, h->layers[i], first,
+			                   f->layers[i]);
+	return MOE_OK;
+}
+
 /* May this part follow the first one in a file? */
 static enum moe_status check_part(const struct moe_trace_in *in, const struct moe_trace_header *h, struct moe_err *err)
 {
-	const struct moe_trace_header *f = in->first;
-	long long part = in->n_parts;
-	bool hashes = *f->model_hash && *h->model_hash;
-	if (differ(f->model_hash, h->model_hash) || (!hashes && differ(f->model, h->model)))
-		return moe_err_set(err, MOE_EFORMAT, "%s: part %lld is of model '%.200s' (%.60s), part 0 of '%.200s' (%.60s)",
-		                   in->where, part, h->model, h->model_hash, f->model, f->model_hash);
-	if (h->n_experts != f->n_experts || h->top_k != f->top_k || h->n_layers != f->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: part %lld has %d MoE layers, %d experts, top_k %d; part 0 has %d, %d, "
-		                   "%d", in->where, part, h->n_layers, h->n_experts, h->top_k, f->n_layers, f->n_experts,
-		                   f->top_k);
-	for (int32_t i = 0; i < h->n_layers; i++)
-		if (h->layers[i] != f->layers[i])
-			return moe_err_set(err, MOE_EFORMAT, "%s: part %lld has layer %d where part 0 has layer %d", in->where, part,
-			                   h->layers[i], f->layers[i]);
-	return MOE_OK;
+	char name[600];
+	snprintf(name, sizeof name, "%.500s: part %lld", in->where, (long long)in->n_parts);
+	return moe_trace_agree(in->first, "part 0", h, name, err);
 }
 
 /* The start of a part, or *at_end. */

@@ -70,6 +70,10 @@ MOE_MUST_USE enum moe_status moe_trace_next(struct moe_trace_in *in, const struc
                                             struct moe_err *err);
 /* Compressed bytes read so far and in all (0 for a pipe): for progress. */
 void moe_trace_progress(const struct moe_trace_in *in, uint64_t *n_read, uint64_t *n_total);
+/* Do two headers speak of the same model, layers, experts and top_k? The sentence calls them by the names given. */
+MOE_MUST_USE enum moe_status moe_trace_agree(const struct moe_trace_header *first, const char *first_name,
+                                             const struct moe_trace_header *second, const char *second_name,
+                                             struct moe_err *err);
 void moe_trace_close(struct moe_trace_in *in);
 /* Does this file begin like a trace? False for what cannot be opened. Never for "-". */
 bool moe_trace_probe(const char *path);
