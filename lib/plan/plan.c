@@ -160,15 +160,20 @@ static enum moe_status read_rows(const struct moe_table *table, struct row *rows
 	static const char *const names[5] = { "layer", "expert", "replica", "rank", "slot" };
 	static const int64_t max[5] = { INT32_MAX - 1, INT32_MAX - 1, INT32_MAX - 1, MOE_PLAN_MAX_RANKS - 1, INT32_MAX - 1 };
 	int64_t value[5], n = moe_table_rows(table);
+	enum moe_status status;
 	int column[5];
 
-	for (int c = 0; c < 5; c++)
-		if (moe_table_need(table, names[c], &column[c], err))
-			return err->status;
+	for (int c = 0; c < 5; c++) {
+		status = moe_table_need(table, names[c], &column[c], err);
+		if (status)
+			return status;
+	}
 	for (int64_t i = 0; i < n; i++) {
-		for (int c = 0; c < 5; c++)
-			if (moe_table_i64(table, i, column[c], 0, max[c], &value[c], err))
-				return err->status;
+		for (int c = 0; c < 5; c++) {
+			status = moe_table_i64(table, i, column[c], 0, max[c], &value[c], err);
+			if (status)
+				return status;
+		}
 		rows[i].e = (struct moe_plan_entry){ (int32_t)value[0], (int32_t)value[1], (int32_t)value[2],
 		                                     (int32_t)value[3], (int32_t)value[4] };
 		rows[i].line = moe_table_line(table, i);
@@ -182,11 +187,10 @@ enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *ta
 	const char *model = moe_table_meta(table, "model");
 	int64_t n = moe_table_rows(table);
 	int32_t max_expert = 0, max_rank = 0;
-	struct moe_err scratch = {0};
 	struct row *rows = NULL;
+	enum moe_status status;
 
 	memset(plan, 0, sizeof *plan);
-	err = err ? err : &scratch;
 	if (n == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: the plan has no rows", name);
 	rows = calloc((size_t)n, sizeof *rows);
@@ -194,10 +198,11 @@ enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *ta
 	plan->planner = strdup(planner ? planner : "");
 	plan->model = strdup(model ? model : "");
 	if (!rows || !plan->entries || !plan->planner || !plan->model) {
-		moe_err_nomem(err, (size_t)n * sizeof *rows, "a plan");
+		status = moe_err_nomem(err, (size_t)n * sizeof *rows, "a plan");
 		goto out;
 	}
-	if (read_rows(table, rows, err))
+	status = read_rows(table, rows, err);
+	if (status)
 		goto out;
 	for (int64_t i = 0; i < n; i++) {
 		max_expert = rows[i].e.expert > max_expert ? rows[i].e.expert : max_expert;
@@ -205,20 +210,23 @@ enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *ta
 	}
 	plan->n_ranks = max_rank + 1;
 	plan->n_nodes = 1;
-	if (meta_i32(table, "ranks", MOE_PLAN_MAX_RANKS, &plan->n_ranks, err) ||
-	    meta_i32(table, "nodes", MOE_PLAN_MAX_RANKS, &plan->n_nodes, err))
+	status = meta_i32(table, "ranks", MOE_PLAN_MAX_RANKS, &plan->n_ranks, err);
+	if (!status)
+		status = meta_i32(table, "nodes", MOE_PLAN_MAX_RANKS, &plan->n_nodes, err);
+	if (status)
 		goto out;
 	qsort(rows, (size_t)n, sizeof *rows, by_slot);
 	for (int64_t i = 0; i < n; i++)
 		plan->entries[i] = rows[i].e;
 	plan->n_entries = n;
-	if (check_slots(rows, n, plan->n_ranks, name, err) || check_experts(rows, n, max_expert + 1, name, err))
-		goto out;
+	status = check_slots(rows, n, plan->n_ranks, name, err);
+	if (!status)
+		status = check_experts(rows, n, max_expert + 1, name, err);
 out:
 	free(rows);
-	if (err->status)
+	if (status)
 		moe_plan_free(plan);
-	return err->status;
+	return status;
 }
 
 enum moe_status moe_plan_read(struct moe_plan *plan, const char *path, struct moe_err *err)
