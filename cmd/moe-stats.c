@@ -49,7 +49,7 @@ static const struct tool tool = {"moe-stats", "[options] [TRACE|LOAD ...]\n--lis
 struct job {
 	struct tool_ctx *ctx;
 	const struct config *cfg;
-	struct moe_report report;
+	struct moe_stats_report report;
 	struct moe_gather gather;
 	struct moe_buf out;
 	struct tool_progress progress;
@@ -319,10 +319,10 @@ static enum moe_status print_result(struct job *job, struct moe_err *err)
 	if (cfg->plot != PLOT_NONE)
 		return draw(job, err);
 	if (job->report.n_metrics > 0)
-		return moe_report_metrics(&job->report, &job->out, err);
+		return moe_stats_report_metrics(&job->report, &job->out, err);
 	if (cfg->summary || (!cfg->load && people))
 		return print_summary(job, err);
-	moe_report_loads(&job->report, &job->out);
+	moe_stats_report_loads(&job->report, &job->out);
 	return MOE_OK;
 }
 
@@ -369,7 +369,7 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	if (!status)
 		status = write_result(job, err);
 	if (!status && job->cfg->max_imbalance >= 0)
-		status = moe_report_imbalance(&job->report, job->cfg->max_imbalance, err);
+		status = moe_stats_report_imbalance(&job->report, job->cfg->max_imbalance, err);
 	return status;
 }
 
@@ -418,11 +418,11 @@ int main(int argc, char **argv)
 	if (cfg.list) {
 		if (ctx.n_operands > 0)
 			return tool_misuse(&ctx, "the list of metrics takes no files");
-		moe_report_list(&job.report, &job.out);
+		moe_stats_report_list(&job.report, &job.out);
 		status = write_result(&job, &err);
 		goto out;
 	}
-	if (cfg.metrics && moe_report_choose(&job.report, cfg.metrics, &err))
+	if (cfg.metrics && moe_stats_report_choose(&job.report, cfg.metrics, &err))
 		return tool_misuse(&ctx, "%s", err.text);
 	if (ctx.n_operands == 0 && isatty(STDIN_FILENO))
 		return tool_misuse(&ctx, "no trace and no load table is named");

@@ -23,8 +23,8 @@ void moe_svg_end(struct moe_buf *out);
  * then an ellipsis. */
 void moe_svg_escape(struct moe_buf *out, const char *text, int max_chars);
 /* Text with its baseline at (x, y); class is one of the style sheet's. */
-void moe_svg_text(struct moe_buf *out, double x, double y, enum moe_svg_anchor anchor, const char *class, const char *text,
-              int max_chars);
+void moe_svg_text(struct moe_buf *out, double x, double y, enum moe_svg_anchor anchor, const char *class,
+                  const char *text, int max_chars);
 /* A coordinate, to a hundredth, the same in every locale. */
 void moe_svg_number(struct moe_buf *out, double value);
 /* "M x y h w v h h -w z", a piece of path data. */

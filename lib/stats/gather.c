@@ -206,7 +206,8 @@ static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *r
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
 }
 
-static enum moe_status gather_trace(struct gatherer *g, const char *path, struct moe_err *err)
+/* fd < 0: stdin; otherwise it is closed here. */
+static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path, struct moe_err *err)
 {
 	const struct moe_gather_opts *opts = g->opts;
 	const struct moe_trace_header *head;
@@ -215,8 +216,12 @@ static enum moe_status gather_trace(struct gatherer *g, const char *path, struct
 	struct moe_trace_in *in;
 	uint64_t n_read, n_total;
 	size_t unused;
-	enum moe_status status = moe_trace_open(&in, path, opts->pool, opts->watch, err);
+	enum moe_status status;
 
+	if (fd < 0)
+		status = moe_trace_open(&in, path, opts->pool, opts->watch, err);
+	else
+		status = moe_trace_open_fd(&in, fd, path, opts->pool, err);
 	if (status)
 		return status;
 	head = moe_trace_head(in);
@@ -249,17 +254,42 @@ static enum moe_status gather_trace(struct gatherer *g, const char *path, struct
 	return status;
 }
 
-static enum moe_status gather_table(struct gatherer *g, const char *path, struct moe_err *err)
+static enum moe_status read_whole(int fd, const char *path, struct moe_buf *text, struct moe_err *err)
+{
+	ssize_t n;
+
+	do {
+		char *room = moe_buf_room(text, 1 << 16);
+
+		if (!room)
+			return moe_err_nomem(err, text->n + (1 << 16), path);
+		n = read(fd, room, 1 << 16);
+		if (n > 0)
+			text->n += (size_t)n;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	return n < 0 ? moe_err_sys(err, "%s: cannot read", path) : MOE_OK;
+}
+
+/* fd < 0: stdin; otherwise it is closed here. */
+static enum moe_status gather_table(struct gatherer *g, int fd, const char *path, struct moe_err *err)
 {
 	struct moe_err inner = {0};
-	struct moe_load load;
+	struct moe_buf text = {0};
+	struct moe_load load = {0};
 	enum moe_status status;
 	size_t i;
 
-	status = moe_load_read(&load, path, err);
+	if (fd < 0) {
+		status = moe_load_read(&load, path, err);
+	} else {
+		status = read_whole(fd, path, &text, err);
+		close(fd);
+		if (!status)
+			status = moe_load_parse(&load, text.p ? text.p : "", text.n, path, err);
+		moe_buf_free(&text);
+	}
 	if (status)
 		return status;
-	g->out->has_table = true;
 	if (g->opts->by_source || g->opts->source) {
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "%s: a load table knows no sources: give the traces it was made from",
@@ -285,22 +315,18 @@ out:
 	return status;
 }
 
-/* The file stays open while its reader opens it again, so that the writer of a pipe never sees it closed. */
+/* A file is opened once, so that a named pipe whose writer has gone is read as well. */
 static enum moe_status gather_file(struct gatherer *g, const char *path, struct moe_err *err)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
-	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	enum moe_status status;
+	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), first;
 
 	if (fd < 0)
-		return moe_err_sys(err, "%s: cannot be opened", path);
-	if (peek(fd) == 0x1f) /* gzip; no table begins so */
-		status = gather_trace(g, path, err);
-	else
-		status = gather_table(g, path, err);
-	if (!is_stdin)
-		close(fd);
-	return status;
+		return moe_err_sys(err, "%s: cannot open", path);
+	first = peek(fd);
+	if (is_stdin)
+		fd = -1;
+	return first == 0x1f ? gather_trace(g, fd, path, err) : gather_table(g, fd, path, err); /* 0x1f: gzip */
 }
 
 enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, int n_paths,

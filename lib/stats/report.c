@@ -9,7 +9,7 @@
 
 enum { MAX_KEYS = 3 };
 
-enum moe_status moe_report_choose(struct moe_report *report, const char *text, struct moe_err *err)
+enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text, struct moe_err *err)
 {
 	struct moe_str rest = moe_str_of(text), item;
 
@@ -36,14 +36,14 @@ enum moe_status moe_report_choose(struct moe_report *report, const char *text, s
 		if (!metric->expert && report->by == MOE_BY_EXPERT)
 			return moe_err_set(err, MOE_EUSAGE,
 			                   "--by expert: '%s' has a number per layer, none per expert", metric->name);
-		if (report->n_metrics == MOE_REPORT_METRICS)
-			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_REPORT_METRICS);
+		if (report->n_metrics == MOE_STATS_METRICS)
+			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_STATS_METRICS);
 		report->metrics[report->n_metrics++] = metric;
 	}
 	return MOE_OK;
 }
 
-void moe_report_list(const struct moe_report *report, struct moe_buf *out)
+void moe_stats_report_list(const struct moe_stats_report *report, struct moe_buf *out)
 {
 	static const char *const columns[] = {"metric", "unit", "keys", "all", "help", "formula"};
 	const struct moe_metric *metric;
@@ -61,7 +61,7 @@ void moe_report_list(const struct moe_report *report, struct moe_buf *out)
 }
 
 /* The key columns that --by asks for come first. */
-static int key_columns(const struct moe_report *report, bool expert, const char **columns)
+static int key_columns(const struct moe_stats_report *report, bool expert, const char **columns)
 {
 	int n = 0;
 
@@ -75,8 +75,8 @@ static int key_columns(const struct moe_report *report, bool expert, const char 
 }
 
 /* Keys of a row; layer NULL: `all`. */
-static void print_keys(const struct moe_report *report, struct moe_rows *rows, size_t source, const int32_t *layer,
-                       bool expert, int32_t e)
+static void print_keys(const struct moe_stats_report *report, struct moe_rows *rows, size_t source,
+                       const int32_t *layer, bool expert, int32_t e)
 {
 	if (report->by == MOE_BY_SOURCE)
 		moe_rows_str(rows, report->gather->sources[source]);
@@ -88,13 +88,13 @@ static void print_keys(const struct moe_report *report, struct moe_rows *rows, s
 		moe_rows_u64(rows, (uint64_t)e);
 }
 
-static enum moe_status print_metrics_of(const struct moe_report *report, struct moe_rows *rows, size_t source,
+static enum moe_status print_metrics_of(const struct moe_stats_report *report, struct moe_rows *rows, size_t source,
                                         struct moe_err *err)
 {
 	const struct moe_load *load = &report->gather->loads[source];
 	bool expert = report->metrics[0]->expert;
 	int32_t width = expert ? load->n_experts : 1;
-	double *values[MOE_REPORT_METRICS] = {NULL};
+	double *values[MOE_STATS_METRICS] = {NULL};
 	enum moe_status status = MOE_OK;
 
 	for (int i = 0; i < report->n_metrics && !status; i++)
@@ -110,9 +110,10 @@ static enum moe_status print_metrics_of(const struct moe_report *report, struct 
 	return status;
 }
 
-enum moe_status moe_report_metrics(const struct moe_report *report, struct moe_buf *out, struct moe_err *err)
+enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, struct moe_buf *out,
+                                         struct moe_err *err)
 {
-	const char *columns[MOE_REPORT_METRICS + MAX_KEYS];
+	const char *columns[MOE_STATS_METRICS + MAX_KEYS];
 	int n = key_columns(report, report->metrics[0]->expert, columns);
 	enum moe_status status = MOE_OK;
 	struct moe_rows rows;
@@ -144,7 +145,7 @@ static void print_expert_loads(struct moe_rows *rows, const struct moe_load *loa
 	}
 }
 
-void moe_report_loads(const struct moe_report *report, struct moe_buf *out)
+void moe_stats_report_loads(const struct moe_stats_report *report, struct moe_buf *out)
 {
 	const char *columns[MAX_KEYS + 2];
 	int n = key_columns(report, true, columns);
@@ -173,7 +174,7 @@ void moe_report_loads(const struct moe_report *report, struct moe_buf *out)
 	}
 }
 
-enum moe_status moe_report_imbalance(const struct moe_report *report, double limit, struct moe_err *err)
+enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit, struct moe_err *err)
 {
 	const struct moe_metric *metric = moe_metric_imbalance();
 	double worst = -1;

@@ -12,25 +12,25 @@
 /* What rows are about: layers (then `all`), the experts over all layers, or the layers of each source. */
 enum moe_by { MOE_BY_LAYER, MOE_BY_EXPERT, MOE_BY_SOURCE };
 
-enum { MOE_REPORT_METRICS = 256 };
+enum { MOE_STATS_METRICS = 256 };
 
-struct moe_report {
+struct moe_stats_report {
 	const struct moe_gather *gather;   /* one load, unless by is MOE_BY_SOURCE; a view */
 	enum moe_by by;
 	bool json;                         /* one object per row, named as the columns */
-	const struct moe_metric *metrics[MOE_REPORT_METRICS];
+	const struct moe_metric *metrics[MOE_STATS_METRICS];
 	int n_metrics;
 };
 
 /* "cv,gini" into report->metrics, which must all have the same keys; MOE_EUSAGE otherwise. */
-MOE_MUST_USE enum moe_status moe_report_choose(struct moe_report *report, const char *text, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text, struct moe_err *err);
 /* All metrics there are: metric unit keys all help formula. */
-void moe_report_list(const struct moe_report *report, struct moe_buf *out);
-MOE_MUST_USE enum moe_status moe_report_metrics(const struct moe_report *report, struct moe_buf *out,
+void moe_stats_report_list(const struct moe_stats_report *report, struct moe_buf *out);
+MOE_MUST_USE enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, struct moe_buf *out,
                                                 struct moe_err *err);
 /* The load table, with its meta lines where it is one. */
-void moe_report_loads(const struct moe_report *report, struct moe_buf *out);
+void moe_stats_report_loads(const struct moe_stats_report *report, struct moe_buf *out);
 /* MOE_ECHECK, and a sentence with the worst layer, if the imbalance of a layer exceeds the limit. */
-MOE_MUST_USE enum moe_status moe_report_imbalance(const struct moe_report *report, double limit, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit, struct moe_err *err);
 
 #endif

@@ -328,12 +328,17 @@ void moe_bgzf_close(struct moe_bgzf_in *in)
 	free(in);
 }
 
-enum moe_status moe_bgzf_open(struct moe_bgzf_in **result, const char *path, struct moe_pool *pool, struct moe_err *err)
+enum moe_status moe_bgzf_open_fd(struct moe_bgzf_in **result, int fd, const char *path, struct moe_pool *pool,
+                                 struct moe_err *err)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	struct moe_bgzf_in *in = calloc(1, sizeof *in);
-	if (!in)
+	if (!in) {
+		if (fd > 0)
+			close(fd);
 		return moe_err_nomem(err, sizeof *in, "an input");
+	}
+	in->fd = fd;
 	in->pool = pool;
 	in->n_threads = moe_pool_threads(pool);
 	in->n_slots = 4 * (size_t)in->n_threads;
@@ -346,8 +351,6 @@ enum moe_status moe_bgzf_open(struct moe_bgzf_in **result, const char *path, str
 	enum moe_status status = MOE_OK;
 	if (!in->path || !in->packers || !in->raw || !in->blocks || !in->data)
 		status = moe_err_nomem(err, in->raw_cap + in->n_slots * SLOT, "gzip blocks");
-	else if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
-		status = moe_err_sys(err, "%s: cannot open", path);
 	if (status) {
 		moe_bgzf_close(in);
 		return status;
@@ -357,6 +360,14 @@ enum moe_status moe_bgzf_open(struct moe_bgzf_in **result, const char *path, str
 		in->n_total = (uint64_t)st.st_size;
 	*result = in;
 	return MOE_OK;
+}
+
+enum moe_status moe_bgzf_open(struct moe_bgzf_in **result, const char *path, struct moe_pool *pool, struct moe_err *err)
+{
+	int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return moe_err_sys(err, "%s: cannot open", path);
+	return moe_bgzf_open_fd(result, fd, path, pool, err);
 }
 
 /* Drops what was parsed and reads until the buffer is full or the file ends. */

@@ -34,6 +34,9 @@ void moe_bgzf_abort(struct moe_bgzf_out *out);   /* NULL is fine */
 struct moe_bgzf_in;
 MOE_MUST_USE enum moe_status moe_bgzf_open(struct moe_bgzf_in **out, const char *path, struct moe_pool *pool,
                                            struct moe_err *err);
+/* The same from a descriptor, which is closed with it, or at a failure; never stdin's. `path` is for messages. */
+MOE_MUST_USE enum moe_status moe_bgzf_open_fd(struct moe_bgzf_in **out, int fd, const char *path, struct moe_pool *pool,
+                                              struct moe_err *err);
 /* *n_read < n_bytes only at the end of the file. All that comes before a fault is given out before it is reported:
  * a cut or damaged block, a missing end block, bytes that are no gzip. */
 MOE_MUST_USE enum moe_status moe_bgzf_read(struct moe_bgzf_in *in, void *bytes, size_t n_bytes, size_t *n_read,

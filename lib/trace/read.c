@@ -272,23 +272,40 @@ static enum moe_status read_record(struct moe_trace_in *in, bool *is_run, struct
 	}
 }
 
-enum moe_status moe_trace_open(struct moe_trace_in **result, const char *path, struct moe_pool *pool,
-                               struct moe_watch *watch, struct moe_err *err)
+static enum moe_status start(struct moe_trace_in **result, struct moe_bgzf_in *file, struct moe_err *err)
 {
-	(void)watch;   /* nothing is mapped */
 	struct moe_trace_in *in = calloc(1, sizeof *in);
-	if (!in)
-		return moe_err_nomem(err, sizeof *in, "a trace");
 	bool at_end = false;
-	enum moe_status status = moe_bgzf_open(&in->file, path, pool, err);
-	if (!status)
-		status = read_start(in, &at_end, err);
+	enum moe_status status;
+	if (!in) {
+		moe_bgzf_close(file);
+		return moe_err_nomem(err, sizeof *in, "a trace");
+	}
+	in->file = file;
+	status = read_start(in, &at_end, err);
 	if (status) {
 		moe_trace_close(in);
 		return status;
 	}
 	*result = in;
 	return MOE_OK;
+}
+
+enum moe_status moe_trace_open(struct moe_trace_in **result, const char *path, struct moe_pool *pool,
+                               struct moe_watch *watch, struct moe_err *err)
+{
+	(void)watch;   /* nothing is mapped */
+	struct moe_bgzf_in *file;
+	enum moe_status status = moe_bgzf_open(&file, path, pool, err);
+	return status ? status : start(result, file, err);
+}
+
+enum moe_status moe_trace_open_fd(struct moe_trace_in **result, int fd, const char *path, struct moe_pool *pool,
+                                  struct moe_err *err)
+{
+	struct moe_bgzf_in *file;
+	enum moe_status status = moe_bgzf_open_fd(&file, fd, path, pool, err);
+	return status ? status : start(result, file, err);
 }
 
 const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in)

@@ -61,6 +61,9 @@ void moe_trace_abort(struct moe_trace_out *out);
 struct moe_trace_in;
 MOE_MUST_USE enum moe_status moe_trace_open(struct moe_trace_in **out, const char *path, struct moe_pool *pool,
                                             struct moe_watch *watch, struct moe_err *err);
+/* The same from a descriptor (not 0), closed with the trace, or at a failure. `path` is for messages. */
+MOE_MUST_USE enum moe_status moe_trace_open_fd(struct moe_trace_in **out, int fd, const char *path,
+                                               struct moe_pool *pool, struct moe_err *err);
 /* The header of the current part (after open: of the first). All parts of a file must agree in layers, experts and
  * model; that is checked when a new part begins. */
 const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in);
