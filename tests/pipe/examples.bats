@@ -13,7 +13,8 @@ examples()
 	esac | awk '
 		going { sub(/^[ \t>]*/, ""); line = line " " $0 }
 		!going && /^\$ / { line = substr($0, 3); going = 1 }
-		going { if (line ~ /\\$/) sub(/\\$/, "", line); else { print line; going = 0 } }' |
+		going && line ~ /[|\\]$/ { sub(/\\$/, "", line); next }
+		going { print line; going = 0 }' |
 		grep -vE '^(sudo |apt-get |git |make( |$)|cd |mpirun |srun )' || :
 }
 

@@ -1,0 +1,127 @@
+# bash completion of moe-tools; written by `make completions`.
+# shellcheck shell=bash
+_moe()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} tool=${COMP_WORDS[0]##*/} options=
+	if [ "$cur" = "=" ]; then
+		cur=
+	elif [ "$prev" = "=" ] && [ "$COMP_CWORD" -ge 2 ]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	COMPREPLY=()
+	case $tool:$prev in
+	moe-convert:--tolerance | \
+		moe-convert:--type | \
+		moe-convert:--shard-size | \
+		moe-convert:--threads | moe-convert:-j | \
+		moe-convert:--seed | \
+		moe-route:--prompt | moe-route:-p | \
+		moe-route:--window | \
+		moe-route:--overlap | \
+		moe-route:--device | \
+		moe-route:--chunk | \
+		moe-route:--policy | \
+		moe-route:--experts-per-token | moe-route:-k | \
+		moe-route:--groups | \
+		moe-route:--top-groups | \
+		moe-route:--scale | \
+		moe-route:--from | \
+		moe-route:--threads | moe-route:-j | \
+		moe-route:--seed | \
+		moe-run:--prompt | moe-run:-p | \
+		moe-run:--n-tokens | moe-run:-n | \
+		moe-run:--temp | \
+		moe-run:--top-k | \
+		moe-run:--top-p | \
+		moe-run:--min-p | \
+		moe-run:--window | \
+		moe-run:--overlap | \
+		moe-run:--device | \
+		moe-run:--ctx | \
+		moe-run:--chunk | \
+		moe-run:--threads | moe-run:-j | \
+		moe-run:--seed | \
+		moe-split:--ranks | moe-split:-n | \
+		moe-split:--nodes | \
+		moe-split:--groups | \
+		moe-split:--slots | \
+		moe-split:--replicas | \
+		moe-split:--planner | \
+		moe-split:--evaluate | \
+		moe-split:--max-imbalance | \
+		moe-split:--fits | \
+		moe-split:--threads | moe-split:-j | \
+		moe-split:--seed | \
+		moe-stats:--metric | moe-stats:-m | \
+		moe-stats:--layer | \
+		moe-stats:--source | \
+		moe-stats:--max-imbalance | \
+		moe-stats:--threads | moe-stats:-j | \
+		moe-stats:--seed)
+		:
+		return
+		;;
+	moe-convert:--to)
+		mapfile -t COMPREPLY < <(compgen -W 'safetensors gguf' -- "$cur")
+		return
+		;;
+	moe-convert:--output | moe-convert:-o | \
+		moe-route:--bias | \
+		moe-route:--model-config | \
+		moe-route:--output | moe-route:-o | \
+		moe-run:--logits | \
+		moe-run:--hidden | \
+		moe-run:--trace | \
+		moe-run:--output | moe-run:-o | \
+		moe-split:--topology | \
+		moe-split:--plan | \
+		moe-split:--output | moe-split:-o | \
+		moe-stats:--output | moe-stats:-o)
+		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	moe-convert:--progress | \
+		moe-route:--progress | \
+		moe-run:--progress | \
+		moe-split:--progress | \
+		moe-stats:--progress)
+		mapfile -t COMPREPLY < <(compgen -W 'auto plain none' -- "$cur")
+		return
+		;;
+	moe-route:--gates | \
+		moe-run:--gates)
+		mapfile -t COMPREPLY < <(compgen -W 'f32 f16 8bit none' -- "$cur")
+		return
+		;;
+	moe-route:--group-score)
+		mapfile -t COMPREPLY < <(compgen -W 'max top2' -- "$cur")
+		return
+		;;
+	moe-split:--verify)
+		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	moe-stats:--plot)
+		mapfile -t COMPREPLY < <(compgen -W 'load heatmap' -- "$cur")
+		return
+		;;
+	moe-stats:--by)
+		mapfile -t COMPREPLY < <(compgen -W 'layer expert source' -- "$cur")
+		return
+		;;
+	esac
+	case $tool in
+	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --normalize --no-normalize --bias --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates --tokenize --detokenize --device --ctx --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	esac
+	if [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+	else
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	fi
+}
+complete -F _moe moe-convert moe-route moe-run moe-split moe-stats
