@@ -24,10 +24,11 @@ since()
 # step SENTENCE COMMAND...: prints the command as one would type it, runs it, tells the time.
 step()
 {
-	local from
+	local from shown
 	printf '\n== %s\n' "$1"
 	shift
-	printf '   $ %s\n' "$*"
+	shown=$(printf '%q ' "$@")
+	printf '   $ %s\n' "${shown//"$here/"/}"
 	from=$(date +%s%N)
 	"$@"
 	printf '   %s s\n' "$(since "$from")"
@@ -73,7 +74,7 @@ step 'How even it is' moe-stats --metric maxvio,peak_to_average,gini,entropy_nor
 step 'Pictures of it' moe-stats --plot load -o load.svg run.trace
 step 'And layer by layer' moe-stats --plot heatmap -o heatmap.svg run.trace
 step 'A plan for 4 ranks on 2 nodes, with 8 spare slots for copies of hot experts' \
-	moe-split -n 4 --nodes 2 --slots 40 --planner greedy -o plan.tsv load.tsv
+	moe-split -n 4 --nodes 2 --slots 40 --planner greedy -o plan.tsv run.trace
 step 'How even the ranks will be' moe-split --evaluate plan.tsv load.tsv
 step 'A checkpoint for each rank' moe-split --plan plan.tsv -o shards "$model"
 step 'Put together again' moe-split --merge shards -o merged
