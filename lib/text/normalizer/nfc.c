@@ -33,6 +33,14 @@ static bool is_plain(uint32_t code)
 	return code < FIRST_COMBINING || (code >= 0x4E00 && code <= 0x9FA5);
 }
 
+/* Characters that are copied as they are and keep what is before them from what is behind. U+11A7 is one short of the
+ * trailing jamo and composes with nothing, which utf8proc 2.8 forgets. */
+static bool is_barrier(uint32_t code)
+{
+	return code >= FIRST_COMBINING && (code == 0x11A7 ||
+	       moe_unicode_in(moe_unicode_uncombined, moe_unicode_n_uncombined, code));
+}
+
 static int combining_class(uint32_t code)
 {
 	return utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
@@ -75,7 +83,7 @@ static enum moe_status order_run(uint32_t *p, size_t n, struct moe_err *err)
 	return MOE_OK;
 }
 
-/* Appends the normal form of p[0 .. n), which holds nothing younger than the reference's tables. */
+/* Appends the normal form of p[0 .. n), which holds no barrier. */
 static enum moe_status add_normalized(struct moe_codes *out, const uint32_t *p, size_t n, struct moe_err *err)
 {
 	size_t first = out->n, i = 0;
@@ -126,8 +134,7 @@ static enum moe_status apply(const void *self, struct moe_codes *text, struct mo
 		return MOE_OK;
 	spare->n = 0;
 	for (; i < text->n && !status; i++) {
-		if (text->p[i] < FIRST_COMBINING ||
-		    !moe_unicode_in(moe_unicode_uncombined, moe_unicode_n_uncombined, text->p[i]))
+		if (!is_barrier(text->p[i]))
 			continue;
 		status = add_normalized(spare, text->p + done, i - done, err);
 		if (!status)

@@ -1,0 +1,163 @@
+/* Ids and texts of a reference tokenizer:
+ *     test_text_golden [TOKENIZER.json ENCODE.jsonl DECODE.jsonl]
+ * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds nothing for
+ * the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, unpacked by xz. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../tap.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+/* Calls check() with each line of a file. */
+static void each_line(const char *path, const struct moe_tokenizer *tok,
+                      bool (*check)(const struct moe_tokenizer *tok, const json_t *line, const char *where))
+{
+	struct moe_buf file = {0};
+	struct moe_err err = {0};
+	struct moe_str rest, line;
+	int n = 0, n_good = 0;
+
+	if (moe_read_all(path, 0, &file, &err)) {
+		ok(false, "%s: %s", path, err.text);
+		return;
+	}
+	rest = (struct moe_str){file.p, file.n};
+	while (moe_str_next(&rest, '\n', &line)) {
+		char where[600];
+		json_t *value = NULL;
+		if (line.n == 0)
+			continue;
+		n++;
+		snprintf(where, sizeof where, "%s:%d", path, n);
+		if (moe_json_parse(&value, line.p, line.n, where, &err))
+			ok(false, "%s", err.text);
+		else
+			n_good += check(tok, value, where);
+		json_decref(value);
+	}
+	ok(n > 30 && n_good == n, "%s: %d of %d lines agree", path, n_good, n);
+	moe_buf_free(&file);
+}
+
+static void show(const char *what, const int32_t *ids, size_t n)
+{
+	printf("#   %s", what);
+	for (size_t i = 0; i < n && i < 40; i++)
+		printf(" %d", ids[i]);
+	printf("\n");
+}
+
+static bool check_encode(const struct moe_tokenizer *tok, const json_t *line, const char *where)
+{
+	const json_t *text = json_object_get(line, "text"), *want = json_object_get(line, "ids");
+	struct moe_ids ids = {0};
+	struct moe_err err = {0};
+	size_t n = json_array_size(want);
+	int32_t *expected = calloc(n + 1, sizeof *expected);
+	bool same;
+
+	for (size_t i = 0; i < n; i++)
+		expected[i] = (int32_t)json_integer_value(json_array_get(want, i));
+	if (moe_tokenizer_encode(tok, json_string_value(text), json_string_length(text), &ids, &err))
+		printf("# %s: %s\n", where, err.text);
+	same = ids.n == n && (n == 0 || memcmp(ids.ids, expected, n * sizeof *expected) == 0);
+	if (!same) {
+		printf("# %s: encode\n", where);
+		show("expected", expected, n);
+		show("found   ", ids.ids, ids.n);
+	}
+	free(expected);
+	moe_ids_free(&ids);
+	return same;
+}
+
+static bool check_decode(const struct moe_tokenizer *tok, const json_t *line, const char *where)
+{
+	const json_t *list = json_object_get(line, "ids"), *want = json_object_get(line, "text");
+	bool skip = json_is_true(json_object_get(line, "skip_special")), same, same_stream;
+	size_t n = json_array_size(list);
+	int32_t *ids = calloc(n + 1, sizeof *ids);
+	struct moe_buf text = {0}, stream = {0};
+	struct moe_detok *detok = NULL;
+	struct moe_err err = {0};
+	enum moe_status status;
+
+	for (size_t i = 0; i < n; i++)
+		ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
+	status = moe_tokenizer_decode(tok, ids, n, skip, &text, &err);
+	if (!status)
+		status = moe_detok_new(&detok, tok, skip, &err);
+	for (size_t i = 0; i < n && !status; i++)
+		status = moe_detok_add(detok, ids[i], &stream, &err);
+	if (!status)
+		status = moe_detok_finish(detok, &stream, &err);
+	if (status)
+		printf("# %s: %s\n", where, err.text);
+	same = text.n == json_string_length(want) && (text.n == 0 || memcmp(text.p, json_string_value(want), text.n) == 0);
+	same_stream = stream.n == text.n && (text.n == 0 || memcmp(text.p, stream.p, text.n) == 0);
+	if (!same || !same_stream)
+		printf("# %s: decode: expected '%s', found '%s', one by one '%s'\n", where, json_string_value(want),
+		       text.p ? text.p : "", stream.p ? stream.p : "");
+	moe_detok_free(detok);
+	moe_buf_free(&text);
+	moe_buf_free(&stream);
+	free(ids);
+	return same && same_stream && !status;
+}
+
+static void check_tokenizer(const struct moe_buf *json, const char *name, const char *encode, const char *decode)
+{
+	struct moe_tokenizer *tok = NULL;
+	struct moe_err err = {0};
+
+	if (moe_tokenizer_parse(&tok, json->p ? json->p : "", json->n, NULL, 0, name, &err)) {
+		ok(false, "%s", err.text);
+		return;
+	}
+	ok(true, "%s is read", name);
+	each_line(encode, tok, check_encode);
+	each_line(decode, tok, check_decode);
+	moe_tokenizer_free(tok);
+}
+
+static void check_packed(const char *top, const char *name)
+{
+	char path[4096], command[4200], encode[4096], decode[4096], block[4096];
+	struct moe_buf json = {0};
+	FILE *pipe;
+	size_t n;
+
+	snprintf(path, sizeof path, "%s/tests/golden/tokenizers/%s.json.xz", top, name);
+	snprintf(encode, sizeof encode, "%s/tests/golden/tokenizers/%s.jsonl", top, name);
+	snprintf(decode, sizeof decode, "%s/tests/golden/tokenizers/%s.decode.jsonl", top, name);
+	snprintf(command, sizeof command, "xz -dc '%s'", path);
+	pipe = popen(command, "r");
+	while (pipe && (n = fread(block, 1, sizeof block, pipe)) > 0)
+		moe_buf_add(&json, block, n);
+	if (!pipe || pclose(pipe) != 0)
+		ok(false, "%s does not work", command);
+	else
+		check_tokenizer(&json, path, encode, decode);
+	moe_buf_free(&json);
+}
+
+int main(int argc, char **argv)
+{
+	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".";
+	struct moe_buf json = {0};
+	struct moe_err err = {0};
+
+	if (argc == 1) {
+		check_packed(top, "deepseek_v3");
+		check_packed(top, "qwen3");
+		return done();
+	}
+	if (ok(argc == 4, "three files are named, or none")) {
+		ok(!moe_read_all(argv[1], 0, &json, &err), "%s is there: %s", argv[1], err.text);
+		check_tokenizer(&json, argv[1], argv[2], argv[3]);
+	}
+	moe_buf_free(&json);
+	return done();
+}
