@@ -12,7 +12,7 @@ kinds()
 		for f in "$TOP/lib/$k"/*.c; do
 			name=$(basename "$f" .c)
 			nm -g --defined-only "$BUILD/lib/$k/$name.o" | awk '{ print $3 }' >symbols
-			if [ "$(wc -l <symbols)" != 1 ] || ! grep -qE "^moe_[a-z0-9]+_$name$" symbols; then
+			if [ "$(wc -l <symbols)" != 1 ] || ! grep -qE "^moe_[a-z0-9_]+_$name$" symbols; then
 				echo "lib/$k/$name.c exports: $(tr '\n' ' ' <symbols)"
 			fi
 		done
