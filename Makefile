@@ -117,8 +117,8 @@ $(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC  )$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# The only place where a path of the installation enters a program.
-$(BUILD)/cmd/tool.o: CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
+# The only place where a path of the installation enters a program; private, or its stamps would inherit it.
+$(BUILD)/cmd/tool.o: private CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
 $(BUILD)/cmd/tool.o: $(BUILD)/stamp/share
 
 $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
