@@ -23,14 +23,16 @@ struct moe_stats_report {
 };
 
 /* "cv,gini" into report->metrics, which must all have the same keys; MOE_EUSAGE otherwise. */
-MOE_MUST_USE enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text,
+                                                     struct moe_err *err);
 /* All metrics there are: metric unit keys all help formula. */
 void moe_stats_report_list(const struct moe_stats_report *report, struct moe_buf *out);
 MOE_MUST_USE enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, struct moe_buf *out,
-                                                struct moe_err *err);
+                                                      struct moe_err *err);
 /* The load table, with its meta lines where it is one. */
 void moe_stats_report_loads(const struct moe_stats_report *report, struct moe_buf *out);
 /* MOE_ECHECK, and a sentence with the worst layer, if the imbalance of a layer exceeds the limit. */
-MOE_MUST_USE enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit,
+                                                        struct moe_err *err);
 
 #endif
