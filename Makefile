@@ -91,6 +91,7 @@ help:
 # ---- compiling -------------------------------------------------------------------------------------------------------
 
 tests: $(UNIT)
+	@:
 
 # A file that holds the given text, touched only when the text changes: what depends on it is built again then.
 define stamp_rule

@@ -301,6 +301,7 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 		status = find_load(g, "", &i, err);
 	if (status)
 		goto out;
+	g->out->has_table = true;
 	if (load.n_tokens == 0)
 		g->tokens_unknown = true;
 	if (g->out->loads[i].n_tokens > UINT64_MAX - load.n_tokens)

@@ -77,7 +77,7 @@ dup()
 	dup route/policy softmax_topk
 	dup stats/metric gini
 	dup placement/planner contiguous
-	make -s -C tree CC="${CC:-cc}" all >make.log 2>&1 || { cat make.log; return 1; }
+	make -s -C tree BUILD=build CC="${CC:-cc}" all >make.log 2>&1 || { cat make.log; return 1; }
 	list >list.after
 	diff list.before list.after >new || :
 	cat new
