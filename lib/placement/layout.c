@@ -246,8 +246,10 @@ enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank
                                    struct moe_err *err)
 {
 	const struct moe_ckpt *ckpt = layout->ckpt;
+	/* In GGUF they are among the keys of the metadata already. */
+	bool beside = ckpt->format->naming == MOE_NAMING_HF;
 	struct moe_ckpt_out_opts opts = { .format = ckpt->format, .path = path, .metadata = metadata, .watch = watch,
-	                                  .n_companions = ckpt->n_companions, .companions = ckpt->companions };
+	                                  .n_companions = beside ? ckpt->n_companions : 0, .companions = ckpt->companions };
 	enum moe_status status = moe_ckpt_out_open(out, &opts, err);
 	int64_t dims[MOE_MAX_DIMS];
 
