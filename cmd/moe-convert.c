@@ -22,14 +22,17 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "info", struct config, info, "family, parameters, operations, cache; a config.json is enough"),
 	MOE_OPT_FLAG(0, "list", struct config, list, "a row per tensor: type, shape, place, role"),
 	MOE_OPT_FLAG(0, "hash", struct config, hash, "a row per tensor: hash of its bytes, hash of its values"),
-	MOE_OPT_FLAG(0, "verify", struct config, verify, "all there, right shapes, no NaN; with REF: the error per tensor"),
-	MOE_OPT_F64(0, "tolerance", "X", struct config, tolerance, 0, 1e300, "--verify: difference allowed from REF [0]"),
+	MOE_OPT_FLAG(0, "verify", struct config, verify,
+	             "all there, right shapes, no NaN; with REF: the error per tensor"),
+	MOE_OPT_F64(0, "tolerance", "X", struct config, tolerance, 0, 1e300,
+	            "--verify: difference allowed from REF [0]"),
 	MOE_OPT_FLAG(0, "list-families", struct config, families, "the model families that are known"),
 	MOE_OPT_GROUP("Conversion"),
 	{ .kind = MOE_OPT_KIND_STR, .name = "to", .value = "FORMAT", .offset = offsetof(struct config, to),
 	  .words = "safetensors|gguf", .help = "safetensors or gguf [from DST's name]" },
 	MOE_OPT_STR(0, "type", "RULES", struct config, types, "bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]"),
-	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes, "safetensors: begin a new file there, 0: one file [5G]"),
+	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
+	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),
 	MOE_OPT_END
 };
@@ -86,7 +89,8 @@ static enum moe_status source_open(struct source *s, struct tool_ctx *ctx, const
 	*s = (struct source){0};
 	if (st)
 		return st;
-	if (ctx->cfg && ((struct config *)ctx->cfg)->info && n > 5 && !strcmp(name + n - 5, ".json") && moe_is_file(path)) {
+	if (ctx->cfg && ((struct config *)ctx->cfg)->info && n > 5 && !strcmp(name + n - 5, ".json") &&
+	    moe_is_file(path)) {
 		snprintf(s->where, sizeof s->where, "%s", path);
 		st = moe_json_load(&s->json, path, (size_t)1 << 24, err);
 	} else {
@@ -138,7 +142,7 @@ static enum moe_status do_info(struct tool_ctx *ctx, struct moe_err *err)
 			moe_buf_addf(&r.buf, "%s\n", text ? text : "null");
 			free(text);
 		} else {
-			moe_report_info(&r.buf, info);
+			moe_info_text(&r.buf, info);
 		}
 		st = rows_close(&r, st, err);
 	}
@@ -187,7 +191,7 @@ static enum moe_status do_hash(struct tool_ctx *ctx, struct moe_err *err)
 	if (!st)
 		st = rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
-		st = rows_close(&r, moe_report_hash(&r, &view, pool, err), err);
+		st = rows_close(&r, moe_hash_rows(&r, &view, pool, err), err);
 	moe_view_free(&view);
 	source_close(&s);
 	return st;
@@ -207,17 +211,19 @@ static enum moe_status verify_views(struct tool_ctx *ctx, const struct moe_view 
 	if (!st)
 		st = rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
-		st = rows_close(&r, moe_report_verify(&r, view, ref, tolerance, pool, &v, err), err);
+		st = rows_close(&r, moe_verify_rows(&r, view, ref, tolerance, pool, &v, err), err);
 	if (st)
 		return st;
 	if (v.n_nan || v.n_inf)
 		return moe_err_set(err, MOE_ECHECK, "%s: %lld values are NaN and %lld infinite", view->ckpt->path,
 		                   (long long)v.n_nan, (long long)v.n_inf);
 	if (v.n_different)
-		return moe_err_set(err, MOE_ECHECK, "%s: %lld of %zu tensors differ from %s by more than %g, '%s' most, by %g",
-		                   view->ckpt->path, (long long)v.n_different, view->n, ref->ckpt->path, tolerance, v.worst, v.max);
-	tool_note(ctx, "%s: all %zu tensors are there, of the right shape, without NaN or infinity%s%s", view->ckpt->path,
-	          view->n, ref ? ", and agree with " : "", ref ? ref->ckpt->path : "");
+		return moe_err_set(err, MOE_ECHECK,
+		                   "%s: %lld of %zu tensors differ from %s by more than %g, '%s' most, by %g",
+		                   view->ckpt->path, (long long)v.n_different, view->n, ref->ckpt->path, tolerance,
+		                   v.worst, v.max);
+	tool_note(ctx, "%s: all %zu tensors are there, of the right shape, without NaN or infinity%s%s",
+	          view->ckpt->path, view->n, ref ? ", and agree with " : "", ref ? ref->ckpt->path : "");
 	return MOE_OK;
 }
 
@@ -253,7 +259,8 @@ static enum moe_status do_families(struct tool_ctx *ctx, struct moe_err *err)
 		return st;
 	for (size_t i = 0; moe_family_at(i) && !st; i++) {
 		const struct moe_family *f = moe_family_at(i);
-		const struct moe_cell cells[] = {{"family", f->name, false}, {"architecture", f->architectures[0], false},
+		const struct moe_cell cells[] = {{"family", f->name, false},
+		                                 {"architecture", f->architectures[0], false},
 		                             {"models", f->help, false}, {NULL, NULL, false}};
 		st = moe_rows_add(&r, cells, err);
 	}
@@ -277,7 +284,8 @@ static const struct moe_format *format_of(const struct config *cfg, const char *
 		if (moe_format_at(i)->naming == MOE_NAMING_HF)
 			format = moe_format_at(i);
 	if (dot && format->naming == MOE_NAMING_HF && !strcmp(dot + 1, format->name)) {
-		moe_err_set(err, MOE_EUSAGE, "%s: %s output is a directory: leave the ending off, or say --to", dst, format->name);
+		moe_err_set(err, MOE_EUSAGE, "%s: %s output is a directory: leave the ending off, or say --to", dst,
+		            format->name);
 		return NULL;
 	}
 	return format;
@@ -307,7 +315,8 @@ static void file_row(void *arg, const char *name, uint64_t n_bytes)
 	                                 {"bytes", moe_cell_int(bytes, (int64_t)n_bytes), true}, {NULL, NULL, false}};
 
 	if (!r->status)
-		r->status = *name && !path ? moe_err_nomem(r->err, strlen(name), "a path") : moe_rows_add(&r->rows, cells, r->err);
+		r->status = *name && !path ? moe_err_nomem(r->err, strlen(name), "a path")
+		                           : moe_rows_add(&r->rows, cells, r->err);
 	free(path);
 }
 
@@ -325,7 +334,8 @@ static enum moe_status dry_run(struct tool_ctx *ctx, const struct moe_convert *c
 	st = rows_close(&r.rows, st ? st : r.status, err);
 	if (!st)
 		tool_note(ctx, "%zu tensors, %llu bytes; peak memory %s beside the mapped source; nothing was written",
-		          moe_convert_tensors(conv), (unsigned long long)moe_convert_bytes(conv), moe_format_bytes(text, memory));
+		          moe_convert_tensors(conv), (unsigned long long)moe_convert_bytes(conv),
+		          moe_format_bytes(text, memory));
 	return st;
 }
 
@@ -373,7 +383,8 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 	if (!st) {
 		say_lines(ctx, moe_convert_notes(conv, false), tool_note);
 		say_lines(ctx, moe_convert_notes(conv, true), tool_detail);
-		st = ctx->common.dry_run ? dry_run(ctx, conv, dst, moe_pool_threads(pool), err) : write_all(ctx, conv, pool, err);
+		st = ctx->common.dry_run ? dry_run(ctx, conv, dst, moe_pool_threads(pool), err)
+		                         : write_all(ctx, conv, pool, err);
 	}
 	moe_convert_free(conv);
 	moe_ckpt_close(ckpt);
@@ -389,14 +400,15 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	const int n = ctx->n_operands;
 
 	if (n_modes > 1)
-		return moe_err_set(err, MOE_EUSAGE, "--info, --list, --hash, --verify and --list-families exclude each other");
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--info, --list, --hash, --verify and --list-families exclude each other");
 	if (n_modes && (cfg->to || cfg->types || cfg->drop_mtp))
 		return moe_err_set(err, MOE_EUSAGE, "--to, --type and --drop-mtp are for conversions");
 	if (cfg->families)
 		return n ? moe_err_set(err, MOE_EUSAGE, "--list-families takes no operand") : do_families(ctx, err);
 	if (n_modes && (n < 1 || n > 1 + cfg->verify))
-		return moe_err_set(err, MOE_EUSAGE, "expected one model%s, found %d operands", cfg->verify ? " and REF at most" : "",
-		                   n);
+		return moe_err_set(err, MOE_EUSAGE, "expected one model%s, found %d operands",
+		                   cfg->verify ? " and REF at most" : "", n);
 	if (cfg->info)
 		return do_info(ctx, err);
 	if (cfg->list)

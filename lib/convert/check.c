@@ -59,7 +59,8 @@ static void add_values(struct moe_tensor_check *out, struct distance *d, const f
 			continue;
 		const double a = own[i], b = ref[i];
 		/* equal infinities, and NaN where there is NaN, are no difference */
-		const double diff = a == b || (isnan(a) && isnan(b)) ? 0 : isfinite(a) && isfinite(b) ? fabs(a - b) : INFINITY;
+		const bool same = a == b || (isnan(a) && isnan(b));
+		const double diff = same ? 0 : isfinite(a) && isfinite(b) ? fabs(a - b) : INFINITY;
 		d->max = diff > d->max ? diff : d->max;
 		d->squares += diff * diff;
 		if (isfinite(a) && isfinite(b)) {
@@ -116,7 +117,8 @@ static enum moe_status check_one(const struct moe_view *view, const struct moe_s
 	out->rms = sqrt(d.squares / (double)(seen->n_elems ? seen->n_elems : 1));
 	out->rel = d.squares == 0 ? 0 : d.ref_squares > 0 ? sqrt(d.squares / d.ref_squares) : INFINITY;
 	if (d.squares != 0)
-		out->cosine = d.own_squares > 0 && d.ref_squares > 0 ? d.product / sqrt(d.own_squares * d.ref_squares) : 0;
+		out->cosine = d.own_squares > 0 && d.ref_squares > 0
+		              ? d.product / sqrt(d.own_squares * d.ref_squares) : 0;
 	moe_tile_buf_free(&own.buf);
 	moe_tile_buf_free(&other.buf);
 	return st;

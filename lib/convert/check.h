@@ -13,8 +13,8 @@ struct moe_tensor_hash {
 
 struct moe_tensor_check {
 	int64_t n_nan, n_inf;
-	/* against a reference: largest and root mean square difference, the latter relative to the reference's root mean
-	 * square, and the cosine of the angle between the two (1 where both are zero) */
+	/* against a reference: largest and root mean square difference, the latter relative to the reference's root
+	 * mean square, and the cosine of the angle between the two (1 where both are zero) */
 	double max, rms, rel, cosine;
 };
 

@@ -2,8 +2,8 @@
  *
  * Types. GGUF: norms, routers and their biases are F32; the rest as asked for, or as stored; rows that are not whole
  * blocks of the type fall back to bf16. Hugging Face: as asked for, except that a router's bias stays as it is unless
- * its role is named; otherwise as stored, where a type that only GGUF has becomes f32, and a type that was recorded when
- * the GGUF was made is restored if it holds the values exactly. */
+ * its role is named; otherwise as stored, where a type that only GGUF has becomes f32, and a type that was recorded
+ * when the GGUF was made is restored if it holds the values exactly. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,7 +88,8 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		return MOE_OK;
 	}
 	if (asked && !(to_gguf ? in_gguf(asked) : in_hf(asked)))
-		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name, conv->opts.to->name);
+		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name,
+		                   conv->opts.to->name);
 	out->codec = asked ? asked : stored;
 	if (!out->codec || (!asked && turned && stored->block_elems > 1) ||
 	    !(to_gguf ? in_gguf(out->codec) : in_hf(out->codec))) {
@@ -98,14 +99,14 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	}
 	if (!asked && !to_gguf)
 		recorded = recorded_codec(conv, seen);
-	if (recorded && recorded != out->codec && recorded->encode && recorded->is_float && recorded->block_elems == 1 &&
-	    (stored == f32 || (recorded == f32 && stored && stored->block_elems == 1))) {
+	if (recorded && recorded != out->codec && recorded->encode && recorded->is_float &&
+	    recorded->block_elems == 1 && (stored == f32 || (recorded == f32 && stored && stored->block_elems == 1))) {
 		out->codec = recorded;
 		out->exact = true;
 	}
 	if (seen->dims[seen->n_dims - 1] % out->codec->block_elems) {
-		moe_buf_addf(&conv->details, "%s: rows of %lld are not whole blocks of %s: stored as bf16\n", seen->name,
-		             (long long)seen->dims[seen->n_dims - 1], out->codec->name);
+		moe_buf_addf(&conv->details, "%s: rows of %lld are not whole blocks of %s: stored as bf16\n",
+		             seen->name, (long long)seen->dims[seen->n_dims - 1], out->codec->name);
 		out->codec = moe_codec_by_name("bf16");
 		conv->n_fallback++;
 	}
@@ -205,7 +206,8 @@ static enum moe_status collect_companions(struct moe_convert *conv, struct moe_e
 				file.data = (const uint8_t *)conv->config_text.p, file.n_bytes = conv->config_text.n;
 		}
 		if (to_gguf && (file.n_bytes > MAX_COMPANION_BYTES || !is_utf8(file.data, file.n_bytes))) {
-			moe_buf_addf(&conv->notes, "%s is not text of at most 64 MiB: it is not kept in the GGUF file\n", file.name);
+			moe_buf_addf(&conv->notes,
+			             "%s is not text of at most 64 MiB: it is not kept in the GGUF file\n", file.name);
 			continue;
 		}
 		conv->companions[conv->n_companions++] = file;
@@ -235,14 +237,14 @@ static enum moe_status make_metadata(struct moe_convert *conv, struct moe_err *e
 static void add_notes(struct moe_convert *conv)
 {
 	if (conv->n_fallback)
-		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: stored as bf16 "
-		             "(-v names them)\n", conv->n_fallback);
+		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: "
+		             "stored as bf16 (-v names them)\n", conv->n_fallback);
 	if (conv->n_widened)
-		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 (-v names "
-		             "them)\n", conv->n_widened, conv->opts.to->name);
+		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 "
+		             "(-v names them)\n", conv->n_widened, conv->opts.to->name);
 	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
-		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader of %s wants "
-		             "files without: --drop-mtp\n", conv->config.n_mtp_layers,
+		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader "
+		             "of %s wants files without: --drop-mtp\n", conv->config.n_mtp_layers,
 		             conv->config.n_mtp_layers > 1 ? "s are" : " is", conv->config.n_layers,
 		             conv->config.family->gguf_arch);
 }
@@ -441,7 +443,8 @@ static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 	                                     choice->exact ? &exact : NULL, err);
 
 	if (!st && choice->exact && !exact)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' was %s once, but its values no longer fit: say --type",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: tensor '%s' was %s once, but its values no longer fit: say --type",
 		                   run->conv->src->path, run->conv->view.seen[slot->item].name, choice->codec->name);
 	return st;
 }

@@ -1,5 +1,5 @@
-/* A conversion: what every tensor of the destination is made of and stored as, decided before a byte is written; then one
- * streaming pass over them. */
+/* A conversion: what every tensor of the destination is made of and stored as, decided before a byte is written; then
+ * one streaming pass over them. */
 #ifndef MOE_CONVERT_CONVERT_H
 #define MOE_CONVERT_CONVERT_H
 

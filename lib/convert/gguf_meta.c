@@ -41,7 +41,8 @@ static enum moe_status keep_others(json_t *keys, const json_t *source, const str
 	json_object_foreach((json_t *)source, key, value) {
 		const char *dot = strrchr(key, '.');
 		/* companions come back as such */
-		const bool gone = !strncmp(key, "split.", 6) || !strncmp(key, "moe.file.", 9) || !strcmp(key, "general.alignment") ||
+		const bool gone = !strncmp(key, "split.", 6) || !strncmp(key, "moe.file.", 9) ||
+		                  !strcmp(key, "general.alignment") ||
 		                  (dot && !strcmp(dot, ".nextn_predict_layers") && !config->n_mtp_layers);
 		if (!gone && !json_object_get(keys, key) && json_object_set(keys, key, value))
 			return moe_err_nomem(err, 64, "GGUF keys");

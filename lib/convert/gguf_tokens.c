@@ -1,7 +1,7 @@
 /* tokenizer.ggml.*: the vocabulary of a tokenizer.json as GGUF readers expect it (byte-level BPE only).
  *
- * Token types: 1 normal, 3 control (a special added token), 4 user defined (another added token), 5 unused (padding up to
- * the model's vocabulary). */
+ * Token types: 1 normal, 3 control (a special added token), 4 user defined (another added token), 5 unused (padding up
+ * to the model's vocabulary). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,8 @@ enum { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
 
 #define TAIL "|\\s+(?!\\S)|\\s+"
 
-/* Pre-tokenizers that readers know by name: the regular expressions of their Split steps, in order. An entry that ends in
- * "..." need only start so. In the patterns of some, \r and \n are the characters themselves. */
+/* Pre-tokenizers that readers know by name: the regular expressions of their Split steps, in order. An entry that ends
+ * in "..." need only start so. In the patterns of some, \r and \n are the characters themselves. */
 static const struct {
 	const char *name;
 	const char *splits[6];
@@ -77,8 +77,8 @@ static enum moe_status place(struct tokens *t, const json_t *id, const char *tex
 	if (!json_is_integer(id) || !text)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a token without text or id", t->name);
 	if (i < 0 || i >= t->n)
-		return moe_err_set(err, MOE_EFORMAT, "%s: token '%.64s' has id %lld, but the model has %lld tokens", t->name, text,
-		                   (long long)i, (long long)t->n);
+		return moe_err_set(err, MOE_EFORMAT, "%s: token '%.64s' has id %lld, but the model has %lld tokens",
+		                   t->name, text, (long long)i, (long long)t->n);
 	t->text[i] = text;
 	t->text_bytes[i] = n_bytes;
 	t->type[i] = (uint8_t)type;
@@ -124,7 +124,8 @@ static bool put_vocab(json_t *keys, const struct tokens *t)
 	for (json_int_t i = 0; ok && i < t->n; i++) {
 		char pad[40];
 		snprintf(pad, sizeof pad, "[PAD%lld]", (long long)i);
-		ok = !json_array_append_new(texts, t->text[i] ? json_stringn(t->text[i], t->text_bytes[i]) : json_string(pad));
+		ok = !json_array_append_new(texts, t->text[i] ? json_stringn(t->text[i], t->text_bytes[i])
+		                                              : json_string(pad));
 		ok = !json_array_append_new(types, json_integer(t->text[i] ? t->type[i] : TOKEN_UNUSED)) && ok;
 	}
 	if (!ok) {
@@ -157,7 +158,8 @@ static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const c
 			moe_buf_addc(&text, ' ');
 			moe_buf_add(&text, json_string_value(right), json_string_length(right));
 		} else {
-			st = moe_err_set(err, MOE_EFORMAT, "%s: model.merges: entry %zu is neither \"a b\" nor a pair", name, i);
+			st = moe_err_set(err, MOE_EFORMAT, "%s: model.merges: entry %zu is neither \"a b\" nor a pair",
+			                 name, i);
 			break;
 		}
 		if (text.failed || json_array_append_new(out, json_stringn(text.p, text.n))) {
@@ -208,14 +210,16 @@ static bool put_specials(json_t *keys, const struct tokens *t, const json_t *con
 	for (size_t i = 0; i < 2; i++) {
 		const json_t *flag = json_object_get(config, flags[i]);
 		if (json_is_boolean(flag))
-			ok = moe_gguf_put(keys, "tokenizer.ggml", flags[i], "bool", json_boolean(json_is_true(flag))) && ok;
+			ok = moe_gguf_put(keys, "tokenizer.ggml", flags[i], "bool",
+			                  json_boolean(json_is_true(flag))) && ok;
 	}
 	if (json_is_string(chat))
 		ok = moe_gguf_put(keys, NULL, "tokenizer.chat_template", "string", json_incref((json_t *)chat)) && ok;
 	return ok;
 }
 
-static enum moe_status parse(json_t **out, const struct moe_ckpt *src, const char *name, char *where, struct moe_err *err)
+static enum moe_status parse(json_t **out, const struct moe_ckpt *src, const char *name, char *where,
+                             struct moe_err *err)
 {
 	const struct moe_companion *file = moe_ckpt_companion(src, name);
 
@@ -245,8 +249,8 @@ static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t 
 	if (!st && !put_specials(keys, &t, config, model))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
 	if (!st && !pre)
-		moe_buf_adds(notes, "the pre-tokenizer of tokenizer.json has no name in GGUF: tokenizer.ggml.pre is \"default\", "
-		             "and other programs may cut text differently\n");
+		moe_buf_adds(notes, "the pre-tokenizer of tokenizer.json has no name in GGUF: tokenizer.ggml.pre is "
+		             "\"default\", and other programs may cut text differently\n");
 	free(t.text);
 	free(t.text_bytes);
 	free(t.type);

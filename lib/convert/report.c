@@ -19,11 +19,12 @@ static void add_bytes(struct moe_buf *b, const json_t *object, double total)
 
 	json_object_foreach((json_t *)object, key, value)
 		if (json_integer_value(value))
-			moe_buf_addf(b, "  %-18s %10s  %5.1f %%\n", key, moe_format_bytes(text, json_number_value(value)),
+			moe_buf_addf(b, "  %-18s %10s  %5.1f %%\n", key,
+			             moe_format_bytes(text, json_number_value(value)),
 			             100 * json_number_value(value) / total);
 }
 
-void moe_report_info(struct moe_buf *b, const json_t *info)
+void moe_info_text(struct moe_buf *b, const json_t *info)
 {
 	const json_t *roles = json_object_get(info, "parameters_by_role"), *value;
 	const char *key;
@@ -31,17 +32,22 @@ void moe_report_info(struct moe_buf *b, const json_t *info)
 
 	moe_buf_addf(b, "family               %s (%s)\n", json_string_value(json_object_get(info, "family")),
 	             json_string_value(json_object_get(info, "architecture")));
-	moe_buf_addf(b, "layers               %lld, %lld of them with experts", whole(info, "layers"), whole(info, "moe_layers"));
+	moe_buf_addf(b, "layers               %lld, %lld of them with experts", whole(info, "layers"),
+	             whole(info, "moe_layers"));
 	if (whole(info, "mtp_layers"))
 		moe_buf_addf(b, "; %lld more for multi-token prediction", whole(info, "mtp_layers"));
-	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, %lld positions\n", whole(info, "hidden_size"),
+	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, %lld positions\n",
+	             whole(info, "hidden_size"),
 	             whole(info, "heads"), whole(info, "vocab_size"), whole(info, "max_positions"));
-	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n", whole(info, "experts"),
+	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n",
+	             whole(info, "experts"),
 	             whole(info, "expert_width"), whole(info, "experts_per_token"), whole(info, "shared_experts"));
 	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g\n",
-	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"), whole(info, "groups"),
+	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"),
+	             whole(info, "groups"),
 	             json_is_true(json_object_get(info, "normalize")) ? "normalised, " : "", number(info, "scale"));
-	moe_buf_addf(b, "combinations         %s per layer\n", json_string_value(json_object_get(info, "combinations")));
+	moe_buf_addf(b, "combinations         %s per layer\n",
+	             json_string_value(json_object_get(info, "combinations")));
 	moe_buf_addf(b, "parameters           %lld\n", whole(info, "parameters"));
 	if (whole(info, "mtp_layers"))
 		moe_buf_addf(b, "  multi-token        %lld unique, %lld stored; %lld stored in all\n",
@@ -55,13 +61,15 @@ void moe_report_info(struct moe_buf *b, const json_t *info)
 			moe_buf_addf(b, "  %-18s %lld\n", key, (long long)json_integer_value(value));
 	moe_buf_addf(b, "operations           %.4g per token forward; %.4g per 4096 tokens of training\n",
 	             number(info, "flops_token"), number(info, "flops_4k"));
-	moe_buf_addf(b, "key-value cache      %lld numbers per token, %lld bytes as bf16\n", whole(info, "cache_elems_token"),
+	moe_buf_addf(b, "key-value cache      %lld numbers per token, %lld bytes as bf16\n",
+	             whole(info, "cache_elems_token"),
 	             whole(info, "cache_bytes_token"));
 	moe_buf_addf(b, "tensors              %lld, one for each expert\n", whole(info, "tensors"));
 	if (!json_object_get(info, "stored_bytes"))
 		return;
 	moe_buf_addf(b, "stored               %s in %lld tensors of %lld files (%s)\n",
-	             moe_format_bytes(text, number(info, "stored_bytes")), whole(info, "stored_tensors"), whole(info, "files"),
+	             moe_format_bytes(text, number(info, "stored_bytes")), whole(info, "stored_tensors"),
+	             whole(info, "files"),
 	             json_string_value(json_object_get(info, "format")));
 	add_bytes(b, json_object_get(info, "stored_bytes_by_role"), number(info, "stored_bytes"));
 	moe_buf_adds(b, "stored by type\n");
@@ -99,7 +107,7 @@ enum moe_status moe_report_tensors(struct moe_rows *r, const struct moe_ckpt *ck
 
 enum { BATCH = 512 };   /* tensors worked on between two writes of rows */
 
-enum moe_status moe_report_hash(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,
+enum moe_status moe_hash_rows(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,
                                  struct moe_err *err)
 {
 	struct moe_tensor_hash *hashes = calloc(BATCH, sizeof *hashes);
@@ -109,8 +117,9 @@ enum moe_status moe_report_hash(struct moe_rows *r, const struct moe_view *view,
 		const size_t n = view->n - first < BATCH ? view->n - first : BATCH;
 		st = moe_check_hash(view, first, n, pool, hashes, err);
 		for (size_t i = 0; i < n && !st; i++) {
-			const struct moe_cell cells[] = {{"name", view->seen[first + i].name, false}, {"stored", hashes[i].stored, false},
-			                             {"decoded", hashes[i].decoded, false}, {NULL, NULL, false}};
+			const struct moe_cell cells[] = {{"name", view->seen[first + i].name, false},
+			                                 {"stored", hashes[i].stored, false},
+			                                 {"decoded", hashes[i].decoded, false}, {NULL, NULL, false}};
 			st = moe_rows_add(r, cells, err);
 		}
 	}
@@ -135,17 +144,19 @@ static enum moe_status pair_up(const struct moe_view *view, const struct moe_vie
 
 		index[i] = moe_view_find(ref, a->name);
 		if (index[i] < 0)
-			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is not in %s", view->ckpt->path, a->name, ref->ckpt->path);
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is not in %s", view->ckpt->path, a->name,
+			                   ref->ckpt->path);
 		b = &ref->seen[index[i]];
 		if (a->n_dims != b->n_dims || memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]))
-			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s': expected shape %s as in %s, found %s", view->ckpt->path,
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s': expected shape %s as in %s, found %s",
+			                   view->ckpt->path,
 			                   a->name, moe_dims_text(want, b->dims, b->n_dims), ref->ckpt->path,
 			                   moe_dims_text(have, a->dims, a->n_dims));
 	}
 	for (size_t i = 0; i < ref->n; i++)
 		if (moe_view_find(view, ref->seen[i].name) < 0)
-			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' of %s is not there", view->ckpt->path, ref->seen[i].name,
-			                   ref->ckpt->path);
+			return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' of %s is not there", view->ckpt->path,
+			                   ref->seen[i].name, ref->ckpt->path);
 	return MOE_OK;
 }
 
@@ -153,9 +164,11 @@ static enum moe_status verify_row(struct moe_rows *r, const char *name, const st
                                   struct moe_err *err)
 {
 	char a[32], b[32], d[32], e[32];
-	const struct moe_cell compared[] = {{"name", name, false}, {"max", moe_cell_real(a, c->max), true}, {"rms", moe_cell_real(b, c->rms), true},
-	                                {"rel", moe_cell_real(d, c->rel), true}, {"cosine", moe_cell_real(e, c->cosine), true},
-	                                {NULL, NULL, false}};
+	const struct moe_cell compared[] = {
+		{"name", name, false}, {"max", moe_cell_real(a, c->max), true}, {"rms", moe_cell_real(b, c->rms), true},
+		{"rel", moe_cell_real(d, c->rel), true}, {"cosine", moe_cell_real(e, c->cosine), true},
+		{NULL, NULL, false},
+	};
 
 	if (with_ref)
 		return moe_rows_add(r, compared, err);
@@ -166,7 +179,7 @@ static enum moe_status verify_row(struct moe_rows *r, const char *name, const st
 	return moe_rows_add(r, defects, err);
 }
 
-enum moe_status moe_report_verify(struct moe_rows *r, const struct moe_view *view, const struct moe_view *ref,
+enum moe_status moe_verify_rows(struct moe_rows *r, const struct moe_view *view, const struct moe_view *ref,
                                    double tolerance, struct moe_pool *pool, struct moe_verdict *v, struct moe_err *err)
 {
 	struct moe_tensor_check *checks = calloc(BATCH, sizeof *checks);

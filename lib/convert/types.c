@@ -42,8 +42,8 @@ static enum moe_status one_rule(struct moe_type_rules *rules, struct moe_str rol
 		if (moe_str_eq(role, moe_role_name((enum moe_role)r)))
 			slot = &rules->role[r];
 	if (!slot)
-		return moe_err_set(err, MOE_EUSAGE, "--type: '%.*s' is not a role; there are embed head attn dense exps shared "
-		                   "router norm mtp and *", (int)(role.n < 64 ? role.n : 64), role.p);
+		return moe_err_set(err, MOE_EUSAGE, "--type: '%.*s' is not a role; there are embed head attn dense "
+		                   "exps shared router norm mtp and *", (int)(role.n < 64 ? role.n : 64), role.p);
 	if (*slot)
 		return moe_err_set(err, MOE_EUSAGE, "--type: the role %.*s is given twice", (int)role.n, role.p);
 	*slot = codec;

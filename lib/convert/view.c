@@ -89,7 +89,8 @@ static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int6
 	*seen = (struct moe_seen){ .id = *id, .n_dims = n_dims };
 	memcpy(seen->dims, dims, (size_t)n_dims * sizeof *dims);
 	if (!moe_dims_elems(dims, n_dims, &seen->n_elems))
-		return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: a tensor too large to count", view->ckpt->path, id->layer);
+		return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: a tensor too large to count", view->ckpt->path,
+		                   id->layer);
 	const bool made = make(view, seen, &b->name);
 	b->name.n = 0;
 	moe_names_format(id, view->naming, &b->name);
@@ -187,7 +188,8 @@ struct moe_segment moe_seen_segment(const struct moe_view *view, const struct mo
 	case MOE_MADE_V: {
 		const size_t row = (size_t)rank / t.codec->block_elems * t.codec->block_bytes;
 		const int64_t first = i * (n_k + n_v) + (seen->making == MOE_MADE_V ? n_k : 0);
-		s = (struct moe_segment){ .codec = t.codec, .data = t.data + (size_t)first * row, .rows = n_v, .cols = rank };
+		s = (struct moe_segment){ .codec = t.codec, .data = t.data + (size_t)first * row, .rows = n_v,
+		                         .cols = rank };
 		if (seen->making == MOE_MADE_K)
 			s.rows = rank, s.cols = n_k, s.turned = true;
 		return s;

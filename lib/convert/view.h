@@ -84,8 +84,8 @@ void moe_tile_buf_free(struct moe_tile_buf *buf);
 /* Decoded values in the order of the seen tensor, in buf. */
 MOE_MUST_USE enum moe_status moe_tile_decode(const struct moe_tile *tile, struct moe_tile_buf *buf,
                                              const float **values, struct moe_err *err);
-/* Bytes in codec `to`, in buf or (where nothing changes) in the checkpoint. *exact is false if a value was rounded; NULL:
- * not asked. The tile's rows must be whole blocks of `to`. */
+/* Bytes in codec `to`, in buf or (where nothing changes) in the checkpoint. *exact is false if a value was rounded;
+ * NULL: not asked. The tile's rows must be whole blocks of `to`. */
 MOE_MUST_USE enum moe_status moe_tile_encode(const struct moe_tile *tile, const struct moe_codec *to,
                                              struct moe_tile_buf *buf, const uint8_t **bytes, size_t *n_bytes,
                                              bool *exact, struct moe_err *err);

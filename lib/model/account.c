@@ -1,7 +1,7 @@
 /* Parameters, operations and cache of a model, by arithmetic on its config: nothing is enumerated over experts.
  *
- * N_mm: elements of the matrices one token is multiplied with, head included, input embedding not. Forward operations of
- * a token: 2 N_mm. The papers' figure for 4096 tokens: s (6 N_mm + 12 L d s) with s = 4096 and without the router. */
+ * N_mm: elements of the matrices one token is multiplied with, head included, input embedding not. Forward operations
+ * of a token: 2 N_mm. The papers' figure for 4096 tokens: s (6 N_mm + 12 L d s) with s = 4096, without the router. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,8 +114,8 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	for (int role = 0; role < MOE_N_ROLES; role++)
 		fits = narrow(s.by_role[role], &out->by_role[role]) && fits;
 	if (!fits)
-		return moe_err_set(err, MOE_EFORMAT, "a model of more than 2^63 parameters: %d layers of %d experts of width %d",
-		                   c->n_layers, c->n_experts, c->moe_intermediate_size);
+		return moe_err_set(err, MOE_EFORMAT, "a model of more than 2^63 parameters: %d layers of %d experts "
+		                   "of width %d", c->n_layers, c->n_experts, c->moe_intermediate_size);
 	/* tied: the one matrix is the head, and counts as embedding only where both are left out */
 	const int64_t embed = (int64_t)c->vocab_size * c->hidden_size;
 	out->activated_no_embed = out->activated - (c->tie_embeddings ? 0 : embed);

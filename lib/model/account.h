@@ -14,10 +14,12 @@ struct moe_account {
 	int64_t by_role[MOE_N_ROLES];
 	int64_t n_tensors;          /* in the Hugging Face layout, one tensor per expert */
 	double flops_token;         /* forward, matrices only: 2 N_mm (head included, input embedding not) */
-	double flops_4k;            /* the papers' training figure: 4096 (6 N_mm + 12 L d 4096), N_mm without the router */
+	/* the papers' training figure: 4096 (6 N_mm + 12 L d 4096), N_mm without the router */
+	double flops_4k;
 	int64_t cache_elems_token;  /* numbers cached per token, all layers */
 	char combinations[48];      /* C(E, k), exact where it fits 128 bits, else in scientific form */
 };
-MOE_MUST_USE enum moe_status moe_account_of(const struct moe_config *config, struct moe_account *out, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_account_of(const struct moe_config *config, struct moe_account *out,
+                                            struct moe_err *err);
 
 #endif

@@ -83,8 +83,10 @@ enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, 
 		char known[400];
 
 		family_list(known, sizeof known);
-		return moe_err_set(err, MOE_EFORMAT, "%s: architecture '%.64s' (model_type '%.64s') is not among the known ones: %s",
-		                   where, architecture ? architecture : "none", model_type ? model_type : "none", known);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: architecture '%.64s' (model_type '%.64s') is not among the known ones: %s",
+		                   where,
+		                   architecture ? architecture : "none", model_type ? model_type : "none", known);
 	}
 	snprintf(config->architecture, sizeof config->architecture, "%s",
 	         architecture ? architecture : config->family->architectures[0]);
@@ -193,7 +195,8 @@ static bool copy_key(json_t *config, const struct moe_key *key, const json_t *va
 		return json_is_number(value) &&
 		       !json_object_set_new(config, key->hf, json_real(moe_gguf_f32_value(json_number_value(value))));
 	if (!strcmp(key->type, "bool"))
-		return json_is_boolean(value) && !json_object_set_new(config, key->hf, json_boolean(json_is_true(value)));
+		return json_is_boolean(value) && !json_object_set_new(config, key->hf,
+		                                                      json_boolean(json_is_true(value)));
 	if (!strcmp(key->type, "string"))
 		return json_is_string(value) &&
 		       !json_object_set_new(config, key->hf, json_string(json_string_value(value)));
@@ -216,7 +219,8 @@ static bool common_keys(json_t *config, const struct moe_ckpt *ckpt, const struc
 		int64_t id = moe_gguf_int(ckpt->metadata, NULL, ids[i][1], -1);
 		ok = !json_object_set_new(config, ids[i][0], id < 0 ? json_null() : json_integer(id)) && ok;
 	}
-	ok = !json_object_set_new(config, "tie_word_embeddings", json_boolean(!moe_ckpt_find(ckpt, "output.weight"))) && ok;
+	ok = !json_object_set_new(config, "tie_word_embeddings",
+	                          json_boolean(!moe_ckpt_find(ckpt, "output.weight"))) && ok;
 	if (embed && embed->n_dims == 2 && !json_object_get(config, "vocab_size"))
 		ok = !json_object_set_new(config, "vocab_size", json_integer(embed->dims[0])) && ok;
 	return ok;
@@ -249,8 +253,8 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 	for (const struct moe_key *key = family->keys; key->hf && !st; key++) {
 		const json_t *value = moe_gguf_key(ckpt->metadata, arch, key->gguf);
 		if (value && !copy_key(config, key, value))
-			st = moe_err_set(err, MOE_EFORMAT, "%s: key %s.%s: expected a value of type %s", ckpt->path, arch,
-			                 key->gguf, key->type);
+			st = moe_err_set(err, MOE_EFORMAT, "%s: key %s.%s: expected a value of type %s", ckpt->path,
+			                 arch, key->gguf, key->type);
 	}
 	if (!st && !common_keys(config, ckpt, family))
 		st = moe_err_nomem(err, 64, "config");
@@ -286,7 +290,8 @@ enum moe_status moe_config_json_of(json_t **out, const struct moe_ckpt *ckpt, bo
 	if (json_is_string(text))
 		return moe_json_parse(out, json_string_value(text), json_string_length(text), name, err);
 	if (ckpt->format->naming != MOE_NAMING_GGUF)
-		return moe_err_set(err, MOE_EFORMAT, "%s: there is no config.json, so the model cannot be told", ckpt->path);
+		return moe_err_set(err, MOE_EFORMAT, "%s: there is no config.json, so the model cannot be told",
+		                   ckpt->path);
 	st = config_from_keys(out, ckpt, err);
 	if (made)
 		*made = !st;

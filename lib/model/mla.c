@@ -24,7 +24,8 @@ static bool has_bias(const struct moe_config *c) { return c->router.bias; }
 	{ .part = part_, .role = role_, .where = where_, .hf = hf_, .gguf = gguf_, .dims = {d0, d1}, .n_dims = 2, \
 	  .present = test }
 #define STACK(part_, gguf_, d0, d1, d2) \
-	{ .part = part_, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .gguf = gguf_, .dims = {d0, d1, d2}, .n_dims = 3 }
+	{ .part = part_, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .gguf = gguf_, .dims = {d0, d1, d2}, \
+	  .n_dims = 3 }
 
 const struct moe_tensor_spec moe_mla_tensors[] = {
 	MAT(MOE_PART_EMBED, MOE_ROLE_EMBED, MOE_AT_TOP, "model.embed_tokens.weight", "token_embd.weight",
@@ -65,8 +66,8 @@ const struct moe_tensor_spec moe_mla_tensors[] = {
 	{ .part = MOE_PART_ROUTER, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = P "mlp.gate.weight",
 	  .gguf = B "ffn_gate_inp.weight", .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .n_dims = 2, .gguf_f32 = true },
 	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE,
-	  .hf = P "mlp.gate.e_score_correction_bias", .gguf = B "exp_probs_b.bias", .dims = {MOE_DIM_EXPERTS}, .n_dims = 1,
-	  .present = has_bias, .gguf_f32 = true },
+	  .hf = P "mlp.gate.e_score_correction_bias", .gguf = B "exp_probs_b.bias", .dims = {MOE_DIM_EXPERTS},
+	  .n_dims = 1, .present = has_bias, .gguf_f32 = true },
 	MAT(MOE_PART_EXPERT_GATE, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.gate_proj.weight",
 	    B "ffn_gate_exps.weight", MOE_DIM_EXPERT_FFN, MOE_DIM_HIDDEN, NULL),
 	MAT(MOE_PART_EXPERT_UP, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.up_proj.weight",
@@ -88,8 +89,8 @@ const struct moe_tensor_spec moe_mla_tensors[] = {
 	    MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, NULL),
 	VEC(MOE_PART_MTP_NORM, MOE_AT_MTP, P "shared_head.norm.weight", B "nextn.shared_head_norm.weight",
 	    MOE_DIM_HIDDEN, NULL),
-	MAT(MOE_PART_MTP_HEAD, MOE_ROLE_HEAD, MOE_AT_MTP, P "shared_head.head.weight", B "nextn.shared_head_head.weight",
-	    MOE_DIM_VOCAB, MOE_DIM_HIDDEN, NULL),
+	MAT(MOE_PART_MTP_HEAD, MOE_ROLE_HEAD, MOE_AT_MTP, P "shared_head.head.weight",
+	    B "nextn.shared_head_head.weight", MOE_DIM_VOCAB, MOE_DIM_HIDDEN, NULL),
 	{ .hf = NULL, .gguf = NULL },
 };
 
@@ -238,8 +239,8 @@ static enum moe_status parse_rope(struct moe_config *c, const json_t *json, cons
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
 	if (strcmp(type, "none") && strcmp(type, "default"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known to this family; expected "
-		                   "none, default or yarn", where, type);
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known to this family; "
+		                   "expected none, default or yarn", where, type);
 	return MOE_OK;
 }
 
@@ -261,8 +262,8 @@ static enum moe_status parse_ids(struct moe_config *c, const json_t *json, const
 	}
 	const size_t max = sizeof c->eos_ids / sizeof c->eos_ids[0];
 	if (!json_is_null(eos) && (!json_is_array(eos) || json_array_size(eos) > max))
-		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu", where,
-		                   max);
+		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu",
+		                   where, max);
 	for (size_t i = 0; i < json_array_size(eos); i++) {
 		const json_t *id = json_array_get(eos, i);
 		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
@@ -315,13 +316,14 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	if (json_is_null(json_object_get(json, "num_nextn_predict_layers")))
 		c->n_mtp_layers = 0;
 	if (c->n_experts == 0 || json_is_null(json_object_get(json, "n_routed_experts")))
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_routed_experts is missing: this family's models have experts", where);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: n_routed_experts is missing: this family's models have experts", where);
 	if (c->router.top_k == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok is missing", where);
 	c->n_kv_heads = c->n_heads;
 	c->head_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
 	c->mla_norm_eps = 1e-6;
-	st = moe_json_i64(json, "max_position_embeddings", where, 1, INT64_C(1) << 40, &c->max_positions, err);
+	st = moe_json_i64(json, "max_position_embeddings", where, 1, INT32_MAX, &c->max_positions, err);
 	if (!st)
 		st = moe_json_f64(json, "rms_norm_eps", where, &c->rms_eps, err);
 	if (!st)
@@ -331,8 +333,8 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	if (!st)
 		st = moe_json_bool(json, "attention_bias", where, &biased, err);
 	if (!st && biased)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: attention_bias: expected false, found true (biased projections are "
-		                 "not run)", where);
+		st = moe_err_set(err, MOE_EFORMAT, "%s: attention_bias: expected false, found true (biased "
+		                 "projections are not run)", where);
 	if (!st)
 		st = moe_mla_word(json, "hidden_act", where, activations, "silu", &activation, err);
 	if (!st)
@@ -351,17 +353,17 @@ enum moe_status moe_mla_check_groups(const struct moe_config *c, const char *whe
 	const int32_t size = r->n_groups <= c->n_experts ? c->n_experts / r->n_groups : 0;
 
 	if (size == 0 || c->n_experts % r->n_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d", where,
-		                   c->n_experts, r->n_groups);
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d",
+		                   where, c->n_experts, r->n_groups);
 	if (r->top_groups > r->n_groups)
 		return moe_err_set(err, MOE_EFORMAT, "%s: topk_group: expected at most n_group %d, found %d", where,
 		                   r->n_groups, r->top_groups);
 	if (r->n_groups > 1 && size < min_group_size)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected groups of at least %d experts, found %d of %d", where,
-		                   min_group_size, r->n_groups, size);
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected groups of at least %d experts, found %d "
+		                   "of %d", where, min_group_size, r->n_groups, size);
 	if (r->top_k > (int64_t)size * r->top_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected at most the %d experts of the %d kept "
-		                   "groups, found %d", where, size * r->top_groups, r->top_groups, r->top_k);
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected at most the %d experts of the "
+		                   "%d kept groups, found %d", where, size * r->top_groups, r->top_groups, r->top_k);
 	return finite_in(r->scale, 1e-9, 1e9, where, "routed_scaling_factor", err);
 }
 
@@ -390,8 +392,8 @@ enum moe_status moe_mla_gguf_extra(const struct moe_config *c, json_t *keys, int
 		first_moe++;
 	for (int32_t l = first_moe; l < c->n_layers + c->n_mtp_layers; l++)
 		if (c->layers[l].ffn == MOE_FFN_DENSE)
-			return moe_err_set(err, MOE_EUSAGE, "moe_layer_freq above 1 has no GGUF form: layer %d is dense between "
-			                   "layers with experts", l);
+			return moe_err_set(err, MOE_EUSAGE, "moe_layer_freq above 1 has no GGUF form: layer %d is "
+			                   "dense between layers with experts", l);
 	/* the cache holds one shared latent per token, so GGUF calls it one head of c + r keys and c values */
 	ok = ok && put_u32(keys, "block_count", (int64_t)c->n_layers + c->n_mtp_layers);
 	ok = ok && put_u32(keys, "attention.head_count_kv", 1);
@@ -417,7 +419,8 @@ enum moe_status moe_mla_gguf_extra(const struct moe_config *c, json_t *keys, int
 		ok = moe_gguf_put(keys, "deepseek2", "expert_weights_norm", "bool", json_boolean(c->router.normalize));
 	/* a router that ignores the groups of its config (greedy) must not be grouped by a reader of these keys */
 	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_count", "u32", json_integer(c->router.n_groups));
-	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_used_count", "u32", json_integer(c->router.top_groups));
+	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_used_count", "u32",
+	                        json_integer(c->router.top_groups));
 	if (c->q_lora_rank)
 		ok = ok && put_u32(keys, "attention.q_lora_rank", c->q_lora_rank);
 	ok = ok && put_u32(keys, "attention.kv_lora_rank", c->kv_lora_rank);
@@ -440,7 +443,7 @@ enum moe_status moe_mla_gguf_extra(const struct moe_config *c, json_t *keys, int
 	return ok ? MOE_OK : moe_err_nomem(err, 64, "GGUF keys");
 }
 
-/* YaRN: GGUF holds 0.1 mscale_all_dim, and the ratio g(factor, mscale) / g(factor, mscale_all_dim) where it is not 1. */
+/* YaRN: GGUF holds 0.1 mscale_all_dim, and the ratio g(factor, mscale) / g(factor, mscale_all_dim) if not 1. */
 static json_t *yarn_of(const json_t *keys)
 {
 	const double log_mul = moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_log_multiplier", 0);
@@ -450,7 +453,8 @@ static json_t *yarn_of(const json_t *keys)
 	double mscale = all_dim;
 
 	if (ratio != 1 && factor > 1)
-		mscale = moe_gguf_f32_value((double)(float)((ratio * yarn_mscale(factor, all_dim) - 1) / (0.1 * log(factor))));
+		mscale = moe_gguf_f32_value((double)(float)((ratio * yarn_mscale(factor, all_dim) - 1) /
+		                                            (0.1 * log(factor))));
 	return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "yarn", "factor", factor,
 	                 "original_max_position_embeddings",
 	                 (json_int_t)moe_gguf_int(keys, "deepseek2", "rope.scaling.original_context_length", 4096),
@@ -475,12 +479,13 @@ enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t gro
 	bool ok = true;
 
 	if (blocks < 1 || n_mtp < 0 || n_mtp >= blocks || key_len <= n_rope)
-		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: block_count %lld, nextn_predict_layers %lld, key length %lld, "
+		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: block_count %lld, nextn_predict_layers %lld, key "
+		                   "length %lld, "
 		                   "rope.dimension_count %lld make no model", (long long)blocks, (long long)n_mtp,
 		                   (long long)key_len, (long long)n_rope);
 	if (scaling && strcmp(scaling, "none") && strcmp(scaling, "yarn"))
-		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: rope.scaling.type: expected none or yarn, found '%.64s'",
-		                   scaling);
+		return moe_err_set(err, MOE_EFORMAT, "GGUF keys: rope.scaling.type: expected none or yarn, found "
+		                   "'%.64s'", scaling);
 	ok = !json_object_set_new(config, "num_hidden_layers", json_integer(blocks - n_mtp)) && ok;
 	ok = !json_object_set_new(config, "num_nextn_predict_layers", json_integer(n_mtp)) && ok;
 	ok = !json_object_set_new(config, "num_key_value_heads",

@@ -24,12 +24,13 @@ static enum moe_status missing(const struct binder *b, const struct moe_tensor_i
 	char hint[160] = "";
 
 	if (b->ckpt->n_tensors == 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s: there are no tensors, only a config; expected %lld", b->ckpt->path,
-		                   (long long)n);
+		return moe_err_set(err, MOE_EFORMAT, "%s: there are no tensors, only a config; expected %lld",
+		                   b->ckpt->path, (long long)n);
 	if (id->layer >= c->n_layers)
 		snprintf(hint, sizeof hint, "; layer %d is a multi-token-prediction layer: without it, "
 		         "num_nextn_predict_layers must be 0", id->layer);
-	return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is missing: %s says %d experts in %d layers (%lld tensors), the "
+	return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is missing: %s says %d experts in %d layers (%lld "
+	                   "tensors), the "
 	                   "checkpoint holds %zu tensors%s", b->ckpt->path, b->name.p, b->where, c->n_experts,
 	                   c->n_layers + c->n_mtp_layers, (long long)n, b->ckpt->n_tensors, hint);
 }
@@ -51,17 +52,19 @@ static enum moe_status check_tensor(const struct binder *b, const struct moe_ten
 		                   turned ? " (transposed)" : "");
 	}
 	if (t->codec->scaled)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected weights that need no scales, found %s, which "
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected weights that need no scales, found "
+		                   "%s, which "
 		                   "this version neither runs nor converts", file, t->name, t->codec->name);
 	if (!t->codec->is_float)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected real numbers, found type %s", file, t->name,
-		                   t->codec->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected real numbers, found type %s", file,
+		                   t->name, t->codec->name);
 	return MOE_OK;
 }
 
 static struct moe_weight weight_of(const struct moe_tensor *t)
 {
-	return (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
+	return (struct moe_weight){ .codec = t->codec, .data = t->data,
+	                           .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
 	                            .cols = t->dims[t->n_dims - 1] };
 }
 
@@ -140,7 +143,8 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 		if (known && b->old_kv_b && (id.spec->part == MOE_PART_K_B || id.spec->part == MOE_PART_V_B))
 			continue;
 		if (!known)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is none of the %zu that %s calls for (%s, %d layers, "
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is none of the %zu that %s calls for "
+			                   "(%s, %d layers, "
 			                   "%d experts)", moe_ckpt_file(b->ckpt, t), t->name, b->n_used, b->where,
 			                   b->config->family->name, b->config->n_layers + b->config->n_mtp_layers,
 			                   b->config->n_experts);
@@ -155,13 +159,13 @@ static enum moe_status check_all(struct binder *b, struct moe_err *err)
 
 	for (size_t i = 0; i < ckpt->n_tensors; i++)
 		if (ckpt->tensors[i].codec->scaled)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s with block scales, which this version neither "
-			                   "runs nor converts: use a release of the model in bf16",
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s with block scales, which this "
+			                   "version neither runs nor converts: use a release of the model in bf16",
 			                   moe_ckpt_file(ckpt, &ckpt->tensors[i]), ckpt->tensors[i].name,
 			                   ckpt->tensors[i].codec->name);
 	b->old_kv_b = ckpt->format->naming == MOE_NAMING_GGUF && moe_ckpt_find(ckpt, "blk.0.attn_kv_b.weight");
-	/* too few tensors: the first missing one says more than the first shape that differs, and comes within n_tensors + 1
-	 * steps whatever the config's numbers are */
+	/* too few tensors: the first missing one says more than the first shape that differs, and comes within
+	 * n_tensors + 1 steps whatever the config's numbers are */
 	b->presence = !b->old_kv_b && moe_names_count(b->config, ckpt->format->naming) > (int64_t)ckpt->n_tensors;
 	st = b->presence ? moe_names_each(b->config, ckpt->format->naming, visit, b, err) : MOE_OK;
 	b->presence = false;
@@ -197,7 +201,8 @@ static enum moe_status alloc_layers(struct moe_model *m, struct moe_err *err)
 		layer->expert_up = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
 		layer->expert_down = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
 		if (!layer->expert_gate || !layer->expert_up || !layer->expert_down)
-			return moe_err_nomem(err, 3 * (size_t)c->n_experts * sizeof *layer->expert_gate, "expert lists");
+			return moe_err_nomem(err, 3 * (size_t)c->n_experts * sizeof *layer->expert_gate,
+			                     "expert lists");
 	}
 	return MOE_OK;
 }

@@ -67,7 +67,8 @@ struct moe_config {
 /* The sizes a weight's dims are made of. */
 enum moe_dim {
 	MOE_DIM_1, MOE_DIM_VOCAB, MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, MOE_DIM_Q_LORA, MOE_DIM_Q /* H (nope + rope) */,
-	MOE_DIM_KV_A /* kv_lora + rope */, MOE_DIM_KV_LORA, MOE_DIM_KV_B /* H (nope + v) */, MOE_DIM_HEADS, MOE_DIM_NOPE,
+	MOE_DIM_KV_A /* kv_lora + rope */, MOE_DIM_KV_LORA, MOE_DIM_KV_B /* H (nope + v) */, MOE_DIM_HEADS,
+	MOE_DIM_NOPE,
 	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
@@ -82,8 +83,8 @@ enum moe_part {
 	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
 	MOE_PART_EXPERT_GATE, MOE_PART_EXPERT_UP, MOE_PART_EXPERT_DOWN,
 	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN,
-	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM, MOE_PART_MTP_HEAD,
-	MOE_N_PARTS,
+	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM,
+	MOE_PART_MTP_HEAD, MOE_N_PARTS,
 };
 
 /* The roles that --type rules, reports and accounting speak of. */
@@ -125,7 +126,8 @@ struct moe_family {
 	const char *const *architectures; /* NULL-terminated: "DeepseekV3ForCausalLM" */
 	const char *const *model_types;   /* NULL-terminated: "deepseek_v3", "kimi_k2" */
 	const char *gguf_arch;            /* "deepseek2" */
-	/* Does this GGUF (general.architecture equals gguf_arch; its keys as in moe_ckpt.metadata) belong to this family? */
+	/* Does this GGUF (general.architecture equals gguf_arch; its keys as in moe_ckpt.metadata) belong to this
+	 * family? */
 	bool (*gguf_is_ours)(const json_t *keys);
 	/* Fills config from config.json; `where` names it in messages. Everything is checked. */
 	MOE_MUST_USE enum moe_status (*parse)(struct moe_config *config, const json_t *json, const char *where,
@@ -152,8 +154,8 @@ MOE_MUST_USE enum moe_status moe_config_json_of(json_t **out, const struct moe_c
                                                 struct moe_err *err);
 
 struct moe_layer {
-	/* By part; experts are below. MOE_PART_KV_B is always there for mla: from GGUF's k_b and v_b it is put together in
-	 * the arena (their type if it has no blocks and both agree, else f32), and K_B, V_B stay empty. */
+	/* By part; experts are below. MOE_PART_KV_B is always there for mla: from GGUF's k_b and v_b it is put together
+	 * in the arena (their type if it has no blocks and both agree, else f32), and K_B, V_B stay empty. */
 	struct moe_weight part[MOE_N_PARTS];
 	/* [n_experts] each, NULL in layers without a router */
 	struct moe_weight *expert_gate, *expert_up, *expert_down;

@@ -1,4 +1,4 @@
-/* Tensor names: from a container's name to (spec, layer, expert) and back; what a model is made of, without its bytes. */
+/* Tensor names: from a container's name to (spec, layer, expert) and back; what a model is made of. */
 #ifndef MOE_MODEL_NAMES_H
 #define MOE_MODEL_NAMES_H
 
@@ -11,8 +11,10 @@ struct moe_tensor_id {
 	int32_t expert;   /* -1: none, or a whole stack */
 };
 
-/* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A stacked GGUF tensor has expert -1. */
-bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name, struct moe_tensor_id *id);
+/* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A stacked GGUF
+ * tensor has expert -1. */
+bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name,
+                     struct moe_tensor_id *id);
 /* Appends the name. A GGUF name of an expert tensor is that of its stack. */
 void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out);
 /* True for the tensors that exist once per expert. */

@@ -17,8 +17,8 @@ static const struct {
 	{"deepseek-v2-lite", INT64_C(15706484224), 0, 0, 15552, 2.661, 2.451, 2.242, 5291, "74974368"},
 	{"deepseek-v2", INT64_C(235741434880), 0, 0, 34560, 21.376, 20.852, 20.327, 29102, "21193254160"},
 	/* 91,991 in the published FP8 files, of which 45,808 are block scales */
-	{"deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626, 35.699,
-	 91991 - 45808, "409663695276000"},
+	{"deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626,
+	 35.699, 91991 - 45808, "409663695276000"},
 	{"moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, "74974368"},
 	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, -1, "10895665708319184"},
 };
@@ -42,7 +42,8 @@ static void published(size_t i)
 	is_i64(a.mtp_stored, models[i].mtp_stored, "%s: stored MTP", models[i].file);
 	is_i64(a.cache_elems_token, models[i].cache, "%s: cache", models[i].file);
 	is_close(round(a.activated / 1e6) / 1e3, models[i].all, 1e-9, "%s: activated", models[i].file);
-	is_close(round(a.activated_no_embed / 1e6) / 1e3, models[i].no_embed, 1e-9, "%s: without embedding", models[i].file);
+	is_close(round(a.activated_no_embed / 1e6) / 1e3, models[i].no_embed, 1e-9, "%s: without embedding",
+	         models[i].file);
 	is_close(round(a.activated_no_both / 1e6) / 1e3, models[i].no_both, 1e-9, "%s: without both", models[i].file);
 	if (models[i].n_tensors >= 0)
 		is_i64(a.n_tensors, models[i].n_tensors, "%s: tensors", models[i].file);
@@ -83,7 +84,8 @@ static void unknown(void)
 	struct moe_config config;
 	struct moe_err err = {0};
 
-	is_i64(moe_config_parse(&config, json, "m/config.json", &err), MOE_EFORMAT, "an unknown architecture is refused");
+	is_i64(moe_config_parse(&config, json, "m/config.json", &err), MOE_EFORMAT, "an unknown architecture is "
+	       "refused");
 	ok(strstr(err.text, "BertModel") && strstr(err.text, "deepseek_v2") && strstr(err.text, "deepseek_v3"),
 	   "with its name and the known ones: %s", err.text);
 	json_decref(json);

@@ -78,7 +78,8 @@ static void fake_make(struct fake *f, enum moe_naming naming)
 	f->values = malloc(f->n_values * sizeof *f->values);
 	for (size_t i = 0; i < f->n_values; i++)
 		f->values[i] = (float)i;
-	f->ckpt = (struct moe_ckpt){ .format = &f->format, .path = "fake", .n_files = 1, .files = &f->file, .config = json };
+	f->ckpt = (struct moe_ckpt){ .format = &f->format, .path = "fake", .n_files = 1, .files = &f->file,
+	                            .config = json };
 	ok(!moe_config_parse(&f->config, json, "config.json", &err), "the small config parses %s", err.text);
 	const size_t n = (size_t)moe_names_count(&f->config, naming);
 	f->ckpt.tensors = calloc(n + 1, sizeof *f->ckpt.tensors);
@@ -129,10 +130,12 @@ static void names(enum moe_naming naming)
 	struct moe_tensor_id id;
 
 	fake_make(&f, naming);
-	ok(!moe_names_each(&f.config, naming, round_trip, &f, &err), "every name is read back as it was made %s", err.text);
+	ok(!moe_names_each(&f.config, naming, round_trip, &f, &err), "every name is read back as it was made %s",
+	   err.text);
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		ok(!moe_names_parse(&f.config, naming, wrong[i], &id), "'%s' is nobody's name", wrong[i]);
-	if (naming == MOE_NAMING_HF && ok(moe_names_parse(&f.config, naming, "model.layers.3.mlp.experts.2.up_proj.weight",
+	if (naming == MOE_NAMING_HF && ok(moe_names_parse(&f.config, naming,
+	                                                  "model.layers.3.mlp.experts.2.up_proj.weight",
 	                                                  &id), "an expert of the MTP layer")) {
 		is_i64(id.layer, 3, "its layer");
 		is_i64(id.expert, 2, "its expert");
@@ -161,7 +164,8 @@ static void binds(enum moe_naming naming)
 	is_i64(kv->cols, 12, "kv_b columns");
 	if (naming == MOE_NAMING_GGUF) {
 		const float *v = (const float *)(const void *)kv->data;
-		ok((const float *)(const void *)moe->expert_down[3].data - f.values == 3 * 16 * 8, "an expert is a slice");
+		ok((const float *)(const void *)moe->expert_down[3].data - f.values == 3 * 16 * 8,
+		   "an expert is a slice");
 		/* k_b holds its index: head 1, latent 3, nope 2 is 1*12*6 + 3*6 + 2; v_b: head 1, value 4, latent 3 */
 		is_i64((int64_t)v[(11 + 2) * 12 + 3], 92, "k_b is turned per head");
 		is_i64((int64_t)v[(11 + 6 + 4) * 12 + 3], 1 * 5 * 12 + 4 * 12 + 3, "v_b is not");
@@ -193,7 +197,8 @@ static void defects(void)
 	fake_make(&f, MOE_NAMING_HF);
 	t = tensor(&f, "model.layers.2.mlp.experts.1.up_proj.weight");
 	t->dims[0] = 16, t->dims[1] = 8;
-	refused(&f, "a transposed expert", "experts.1.up_proj.weight': expected shape [8, 16], found [16, 8]", "(transposed)");
+	refused(&f, "a transposed expert", "experts.1.up_proj.weight': expected shape [8, 16], found [16, 8]",
+	        "(transposed)");
 	t->dims[0] = 9, t->dims[1] = 16;
 	refused(&f, "an expert of another shape", "expected shape [8, 16]", "found [9, 16]");
 	t->dims[0] = 8;
@@ -215,7 +220,8 @@ static void defects(void)
 	sort_names(&f);
 	refused(&f, "a missing expert", "model.layers.2.mlp.experts.1.up_proj.weight' is missing", "99 tensors");
 	t->name = own;
-	f.ckpt.tensors[f.ckpt.n_tensors++] = (struct moe_tensor){ .name = strdup("model.layers.0.self_attn.q_proj.bias"),
+	f.ckpt.tensors[f.ckpt.n_tensors++] = (struct moe_tensor){
+		.name = strdup("model.layers.0.self_attn.q_proj.bias"),
 		.codec = moe_codec_by_name("f32"), .n_dims = 1, .dims = {20} };
 	sort_names(&f);
 	refused(&f, "a tensor too many", "q_proj.bias", "none of the 99");

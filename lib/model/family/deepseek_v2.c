@@ -1,7 +1,8 @@
 /* DeepSeek V2, V2.5, V2-Lite, Coder-V2: latent attention, softmax router, optionally limited to groups.
  *
- * Router: s = softmax(logits); chosen among the groups with the largest maxima; weights are s, divided by their sum where
- * norm_topk_prob says so and more than one is chosen, else times routed_scaling_factor: one or the other, never both. */
+ * Router: s = softmax(logits); chosen among the groups with the largest maxima; weights are s, divided by their sum
+ * where norm_topk_prob says so and more than one is chosen, else times routed_scaling_factor: one or the other, never
+ * both. */
 #include <string.h>
 
 #include "base/json.h"
