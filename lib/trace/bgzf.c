@@ -13,134 +13,23 @@
 #include <zlib.h>
 
 #include "base/bytes.h"
-
-#ifdef MOE_HAVE_LIBDEFLATE
-#include <libdeflate.h>
-#endif
+#include "trace/deflate.h"
 
 #define BLOCK_MAX 65536         /* of a block, packed or not */
 #define N_HEAD 18               /* gzip header with nothing but the block size in its extra field */
 #define N_TAIL 8
-#define LEVEL 6                 /* never another, so that bytes depend on the data and the library alone */
 #define SLOT (BLOCK_MAX + 64)   /* room for a block unpacked, and to notice that it has more than it said */
 
 static const uint8_t end_block[28] = {
 	0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, 'B', 'C', 2, 0, 27, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 };
 
-/* Packing and unpacking of one block by either library; one packer per thread. */
-#ifdef MOE_HAVE_LIBDEFLATE
-struct packer { struct libdeflate_compressor *out; struct libdeflate_decompressor *in; };
-
-static bool packer_init(struct packer *packer, bool writes)
-{
-	if (writes)
-		packer->out = libdeflate_alloc_compressor(LEVEL);
-	else
-		packer->in = libdeflate_alloc_decompressor();
-	return packer->out || packer->in;
-}
-
-static void packer_free(struct packer *packer)
-{
-	if (packer->out)
-		libdeflate_free_compressor(packer->out);
-	if (packer->in)
-		libdeflate_free_decompressor(packer->in);
-}
-
-static size_t pack(struct packer *packer, const uint8_t *data, size_t n_data, uint8_t *out, size_t cap)
-{
-	return libdeflate_deflate_compress(packer->out, data, n_data, out, cap);
-}
-
-static bool unpack(struct packer *packer, const uint8_t *packed, size_t n_packed, uint8_t *out, size_t n_data)
-{
-	size_t n_used = 0, n_out = 0;
-	enum libdeflate_result result = libdeflate_deflate_decompress_ex(packer->in, packed, n_packed, out, SLOT,
-	                                                                 &n_used, &n_out);
-	return result == LIBDEFLATE_SUCCESS && n_used == n_packed && n_out == n_data;
-}
-
-static uint32_t crc_of(const uint8_t *data, size_t n)
-{
-	return libdeflate_crc32(0, data, n);
-}
-#else
-struct packer { z_stream out, in; bool writes, reads; };
-
-static bool packer_init(struct packer *packer, bool writes)
-{
-	if (writes)
-		packer->writes = deflateInit2(&packer->out, LEVEL, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) == Z_OK;
-	else
-		packer->reads = inflateInit2(&packer->in, -15) == Z_OK;
-	return packer->writes || packer->reads;
-}
-
-static void packer_free(struct packer *packer)
-{
-	if (packer->writes)
-		deflateEnd(&packer->out);
-	if (packer->reads)
-		inflateEnd(&packer->in);
-}
-
-static size_t pack(struct packer *packer, const uint8_t *data, size_t n_data, uint8_t *out, size_t cap)
-{
-	z_stream *z = &packer->out;
-	if (deflateReset(z) != Z_OK)
-		return 0;
-	z->next_in = (uint8_t *)(uintptr_t)data;
-	z->avail_in = (uInt)n_data;
-	z->next_out = out;
-	z->avail_out = (uInt)cap;
-	return deflate(z, Z_FINISH) == Z_STREAM_END ? cap - z->avail_out : 0;
-}
-
-static bool unpack(struct packer *packer, const uint8_t *packed, size_t n_packed, uint8_t *out, size_t n_data)
-{
-	z_stream *z = &packer->in;
-	if (inflateReset(z) != Z_OK)
-		return false;
-	z->next_in = (uint8_t *)(uintptr_t)packed;
-	z->avail_in = (uInt)n_packed;
-	z->next_out = out;
-	z->avail_out = SLOT;
-	return inflate(z, Z_FINISH) == Z_STREAM_END && z->avail_in == 0 && SLOT - z->avail_out == n_data;
-}
-
-static uint32_t crc_of(const uint8_t *data, size_t n)
-{
-	return (uint32_t)crc32(0, data, (uInt)n);
-}
-#endif
-
-static void packers_free(struct packer *packers, int n)
-{
-	for (int i = 0; packers && i < n; i++)
-		packer_free(&packers[i]);
-	free(packers);
-}
-
-static struct packer *packers_new(int n, bool writes)
-{
-	struct packer *packers = calloc((size_t)n, sizeof *packers);
-	for (int i = 0; packers && i < n; i++) {
-		if (!packer_init(&packers[i], writes)) {
-			packers_free(packers, i);
-			return NULL;
-		}
-	}
-	return packers;
-}
-
 /* ---- writing ---- */
 
 struct moe_bgzf_out {
 	struct moe_out *file;
 	struct moe_pool *pool;
-	struct packer *packers;   /* [n_threads] */
+	struct moe_deflate *deflate;   /* [n_threads] */
 	int n_threads;
 	size_t n_slots, n_closed;   /* blocks [0, n_closed) are complete, n_closed is open */
 	uint8_t *data;            /* [n_slots][MOE_BGZF_BLOCK] */
@@ -153,7 +42,7 @@ void moe_bgzf_abort(struct moe_bgzf_out *out)
 	if (!out)
 		return;
 	moe_out_abort(out->file);
-	packers_free(out->packers, out->n_threads);
+	moe_deflate_free(out->deflate, out->n_threads);
 	free(out->data);
 	free(out->packed);
 	free(out->n_data);
@@ -170,13 +59,13 @@ enum moe_status moe_bgzf_create(struct moe_bgzf_out **result, const char *path, 
 	out->pool = pool;
 	out->n_threads = moe_pool_threads(pool);
 	out->n_slots = 4 * (size_t)out->n_threads;
-	out->packers = packers_new(out->n_threads, true);
+	out->deflate = moe_deflate_new(out->n_threads, true);
 	out->data = malloc(out->n_slots * MOE_BGZF_BLOCK);
 	out->packed = malloc(out->n_slots * BLOCK_MAX);
 	out->n_data = calloc(out->n_slots, sizeof *out->n_data);
 	out->n_packed = calloc(out->n_slots, sizeof *out->n_packed);
 	enum moe_status status;
-	if (!out->packers || !out->data || !out->packed || !out->n_data || !out->n_packed)
+	if (!out->deflate || !out->data || !out->packed || !out->n_data || !out->n_packed)
 		status = moe_err_nomem(err, out->n_slots * 2 * BLOCK_MAX, "gzip blocks");
 	else
 		status = moe_out_open(&out->file, path, flags | MOE_OUT_BINARY, watch, err);
@@ -200,7 +89,8 @@ static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 		const uint8_t *data = out->data + (size_t)i * MOE_BGZF_BLOCK;
 		uint8_t *block = out->packed + (size_t)i * BLOCK_MAX;
 		size_t n_data = out->n_data[i];
-		size_t n = pack(&out->packers[thread], data, n_data, block + N_HEAD, BLOCK_MAX - N_HEAD - N_TAIL);
+		size_t n = moe_deflate_pack(out->deflate, thread, data, n_data, block + N_HEAD,
+		                            BLOCK_MAX - N_HEAD - N_TAIL);
 		if (n == 0 || n > n_data + 5) {   /* one stored deflate block, which always fits */
 			block[N_HEAD] = 1;
 			moe_store_u16(block + N_HEAD + 1, (uint16_t)n_data);
@@ -210,7 +100,7 @@ static void pack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 		}
 		memcpy(block, end_block, N_HEAD);
 		moe_store_u16(block + N_HEAD - 2, (uint16_t)(N_HEAD + n + N_TAIL - 1));
-		moe_store_u32(block + N_HEAD + n, crc_of(data, n_data));
+		moe_store_u32(block + N_HEAD + n, moe_deflate_crc(data, n_data));
 		moe_store_u32(block + N_HEAD + n + 4, (uint32_t)n_data);
 		out->n_packed[i] = N_HEAD + n + N_TAIL;
 	}
@@ -295,7 +185,7 @@ struct moe_bgzf_in {
 	int fd;
 	char *path;
 	struct moe_pool *pool;
-	struct packer *packers;   /* [n_threads] */
+	struct moe_deflate *deflate;   /* [n_threads] */
 	int n_threads;
 	uint8_t *raw;            /* [raw_cap] bytes of the file; [raw_at, raw_end) are still to be parsed */
 	size_t raw_cap, raw_at, raw_end;
@@ -320,7 +210,7 @@ void moe_bgzf_close(struct moe_bgzf_in *in)
 		close(in->fd);
 	if (in->has_plain)
 		inflateEnd(&in->plain);
-	packers_free(in->packers, in->n_threads);
+	moe_deflate_free(in->deflate, in->n_threads);
 	free(in->raw);
 	free(in->blocks);
 	free(in->data);
@@ -344,12 +234,12 @@ enum moe_status moe_bgzf_open_fd(struct moe_bgzf_in **result, int fd, const char
 	in->n_slots = 4 * (size_t)in->n_threads;
 	in->raw_cap = (in->n_slots + 1) * BLOCK_MAX;
 	in->path = strdup(is_stdin ? "stdin" : path);
-	in->packers = packers_new(in->n_threads, false);
+	in->deflate = moe_deflate_new(in->n_threads, false);
 	in->raw = malloc(in->raw_cap);
 	in->blocks = calloc(in->n_slots, sizeof *in->blocks);
 	in->data = malloc(in->n_slots * SLOT);
 	enum moe_status status = MOE_OK;
-	if (!in->path || !in->packers || !in->raw || !in->blocks || !in->data)
+	if (!in->path || !in->deflate || !in->raw || !in->blocks || !in->data)
 		status = moe_err_nomem(err, in->raw_cap + in->n_slots * SLOT, "gzip blocks");
 	if (status) {
 		moe_bgzf_close(in);
@@ -435,8 +325,9 @@ static void unpack_blocks(void *arg, int64_t begin, int64_t end, int thread)
 		struct block *block = &in->blocks[i];
 		uint8_t *data = in->data + (size_t)i * SLOT;
 		block->bad = block->n_data > BLOCK_MAX ||
-		             !unpack(&in->packers[thread], block->packed, block->n_packed, data, block->n_data) ||
-		             crc_of(data, block->n_data) != moe_load_u32(block->packed + block->n_packed);
+		             !moe_deflate_unpack(in->deflate, thread, block->packed, block->n_packed, data, SLOT,
+		                                 block->n_data) ||
+		             moe_deflate_crc(data, block->n_data) != moe_load_u32(block->packed + block->n_packed);
 	}
 }
 
