@@ -190,7 +190,8 @@ struct moe_bgzf_in {
 	uint8_t *raw;            /* [raw_cap] bytes of the file; [raw_at, raw_end) are still to be parsed */
 	size_t raw_cap, raw_at, raw_end;
 	uint64_t raw_offset;     /* of raw[0] in the file */
-	bool at_eof, any, ended;   /* no more bytes in the file; a member was seen; the last one was an end block or plain */
+	bool at_eof;             /* no more bytes in the file */
+	bool any, ended;         /* a member was seen; the last one was an end block, or plain */
 	uint64_t n_total;
 	struct block *blocks;    /* [n_slots] */
 	uint8_t *data;           /* [n_slots][SLOT] */
@@ -403,8 +404,10 @@ static enum moe_status fault(const struct moe_bgzf_in *in, struct moe_err *err)
 	unsigned long long at = in->raw_offset + in->raw_at, end = in->raw_offset + in->raw_end;
 	switch (in->next) {
 	case NEXT_CUT:
-		return moe_err_set(err, MOE_EFORMAT, "%s: cut short: the gzip block at byte %llu is not complete, the file "
-		                   "ends at byte %llu", in->path, at, end);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: cut short: the gzip block at byte %llu is not complete, the file "
+		                   "ends at byte %llu",
+		                   in->path, at, end);
 	case NEXT_GARBAGE:
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a gzip block at byte %llu, found other bytes "
 		                   "(first 0x%02x)", in->path, at, in->raw[in->raw_at]);
@@ -413,8 +416,10 @@ static enum moe_status fault(const struct moe_bgzf_in *in, struct moe_err *err)
 		                   in->n_blocks && !in->blocks[0].packed ? (unsigned long long)in->plain_offset : at);
 	case NEXT_END:
 		if (in->any && !in->ended)
-			return moe_err_set(err, MOE_EFORMAT, "%s: cut short: expected the empty gzip block that ends the file "
-			                   "at byte %llu, found the end of the file", in->path, end);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: cut short: expected the empty gzip block that ends the file "
+			                   "at byte %llu, found the end of the file",
+			                   in->path, end);
 		return MOE_OK;
 	default:
 		return MOE_OK;
@@ -429,9 +434,10 @@ enum moe_status moe_bgzf_read(struct moe_bgzf_in *in, void *bytes, size_t n_byte
 		if (in->block < in->n_blocks) {
 			const struct block *block = &in->blocks[in->block];
 			if (block->bad)
-				return moe_err_set(err, MOE_EFORMAT, "%s: the gzip block at byte %llu is damaged: its data do not "
-				                   "have the checksum and length it states", in->path,
-				                   (unsigned long long)block->offset);
+				return moe_err_set(err, MOE_EFORMAT,
+				                   "%s: the gzip block at byte %llu is damaged: its data do not "
+				                   "have the checksum and length it states",
+				                   in->path, (unsigned long long)block->offset);
 			size_t n = block->n_data - in->at;
 			n = n < n_left ? n : n_left;
 			memcpy(p, in->data + in->block * SLOT + in->at, n);
@@ -451,7 +457,8 @@ enum moe_status moe_bgzf_read(struct moe_bgzf_in *in, void *bytes, size_t n_byte
 				return status;
 			break;
 		}
-		enum moe_status status = in->in_plain || in->next == NEXT_PLAIN ? next_plain(in, err) : next_blocks(in, err);
+		enum moe_status status =
+			in->in_plain || in->next == NEXT_PLAIN ? next_plain(in, err) : next_blocks(in, err);
 		if (status)
 			return status;
 	}

@@ -44,8 +44,8 @@ bool moe_deflate_unpack(struct moe_deflate *state, int thread, const uint8_t *pa
                         size_t cap, size_t n_data)
 {
 	size_t n_used = 0, n_out = 0;
-	enum libdeflate_result result = libdeflate_deflate_decompress_ex(state[thread].in, packed, n_packed, out, cap, &n_used,
-	                                                                 &n_out);
+	enum libdeflate_result result =
+		libdeflate_deflate_decompress_ex(state[thread].in, packed, n_packed, out, cap, &n_used, &n_out);
 	return result == LIBDEFLATE_SUCCESS && n_used == n_packed && n_out == n_data;
 }
 

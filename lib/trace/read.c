@@ -68,8 +68,8 @@ static enum moe_status need(struct moe_trace_in *in, void *bytes, size_t n_bytes
 	size_t n_read = 0;
 	enum moe_status status = moe_bgzf_read(in->file, bytes, n_bytes, &n_read, err);
 	if (!status && n_read < n_bytes)
-		status = moe_err_set(err, MOE_EFORMAT, "%s: cut short: expected %zu bytes of %s, found %zu", in->where, n_bytes,
-		                     what, n_read);
+		status = moe_err_set(err, MOE_EFORMAT, "%s: cut short: expected %zu bytes of %s, found %zu", in->where,
+		                     n_bytes, what, n_read);
 	return status;
 }
 
@@ -104,15 +104,16 @@ enum moe_status moe_trace_agree(const struct moe_trace_header *f, const char *fi
 {
 	bool hashes = *f->model_hash && *h->model_hash;
 	if (differ(f->model_hash, h->model_hash) || (!hashes && differ(f->model, h->model)))
-		return moe_err_set(err, MOE_EFORMAT, "%s is of model '%.200s' (%.60s), %s of '%.200s' (%.60s)", name, h->model,
-		                   h->model_hash, first, f->model, f->model_hash);
+		return moe_err_set(err, MOE_EFORMAT, "%s is of model '%.200s' (%.60s), %s of '%.200s' (%.60s)", name,
+		                   h->model, h->model_hash, first, f->model, f->model_hash);
 	if (h->n_experts != f->n_experts || h->top_k != f->top_k || h->n_layers != f->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s has %d MoE layers, %d experts, top_k %d; %s has %d, %d, %d", name,
-		                   h->n_layers, h->n_experts, h->top_k, first, f->n_layers, f->n_experts, f->top_k);
+		return moe_err_set(err, MOE_EFORMAT, "%s has %d MoE layers, %d experts, top_k %d; %s has %d, %d, %d",
+		                   name, h->n_layers, h->n_experts, h->top_k, first, f->n_layers, f->n_experts,
+		                   f->top_k);
 	for (int32_t i = 0; i < h->n_layers; i++)
 		if (h->layers[i] != f->layers[i])
-			return moe_err_set(err, MOE_EFORMAT, "%s has layer %d where %s has layer %d", name, h->layers[i], first,
-			                   f->layers[i]);
+			return moe_err_set(err, MOE_EFORMAT, "%s has layer %d where %s has layer %d", name,
+			                   h->layers[i], first, f->layers[i]);
 	return MOE_OK;
 }
 
@@ -146,8 +147,9 @@ static enum moe_status read_start(struct moe_trace_in *in, bool *at_end, struct 
 		return status;
 	uint32_t version = moe_load_u32(start + 8), n_text = moe_load_u32(start + 12);
 	if (version != MOE_TRACE_VERSION)
-		return moe_err_set(err, MOE_EFORMAT, "%s: version %u of the trace format; this program knows version %d",
-		                   in->where, version, MOE_TRACE_VERSION);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: version %u of the trace format; this program knows version %d", in->where,
+		                   version, MOE_TRACE_VERSION);
 	if (n_text > MOE_TRACE_HEADER_MAX)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a header of %u bytes; the format takes %u", in->where, n_text,
 		                   MOE_TRACE_HEADER_MAX);
@@ -156,7 +158,8 @@ static enum moe_status read_start(struct moe_trace_in *in, bool *at_end, struct 
 	if (!status && !header)
 		status = moe_err_nomem(err, sizeof *header, "a trace header");
 	if (!status)
-		status = moe_header_parse(header, &in->arena, n_text ? (char *)in->payload : "", n_text, in->where, err);
+		status =
+			moe_header_parse(header, &in->arena, n_text ? (char *)in->payload : "", n_text, in->where, err);
 	if (!status && in->first)
 		status = check_part(in, header, err);
 	if (status)
@@ -174,8 +177,9 @@ static enum moe_status read_source(struct moe_trace_in *in, size_t n, struct moe
 {
 	const char *name = (const char *)in->payload + 4;
 	if (n < 4 || n - 4 > MOE_TRACE_SOURCE_MAX || moe_load_u32(in->payload) != in->n_sources)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected source label %u of at most %u bytes, found %u of %zu bytes",
-		                   in->where, in->n_sources, MOE_TRACE_SOURCE_MAX, n < 4 ? 0 : moe_load_u32(in->payload),
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: expected source label %u of at most %u bytes, found %u of %zu bytes", in->where,
+		                   in->n_sources, MOE_TRACE_SOURCE_MAX, n < 4 ? 0 : moe_load_u32(in->payload),
 		                   n < 4 ? 0 : n - 4);
 	if (memchr(name, 0, n - 4))
 		return moe_err_set(err, MOE_EFORMAT, "%s: source label %u holds a NUL byte", in->where, in->n_sources);
@@ -200,8 +204,9 @@ static enum moe_status read_end(struct moe_trace_in *in, size_t n, struct moe_er
 		return moe_err_set(err, MOE_EFORMAT, "%s: an end record has %d bytes, found %zu", in->where, N_END, n);
 	uint64_t n_runs = moe_load_u64(in->payload), n_tokens = moe_load_u64(in->payload + 8);
 	if (n_runs != in->n_runs || n_tokens != in->n_tokens)
-		return moe_err_set(err, MOE_EFORMAT, "%s: the part ends with %llu runs and %llu tokens, but states %llu and "
-		                   "%llu", in->where, (unsigned long long)in->n_runs, (unsigned long long)in->n_tokens,
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: the part ends with %llu runs and %llu tokens, but states %llu and %llu",
+		                   in->where, (unsigned long long)in->n_runs, (unsigned long long)in->n_tokens,
 		                   (unsigned long long)n_runs, (unsigned long long)n_tokens);
 	in->in_part = false;
 	return MOE_OK;
@@ -214,8 +219,8 @@ static enum moe_status read_run(struct moe_trace_in *in, size_t n, struct moe_er
 	if (status)
 		return status;
 	if (source >= in->n_sources)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a run of source %u, but %u sources are known", in->where, source,
-		                   in->n_sources);
+		return moe_err_set(err, MOE_EFORMAT, "%s: a run of source %u, but %u sources are known", in->where,
+		                   source, in->n_sources);
 	in->run.source = in->sources[source];
 	in->n_runs++;
 	in->all_runs++;
@@ -248,7 +253,8 @@ static enum moe_status read_record(struct moe_trace_in *in, bool *is_run, struct
 		return status;
 	size_t n = moe_load_u32(head + 1);
 	if (memcmp(head, MOE_TRACE_MAGIC, N_RECORD) == 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a record, found a new part: the one before it was cut short",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: expected a record, found a new part: the one before it was cut short",
 		                   in->where);
 	if (n > MOE_TRACE_RECORD_MAX)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a record of %zu bytes; the format takes %u", in->where, n,
@@ -256,8 +262,8 @@ static enum moe_status read_record(struct moe_trace_in *in, bool *is_run, struct
 	if (head[0] >= 'a' && head[0] <= 'z')
 		return skip(in, n, err);
 	if (head[0] != 'S' && head[0] != 'R' && head[0] != 'E')
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a record of type S, R or E, found type 0x%02x", in->where,
-		                   head[0]);
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a record of type S, R or E, found type 0x%02x",
+		                   in->where, head[0]);
 	status = need_payload(in, n, "a record", err);
 	if (status)
 		return status;
@@ -334,5 +340,6 @@ void moe_trace_progress(const struct moe_trace_in *in, uint64_t *n_read, uint64_
 bool moe_trace_probe(const char *path)
 {
 	char magic[8];
-	return strcmp(path, "-") != 0 && moe_bgzf_peek(path, magic, sizeof magic) && memcmp(magic, MOE_TRACE_MAGIC, 8) == 0;
+	return strcmp(path, "-") != 0 && moe_bgzf_peek(path, magic, sizeof magic) &&
+	       memcmp(magic, MOE_TRACE_MAGIC, 8) == 0;
 }

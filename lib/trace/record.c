@@ -28,7 +28,8 @@ enum moe_status moe_header_check(const struct moe_trace_header *header, const ch
 {
 	const struct moe_trace_header *h = header;
 	if (h->n_experts < 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_experts: expected at least 1, found %d", where, h->n_experts);
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_experts: expected at least 1, found %d", where,
+		                   h->n_experts);
 	if (h->top_k < 1 || h->top_k > h->n_experts)
 		return moe_err_set(err, MOE_EFORMAT, "%s: top_k: expected 1 to %d (n_experts), found %d", where,
 		                   h->n_experts, h->top_k);
@@ -37,17 +38,22 @@ enum moe_status moe_header_check(const struct moe_trace_header *header, const ch
 	for (int32_t i = 0; i < h->n_layers; i++) {
 		int32_t least = i > 0 ? h->layers[i - 1] : -1;
 		if (h->layers[i] <= least)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layers: expected ascending numbers from 0, found %d after %d",
-			                   where, h->layers[i], least);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layers: expected ascending numbers from 0, found %d after %d", where,
+			                   h->layers[i], least);
 	}
 	if (h->n_model_layers < 0 || h->n_groups < 0 || h->top_groups < 0 || !isfinite(h->scale))
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected n_model_layers, n_groups and top_groups of at least 0 and a "
-		                   "finite scale, found %d, %d, %d and %g", where, h->n_model_layers, h->n_groups,
-		                   h->top_groups, h->scale);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: expected n_model_layers, n_groups and top_groups of at least 0 and a "
+		                   "finite scale, found %d, %d, %d and %g",
+		                   where, h->n_model_layers, h->n_groups, h->top_groups, h->scale);
 	if ((int64_t)h->n_layers * h->top_k > MOE_TRACE_CHOICES_MAX || moe_run_bytes(h, 1, true) > MOE_TRACE_RECORD_MAX)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a token of %d layers, %d experts and top_k %d needs %llu bytes; the "
-		                   "format takes %u bytes and %d choices", where, h->n_layers, h->n_experts, h->top_k,
-		                   (unsigned long long)moe_run_bytes(h, 1, true), MOE_TRACE_RECORD_MAX, MOE_TRACE_CHOICES_MAX);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: a token of %d layers, %d experts and top_k %d needs %llu bytes; the "
+		                   "format takes %u bytes and %d choices",
+		                   where, h->n_layers, h->n_experts, h->top_k,
+		                   (unsigned long long)moe_run_bytes(h, 1, true), MOE_TRACE_RECORD_MAX,
+		                   MOE_TRACE_CHOICES_MAX);
 	return MOE_OK;
 }
 
@@ -75,9 +81,10 @@ void moe_header_print(const struct moe_trace_header *header, struct moe_buf *buf
 	moe_buf_adds(buf, "\"layers\":[");
 	for (int32_t i = 0; i < h->n_layers; i++)
 		moe_buf_addf(buf, "%s%d", i ? "," : "", h->layers[i]);
-	moe_buf_addf(buf, "],\n\"n_model_layers\":%d,\n\"n_experts\":%d,\n\"top_k\":%d,\n\"id_bits\":%d,\n\"n_groups\":%d,\n"
-	             "\"top_groups\":%d,\n\"scale\":", h->n_model_layers, h->n_experts, h->top_k, moe_id_bits(h->n_experts),
-	             h->n_groups, h->top_groups);
+	moe_buf_addf(buf,
+	             "],\n\"n_model_layers\":%d,\n\"n_experts\":%d,\n\"top_k\":%d,\n\"id_bits\":%d,\n\"n_groups\":%d,\n"
+	             "\"top_groups\":%d,\n\"scale\":",
+	             h->n_model_layers, h->n_experts, h->top_k, moe_id_bits(h->n_experts), h->n_groups, h->top_groups);
 	moe_buf_add_f64(buf, h->scale);
 	moe_buf_addf(buf, ",\n\"normalize\":%s,\n\"gates\":\"%s\",\n\"logits\":%s,\n\"margins\":%s}\n",
 	             h->normalize ? "true" : "false", moe_gate_type_name(h->gates), h->logits ? "true" : "false",
@@ -125,8 +132,8 @@ static enum moe_status get_layers(const json_t *json, const char *where, struct 
 		const json_t *layer = json_array_get(layers, i);
 		json_int_t value = json_is_integer(layer) ? json_integer_value(layer) : -1;
 		if (value < 0 || value > INT32_MAX)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layers: entry %zu is not a number from 0 to %d", where, i,
-			                   INT32_MAX);
+			return moe_err_set(err, MOE_EFORMAT, "%s: layers: entry %zu is not a number from 0 to %d",
+			                   where, i, INT32_MAX);
 		list[i] = (int32_t)value;
 	}
 	h->n_layers = (int32_t)n;   /* fits: the header text is bounded */
@@ -134,7 +141,8 @@ static enum moe_status get_layers(const json_t *json, const char *where, struct 
 	return MOE_OK;
 }
 
-static enum moe_status get_gate_type(const json_t *json, const char *where, struct moe_trace_header *h, struct moe_err *err)
+static enum moe_status get_gate_type(const json_t *json, const char *where, struct moe_trace_header *h,
+                                     struct moe_err *err)
 {
 	const char *name = "";
 	enum moe_status status = moe_json_str(json, "gates", where, &name, err);
@@ -217,8 +225,8 @@ static uint64_t gate_bytes(const struct moe_trace_header *header, uint64_t n_tok
 	return 0;
 }
 
-/* Numbers are bounded by the callers: n_tokens below 2^32, or one token, of a header that was checked or is about to be;
- * n_layers below 2^24, top_k and n_experts below 2^31. Doubles first, so that nothing wraps. */
+/* Numbers are bounded by the callers: n_tokens below 2^32, or one token, of a header that was checked or is about to
+ * be; n_layers below 2^24, top_k and n_experts below 2^31. Doubles first, so that nothing wraps. */
 uint64_t moe_run_bytes(const struct moe_trace_header *header, int64_t n_tokens, bool wide)
 {
 	const struct moe_trace_header *h = header;
@@ -227,13 +235,14 @@ uint64_t moe_run_bytes(const struct moe_trace_header *header, int64_t n_tokens, 
 	if (estimate > 0x1p60)
 		return UINT64_MAX;
 	uint64_t ids = (n * (uint64_t)h->top_k * (uint64_t)run_bits(h, wide) + 7) / 8;
-	uint64_t layer = ids + gate_bytes(h, n) + (h->logits ? 4 * n * (uint64_t)h->n_experts : 0) + (h->margins ? 4 * n : 0);
+	uint64_t layer =
+		ids + gate_bytes(h, n) + (h->logits ? 4 * n * (uint64_t)h->n_experts : 0) + (h->margins ? 4 * n : 0);
 	return N_FIXED + 4 * n + (uint64_t)h->n_layers * layer;
 }
 
 int64_t moe_run_limit(const struct moe_trace_header *header)
 {
-	uint64_t per_token = moe_run_bytes(header, 1, true) - N_FIXED;   /* rounded up, so that n of them suffice for n */
+	uint64_t per_token = moe_run_bytes(header, 1, true) - N_FIXED; /* rounded up, so that n of them suffice for n */
 	int64_t n = (int64_t)((TARGET_BYTES - N_FIXED) / per_token);
 	return n > 0 ? n : 1;
 }
@@ -309,7 +318,8 @@ static enum moe_status put_8bit(const float *values, int64_t n_tokens, int32_t t
 		float max = 0;
 		for (int32_t i = 0; i < top_k; i++) {
 			if (!(gates[i] >= 0 && gates[i] < F16_LIMIT))
-				return moe_err_set(err, MOE_EFORMAT, "%s: gates of type 8bit cannot hold %g", where, gates[i]);
+				return moe_err_set(err, MOE_EFORMAT, "%s: gates of type 8bit cannot hold %g", where,
+				                   gates[i]);
 			max = gates[i] > max ? gates[i] : max;
 		}
 		uint16_t half = f16_from_f32(max);
@@ -416,8 +426,9 @@ enum moe_status moe_run_space_fit(struct moe_run_space *space, const struct moe_
 		space->logits = h->logits ? malloc(n_logits * sizeof *space->logits) : NULL;
 		space->margins = h->margins ? malloc(n * (size_t)h->n_layers * sizeof *space->margins) : NULL;
 		space->layers = malloc((size_t)h->n_layers * sizeof *space->layers);
-		if (!space->tokens || !space->ids || !space->layers || (h->gates != MOE_GATES_NONE && !space->weights) ||
-		    (h->logits && !space->logits) || (h->margins && !space->margins)) {
+		if (!space->tokens || !space->ids || !space->layers ||
+		    (h->gates != MOE_GATES_NONE && !space->weights) || (h->logits && !space->logits) ||
+		    (h->margins && !space->margins)) {
 			moe_run_space_free(space);
 			return moe_err_nomem(err, 8 * n_ids + 4 * n_logits, "a run of a trace");
 		}
@@ -490,7 +501,8 @@ enum moe_status moe_run_get(const struct moe_trace_header *header, const uint8_t
 {
 	const struct moe_trace_header *h = header;
 	if (n_bytes < N_FIXED)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a run record has at least %d bytes, found %zu", where, N_FIXED, n_bytes);
+		return moe_err_set(err, MOE_EFORMAT, "%s: a run record has at least %d bytes, found %zu", where,
+		                   N_FIXED, n_bytes);
 	uint64_t seq = moe_load_u64(payload), pos = moe_load_u64(payload + 8);
 	int64_t n = moe_load_u32(payload + 20);
 	bool wide = payload[24] & FLAG_WIDE;
@@ -501,8 +513,8 @@ enum moe_status moe_run_get(const struct moe_trace_header *header, const uint8_t
 		                   (unsigned long long)seq, (unsigned long long)pos);
 	if (n < 1 || n > (int64_t)n_bytes || n > MOE_TRACE_CHOICES_MAX / ((int64_t)h->top_k * h->n_layers) ||
 	    moe_run_bytes(h, n, wide) != n_bytes)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a run of %lld tokens does not have %zu bytes", where, (long long)n,
-		                   n_bytes);
+		return moe_err_set(err, MOE_EFORMAT, "%s: a run of %lld tokens does not have %zu bytes", where,
+		                   (long long)n, n_bytes);
 	enum moe_status status = moe_run_space_fit(space, h, n, err);
 	if (status)
 		return status;
@@ -513,8 +525,8 @@ enum moe_status moe_run_get(const struct moe_trace_header *header, const uint8_t
 	for (int32_t l = 0; l < h->n_layers; l++) {
 		uint32_t bad = 0;
 		if (!get_ids(p, n * h->top_k, n_bits, h->n_experts, wide, space->ids + l * n * h->top_k, &bad))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expected an expert from 0 to %d, found %u", where,
-			                   h->layers[l], h->n_experts - 1, bad);
+			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expected an expert from 0 to %d, found %u",
+			                   where, h->layers[l], h->n_experts - 1, bad);
 		p += (n * h->top_k * n_bits + 7) / 8;
 		if (space->weights)
 			get_gates(h, p, n, space->weights + l * n * h->top_k);

@@ -38,7 +38,8 @@ static int put_real(char *p, size_t cap, float value)
 }
 
 /* The choices of one token in one layer, each behind the same `start`. */
-static void print_choices(const struct moe_routing *r, int64_t t, struct moe_str start, bool margin, struct moe_buf *buf)
+static void print_choices(const struct moe_routing *r, int64_t t, struct moe_str start, bool margin,
+                          struct moe_buf *buf)
 {
 	char tail[32] = "\t";
 	int n_tail = margin;

@@ -92,7 +92,8 @@ struct moe_import_sink {
 struct moe_import {
 	const char *name;        /* "esft" */
 	const char *help;
-	/* Fills the header from config_path (a model's config.json, or NULL) and the first file(s), without reading all. */
+	/* Fills the header from config_path (a model's config.json, or NULL) and the first file(s), without reading
+	 * all. */
 	MOE_MUST_USE enum moe_status (*run)(char *const *files, int n_files, const char *config_path,
 	                                    const struct moe_import_sink *sink, struct moe_err *err);
 };

@@ -134,8 +134,10 @@ static enum moe_status find_source(struct moe_trace_out *out, const char *name, 
 	}
 	size_t n = strlen(name);
 	if (n > MOE_TRACE_SOURCE_MAX || s->n == UINT32_MAX / 4)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a source label of %zu bytes, or label number %u, is more than a trace "
-		                   "takes", moe_bgzf_out_path(out->file), n, s->n);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: a source label of %zu bytes, or label number %u, is more than a trace "
+		                   "takes",
+		                   moe_bgzf_out_path(out->file), n, s->n);
 	char *copy = moe_arena_strndup(&out->arena, name, n);
 	if (!copy)
 		return moe_err_nomem(err, n + 1, "a source label");
@@ -242,18 +244,25 @@ static enum moe_status check_run(const struct moe_trace_out *out, const struct m
 		const struct moe_routing *r = &run->layers[l];
 		if (r->layer != h->layers[l] || r->n_experts != h->n_experts || r->top_k != h->top_k ||
 		    r->n_tokens != run->n_tokens)
-			return moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld: expected layer %d with %d experts, top_k %d and "
-			                   "%lld tokens, found layer %d with %d, %d and %lld", path, (long long)run->seq,
-			                   h->layers[l], h->n_experts, h->top_k, (long long)run->n_tokens, r->layer, r->n_experts,
-			                   r->top_k, (long long)r->n_tokens);
-		if ((h->gates != MOE_GATES_NONE && !r->weights) || (h->logits && !r->logits) || (h->margins && !r->margins))
-			return moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld, layer %d: the header promises gates, logits or "
-			                   "margins that are not there", path, (long long)run->seq, r->layer);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: sequence %lld: expected layer %d with %d experts, top_k %d and "
+			                   "%lld tokens, found layer %d with %d, %d and %lld",
+			                   path, (long long)run->seq, h->layers[l], h->n_experts, h->top_k,
+			                   (long long)run->n_tokens, r->layer, r->n_experts, r->top_k,
+			                   (long long)r->n_tokens);
+		if ((h->gates != MOE_GATES_NONE && !r->weights) || (h->logits && !r->logits) ||
+		    (h->margins && !r->margins))
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: sequence %lld, layer %d: the header promises gates, logits or "
+			                   "margins that are not there",
+			                   path, (long long)run->seq, r->layer);
 		for (int64_t i = 0; i < r->n_tokens * r->top_k; i++)
 			if (r->ids[i] < -1 || r->ids[i] >= h->n_experts)
-				return moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld, position %lld, layer %d: expected an expert "
-				                   "from 0 to %d, found %d", path, (long long)run->seq,
-				                   (long long)(run->pos + i / r->top_k), r->layer, h->n_experts - 1, r->ids[i]);
+				return moe_err_set(err, MOE_EFORMAT,
+				                   "%s: sequence %lld, position %lld, layer %d: expected an expert "
+				                   "from 0 to %d, found %d",
+				                   path, (long long)run->seq, (long long)(run->pos + i / r->top_k),
+				                   r->layer, h->n_experts - 1, r->ids[i]);
 	}
 	return MOE_OK;
 }
@@ -288,14 +297,16 @@ enum moe_status moe_trace_write(struct moe_trace_out *out, const struct moe_trac
 		return status;
 	const char *name = run->source ? run->source : "";
 	bool goes_on = out->run.n_tokens > 0 && out->run.seq == run->seq &&
-	               out->run.pos + out->run.n_tokens == run->pos && strcmp(out->sources.names[out->source], name) == 0;
+	               out->run.pos + out->run.n_tokens == run->pos &&
+	               strcmp(out->sources.names[out->source], name) == 0;
 	if (!goes_on) {
 		status = flush_run(out, err);
 		if (!status)
 			status = find_source(out, name, &out->source, err);
 	}
 	for (int64_t from = 0; !status && from < run->n_tokens;) {
-		int64_t room = out->limit - out->run.n_tokens, left = run->n_tokens - from, n = left < room ? left : room;
+		int64_t room = out->limit - out->run.n_tokens, left = run->n_tokens - from;
+		int64_t n = left < room ? left : room;
 		if (out->run.n_tokens == 0) {
 			out->run.seq = run->seq;
 			out->run.pos = run->pos + from;

@@ -1,5 +1,5 @@
-/* Traces from hostile bytes, read to their end. An input beginning with 'P' is the unpacked stream, which is packed first,
- * so that the checksums of gzip do not keep everything from the records; any other is a file as it is. */
+/* Traces from hostile bytes, read to their end. An input beginning with 'P' is the unpacked stream, which is packed
+ * first, so that the checksums of gzip do not keep everything from the records; any other is a file as it is. */
 #include "fuzz.h"
 
 #include <zlib.h>

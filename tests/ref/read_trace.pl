@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A second reader of traces, written from moe-trace(5) alone: prints what `moe-route --print` prints (with -m: --margin).
-# Core modules only. Dies with a sentence where the page is not met.
+# A second reader of traces, written from moe-trace(5) alone: prints what `moe-route --print` prints (with -m:
+# --margin). Core modules only. Dies with a sentence where the page is not met.
 use strict;
 use warnings;
 use Compress::Raw::Zlib;
@@ -16,7 +16,8 @@ die "$path: empty\n" if !length $packed;
 # The stream: all members joined.
 my ($stream, $at, $last_is_block) = ('', 0, 0);
 while ($at < length $packed) {
-	die "$path: no gzip member at byte $at\n" if length($packed) - $at < 18 || substr($packed, $at, 3) ne "\x1f\x8b\x08";
+	die "$path: no gzip member at byte $at\n"
+		if length($packed) - $at < 18 || substr($packed, $at, 3) ne "\x1f\x8b\x08";
 	my $size = block_size($at);
 	my $data;
 	if ($size) {
@@ -105,7 +106,8 @@ sub read_part
 			$n_tokens += read_run($h, \@sources, $payload);
 		} elsif ($type eq 'E') {
 			my ($runs, $tokens) = unpack 'Q<Q<', $payload;
-			die "$path: the part states $runs runs, $tokens tokens\n" if $runs != $n_runs || $tokens != $n_tokens;
+			die "$path: the part states $runs runs, $tokens tokens\n"
+				if $runs != $n_runs || $tokens != $n_tokens;
 			return;
 		} elsif ($type !~ /[a-z]/) {
 			die "$path: record of unknown type '$type'\n";
@@ -142,7 +144,8 @@ sub read_run
 				my $id = oct '0b' . reverse substr $ids, $i * $n_bits, $n_bits;
 				next if $flags && $id == $e;
 				die "$path: layer $layer: expert $id of $e\n" if $id >= $e;
-				push @{$rows[$t]}, join("\t", $layer, $choice, $id, @gates ? number($gates[$i]) : '') . $tail;
+				my $gate = @gates ? number($gates[$i]) : '';
+				push @{$rows[$t]}, join("\t", $layer, $choice, $id, $gate) . $tail;
 			}
 		}
 	}

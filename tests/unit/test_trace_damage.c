@@ -36,7 +36,13 @@ static struct moe_buf make_trace(void)
 {
 	static const int32_t layer_list[] = { 1, 4 };
 	struct moe_trace_header h = {
-		.model = "m", .n_layers = 2, .layers = layer_list, .n_experts = 5, .top_k = 2, .scale = 1, .margins = true,
+		.model = "m",
+		.n_layers = 2,
+		.layers = layer_list,
+		.n_experts = 5,
+		.top_k = 2,
+		.scale = 1,
+		.margins = true,
 	};
 	struct moe_trace_out *out = NULL;
 	check(moe_trace_create(&out, path, MOE_OUT_FORCE, &h, NULL, NULL, &err));
@@ -46,11 +52,18 @@ static struct moe_buf make_trace(void)
 		struct moe_routing layers[2];
 		int64_t n = seq == 0 ? 2 : seq == 1 ? 3 : 1;
 		for (int l = 0; l < 2; l++)
-			layers[l] = (struct moe_routing) {
-				.layer = layer_list[l], .n_experts = 5, .top_k = 2, .n_tokens = n, .ids = ids, .weights = weights,
+			layers[l] = (struct moe_routing){
+				.layer = layer_list[l],
+				.n_experts = 5,
+				.top_k = 2,
+				.n_tokens = n,
+				.ids = ids,
+				.weights = weights,
 				.margins = margins,
 			};
-		struct moe_trace_run run = { .seq = seq, .source = seq ? "b" : "a", .n_tokens = n, .tokens = tokens, .layers = layers };
+		struct moe_trace_run run = {
+			.seq = seq, .source = seq ? "b" : "a", .n_tokens = n, .tokens = tokens, .layers = layers
+		};
 		check(moe_trace_write(out, &run, &err));
 	}
 	check(moe_trace_commit(out, &err));
@@ -121,7 +134,8 @@ static void test_bits(struct moe_buf *bytes, const struct moe_buf *plain)
 		n_same++;
 		n_other += text.n != whole.n || memcmp(text.p, whole.p, text.n) != 0;
 	}
-	is_i64(n_other, 0, "with any of %zu bits flipped, it is refused or says the same (%d times)", 8 * bytes->n, (int)n_same);
+	is_i64(n_other, 0, "with any of %zu bits flipped, it is refused or says the same (%d times)", 8 * bytes->n,
+	       (int)n_same);
 	ok(n_same < (int64_t)bytes->n, "few bits do not matter");
 	/* behind the checksum: any flip of the stream itself must be survived */
 	int64_t n_refused = 0;
@@ -151,7 +165,8 @@ static void expect(const char *stream, size_t n, const char *part, const char *n
 static void test_records(const struct moe_buf *plain)
 {
 	struct moe_buf s = {0};
-	size_t n = plain->n, n_head = 16 + moe_load_u32((const uint8_t *)plain->p + 12), end = n - 21, run = n_head + 10;
+	size_t n = plain->n, n_head = 16 + moe_load_u32((const uint8_t *)plain->p + 12), end = n - 21,
+	       run = n_head + 10;
 #define WITH(...) do { s.n = 0; moe_buf_add(&s, plain->p, n); __VA_ARGS__; } while (0)
 	WITH((void)0);
 	ok(s.p[n_head] == 'S' && s.p[run] == 'R' && s.p[end] == 'E', "the stream is start, source, run, ..., end");
@@ -164,8 +179,10 @@ static void test_records(const struct moe_buf *plain)
 	WITH(s.p[16] = '[');
 	expect(s.p, n, path, "a header that is no object");
 	expect(plain->p, 0, "expected a trace, found nothing", "nothing in gzip");
-	expect(plain->p, end, "cut short: expected 5 bytes of a record or the end record of this part, found 0; 3 complete runs, "
-	       "6 tokens before it", "a stream without end record");
+	expect(plain->p, end,
+	       "cut short: expected 5 bytes of a record or the end record of this part, found 0; 3 complete runs, "
+	       "6 tokens before it",
+	       "a stream without end record");
 	WITH(s.p[end + 5] = 4);
 	expect(s.p, n, "the part ends with 3 runs and 6 tokens, but states 4 and 6", "a wrong count of runs");
 	WITH(s.p[end + 13] = 7);
@@ -193,7 +210,8 @@ static void test_records(const struct moe_buf *plain)
 	WITH(s.p[n_head + 9] = 0);
 	expect(s.p, n, "NUL", "a source with a NUL");
 	WITH(s.n = end, moe_buf_add(&s, plain->p, n));
-	expect(s.p, s.n, "expected a record, found a new part: the one before it was cut short; 3 complete runs", "a cut part");
+	expect(s.p, s.n, "expected a record, found a new part: the one before it was cut short; 3 complete runs",
+	       "a cut part");
 	WITH(moe_buf_adds(&s, "x"));
 	expect(s.p, s.n, "expected the start of a part or the end of the file", "a letter behind the end");
 	moe_buf_free(&s);
@@ -203,7 +221,8 @@ static void test_records(const struct moe_buf *plain)
 static void test_parts(const struct moe_buf *plain)
 {
 	static const char *const changes[][3] = {
-		{ "\"n_experts\":5", "\"n_experts\":6", "part 1 has 2 MoE layers, 6 experts, top_k 2; part 0 has 2, 5, 2" },
+		{ "\"n_experts\":5", "\"n_experts\":6",
+		  "part 1 has 2 MoE layers, 6 experts, top_k 2; part 0 has 2, 5, 2" },
 		{ "\"top_k\":2", "\"top_k\":1", "part 1 has 2 MoE layers, 5 experts, top_k 1" },
 		{ "[1,4]", "[1,5]", "part 1 has layer 5 where part 0 has layer 4" },
 		{ "\"model\":\"m\"", "\"model\":\"n\"", "part 1 is of model 'n' (), part 0 of 'm' ()" },

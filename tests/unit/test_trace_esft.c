@@ -21,8 +21,12 @@ static char gates[N_LAYERS][N_LINES][MAX_TOKENS][TOP_K][24];
 static int n_tokens[N_LINES];
 
 static const char *const odd_gates[] = {
-	"1e-05", "0.00000001234567", "16777217", "0.1234567890123456789", "3.4e-39", "0.000061035156250001", "123456.789",
-	"16777216.5", "0", "1.", ".5", "0.33333334326744079",
+	"1e-05",      "0.00000001234567",
+	"16777217",   "0.1234567890123456789",
+	"3.4e-39",    "0.000061035156250001",
+	"123456.789", "16777216.5",
+	"0",          "1.",
+	".5",         "0.33333334326744079",
 };
 
 static void spill(const char *name, const char *text)
@@ -98,7 +102,8 @@ static enum moe_status check_run(void *arg, const struct moe_trace_run *run, str
 	seen->n_bad += run->seq != seen->n_runs++ || run->pos != 0 || run->n_tokens != n_tokens[s];
 	for (int l = 0; l < N_LAYERS; l++) {
 		const struct moe_routing *r = &run->layers[l];
-		seen->n_bad += r->layer != l + 1 || r->n_tokens != run->n_tokens || r->top_k != TOP_K || r->logits || r->margins;
+		seen->n_bad += r->layer != l + 1 || r->n_tokens != run->n_tokens || r->top_k != TOP_K || r->logits ||
+		               r->margins;
 		for (int64_t t = 0; t < run->n_tokens; t++) {
 			seen->n_bad += run->tokens[t] != -1;
 			for (int i = 0; i < TOP_K; i++) {
@@ -111,7 +116,8 @@ static enum moe_status check_run(void *arg, const struct moe_trace_run *run, str
 				seen->n_bad += j == TOP_K || gate != strtof(gates[l][s][t][j], NULL);
 				if (i > 0)
 					seen->n_bad += gate > r->weights[t * TOP_K + i - 1] ||
-					               (gate == r->weights[t * TOP_K + i - 1] && id < r->ids[t * TOP_K + i - 1]);
+					               (gate == r->weights[t * TOP_K + i - 1] &&
+					                id < r->ids[t * TOP_K + i - 1]);
 			}
 		}
 	}
@@ -159,8 +165,10 @@ static void test_good(void)
 	int64_t n_same = 0;
 	for (int l = 0; l < N_LAYERS; l++) {
 		char command[1000];
-		snprintf(command, sizeof command, "awk -F'\\t' '{ for (i = 1; $i != \"\"; i++) c[$i]++ } END { for (e = 0; e < %d; e++) "
-		         "print c[e] + 0 }' '%s/log/expert_weights_%d.txt'", N_EXPERTS, dir, l + 1);
+		snprintf(command, sizeof command,
+		         "awk -F'\\t' '{ for (i = 1; $i != \"\"; i++) c[$i]++ } END { for (e = 0; e < %d; e++) "
+		         "print c[e] + 0 }' '%s/log/expert_weights_%d.txt'",
+		         N_EXPERTS, dir, l + 1);
 		FILE *f = popen(command, "r");
 		for (int e = 0; f && e < N_EXPERTS; e++) {
 			long long count = -1;
@@ -170,8 +178,8 @@ static void test_good(void)
 			pclose(f);
 	}
 	is_i64(n_same, N_LAYERS * N_EXPERTS, "awk counts the same in the text");
-	is_i64(import(&seen, "log/expert_weights_2.txt", "log/expert_weights_1.txt", true, &err), MOE_OK, "so are files%s",
-	       err.text);
+	is_i64(import(&seen, "log/expert_weights_2.txt", "log/expert_weights_1.txt", true, &err), MOE_OK,
+	       "so are files%s", err.text);
 	ok(seen.n_runs == N_LINES && seen.n_bad == 0 && strcmp(seen.source, "log") == 0, "in any order");
 	is_i64(import(&seen, "log/./", "copy", true, &err), MOE_OK, "and two folders%s", err.text);
 	ok(seen.n_runs == 2 * N_LINES && seen.n_bad == 0 && strcmp(seen.source, "copy") == 0, "one after the other");
@@ -205,7 +213,8 @@ static void test_bad(void)
 	spill("far/expert_weights_3.txt", good);
 	expect("far", NULL, true, MOE_EFORMAT, "layer 3 has no experts in");
 	expect_text("", "", "expected a line per sequence");
-	expect_text("0\t1\t9\t\t.5\t.25\t.25\n", good, "expert_weights_1.txt: line 1, field 3: expected an expert from 0 to 8, found '9'");
+	expect_text("0\t1\t9\t\t.5\t.25\t.25\n", good,
+	            "expert_weights_1.txt: line 1, field 3: expected an expert from 0 to 8, found '9'");
 	expect_text("0\t1\t99999999999999999999\t\t.5\t.25\t.25\n", good, "field 3: expected an expert");
 	expect_text("0\t-1\t2\t\t.5\t.25\t.25\n", good, "field 2: expected an expert from 0 to 8, found '-1'");
 	expect_text("0\t1\t2x\t\t.5\t.25\t.25\n", good, "found '2x'");
@@ -213,8 +222,10 @@ static void test_bad(void)
 	expect_text("0\t1\t\t.5\t.25\n", good, "expected 3 experts for every token, found 2 in all");
 	expect_text("0\t1\t2\n", good, "field 4: expected an empty field and then the gates");
 	expect_text("\n", good, "line 1, field 1");
-	expect_text("0\t1\t2\t\t.5\t.25\n", good, "field 6: expected as many gates as experts (3), found 'the end of the line'");
-	expect_text("0\t1\t2\t\t.5\t.25\t.25\t.25\n", good, "field 7: expected as many gates as experts (3), found 'more'");
+	expect_text("0\t1\t2\t\t.5\t.25\n", good,
+	            "field 6: expected as many gates as experts (3), found 'the end of the line'");
+	expect_text("0\t1\t2\t\t.5\t.25\t.25\t.25\n", good,
+	            "field 7: expected as many gates as experts (3), found 'more'");
 	expect_text("0\t1\t2\t\t.5\t.25\t0x1p-2\n", good, "field 7: expected a gate, found '0x1p-2'");
 	expect_text("0\t1\t2\t\t.5\tnan\t.25\n", good, "field 6: expected a gate, found 'nan'");
 	expect_text("0\t1\t2\t\t.5\t1e99\t.25\n", good, "field 6: expected a gate, found '1e99'");
@@ -234,7 +245,8 @@ static void test_sink(void)
 	snprintf(config, sizeof config, "%s/config.json", dir);
 	seen = (struct seen) { .stop_at = 7 };
 	struct moe_import_sink sink = { &seen, begin, check_run };
-	ok(esft()->run(files, 1, config, &sink, &err) == MOE_ECHECK && seen.n_runs == 7, "it stops where the receiver fails");
+	ok(esft()->run(files, 1, config, &sink, &err) == MOE_ECHECK && seen.n_runs == 7,
+	   "it stops where the receiver fails");
 	is_str(err.text, "stopped", "with its words");
 }
 
@@ -249,17 +261,23 @@ int main(void)
 	if (system(command) != 0)
 		return 1;
 	make_logs();
-	snprintf(command, sizeof command, "cp -r '%s/log' '%s/copy' && echo '{}' >'%s/copy/summary.json'", dir, dir, dir);
+	snprintf(command, sizeof command, "cp -r '%s/log' '%s/copy' && echo '{}' >'%s/copy/summary.json'", dir, dir,
+	         dir);
 	if (system(command) != 0)
 		return 1;
 	spill("config.json",
-	      "{\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\",\"vocab_size\":100,\"hidden_size\":64,"
+	      "{\"architectures\":[\"DeepseekV2ForCausalLM\"],\"model_type\":\"deepseek_v2\",\"vocab_size\":100,"
+	      "\"hidden_size\":64,"
 	      "\"num_hidden_layers\":3,\"intermediate_size\":64,\"moe_intermediate_size\":32,\"num_attention_heads\":2,"
-	      "\"num_key_value_heads\":2,\"q_lora_rank\":null,\"kv_lora_rank\":32,\"qk_nope_head_dim\":32,\"qk_rope_head_dim\":16,"
+	      "\"num_key_value_heads\":2,\"q_lora_rank\":null,\"kv_lora_rank\":32,\"qk_nope_head_dim\":32,\"qk_rope_"
+	      "head_dim\":16,"
 	      "\"v_head_dim\":32,\"n_routed_experts\":9,\"n_shared_experts\":1,\"num_experts_per_tok\":3,"
-	      "\"first_k_dense_replace\":1,\"scoring_func\":\"softmax\",\"topk_method\":\"greedy\",\"n_group\":1,\"topk_group\":1,"
-	      "\"norm_topk_prob\":false,\"routed_scaling_factor\":1.0,\"rope_theta\":10000,\"max_position_embeddings\":4096,"
-	      "\"rms_norm_eps\":1e-06,\"bos_token_id\":0,\"eos_token_id\":1,\"hidden_act\":\"silu\",\"moe_layer_freq\":1}");
+	      "\"first_k_dense_replace\":1,\"scoring_func\":\"softmax\",\"topk_method\":\"greedy\",\"n_group\":1,"
+	      "\"topk_group\":1,"
+	      "\"norm_topk_prob\":false,\"routed_scaling_factor\":1.0,\"rope_theta\":10000,\"max_position_embeddings\":"
+	      "4096,"
+	      "\"rms_norm_eps\":1e-06,\"bos_token_id\":0,\"eos_token_id\":1,\"hidden_act\":\"silu\",\"moe_layer_freq\":"
+	      "1}");
 	test_good();
 	test_sink();
 	test_bad();

@@ -158,7 +158,8 @@ static int64_t compare(const struct moe_trace_header *h, const struct moe_trace_
 }
 
 /* Reads a trace of n_parts copies and counts differences; -1 at an error. */
-static int64_t check_trace(const char *path, const struct moe_trace_header *h, int n_threads, int64_t n_parts, bool absent)
+static int64_t check_trace(const char *path, const struct moe_trace_header *h, int n_threads, int64_t n_parts,
+                           bool absent)
 {
 	struct moe_err err = {0};
 	struct moe_pool *pool = NULL;
@@ -177,7 +178,8 @@ static int64_t check_trace(const char *path, const struct moe_trace_header *h, i
 		if (run->part != part || run->seq != seq) {   /* the one before must be whole */
 			n_bad += n_seen == 0;
 			n_seen = 0;
-			n_bad += run->part != part ? run->part != part + 1 || seq != N_RUNS - 1 || run->seq != 0 : run->seq != seq + 1;
+			n_bad += run->part != part ? run->part != part + 1 || seq != N_RUNS - 1 || run->seq != 0
+			                           : run->seq != seq + 1;
 			part = run->part;
 			seq = run->seq;
 		}
@@ -258,7 +260,8 @@ static void test_joined(const struct moe_trace_header *h, const char *path)
 	spill(gz, plain.p, plain.n, NULL, 0);
 	ok(!moe_trace_probe(gz) && !moe_trace_probe(dir) && !moe_trace_probe("/nowhere") && !moe_trace_probe("-"),
 	   "other things are not");
-	ok(plain.n > 16 && memcmp(plain.p, "MOETRACE\1\0\0\0", 12) == 0, "the unpacked stream begins with magic and version");
+	ok(plain.n > 16 && memcmp(plain.p, "MOETRACE\1\0\0\0", 12) == 0,
+	   "the unpacked stream begins with magic and version");
 	moe_buf_free(&bytes);
 	moe_buf_free(&plain);
 	moe_buf_free(&again);
@@ -269,7 +272,8 @@ static void test_blocks(const char *path)
 {
 	struct moe_buf bytes = slurp(path), plain = unpack(path);
 	const uint8_t *p = (uint8_t *)bytes.p;
-	size_t at = 0, start = 0, n_straddled = 0, n_blocks = 0, next = 16 + moe_load_u32((uint8_t *)plain.p + 12), first = 0;
+	size_t at = 0, start = 0, n_straddled = 0, n_blocks = 0, next = 16 + moe_load_u32((uint8_t *)plain.p + 12),
+	       first = 0;
 	while (at < bytes.n) {
 		size_t size = (size_t)moe_load_u16(p + at + 16) + 1, n = moe_load_u32(p + at + size - 4);
 		/* [first, next) is the record that holds `start` or begins there */
@@ -343,13 +347,21 @@ int main(void)
 	for (int e = 0; e < 5; e++) {
 		for (int gates = MOE_GATES_F32; gates <= MOE_GATES_NONE; gates++) {
 			struct moe_trace_header h = {
-				.model = "a/\"model\"", .command = "x \\ y", .n_layers = 3, .layers = layers, .n_experts = experts[e],
-				.top_k = experts[e] < 6 ? 1 : 6, .scale = 2.446, .normalize = true, .gates = (enum moe_gate_type)gates,
-				.logits = gates % 2 == 0 && experts[e] < 1000, .margins = gates < 2,
+				.model = "a/\"model\"",
+				.command = "x \\ y",
+				.n_layers = 3,
+				.layers = layers,
+				.n_experts = experts[e],
+				.top_k = experts[e] < 6 ? 1 : 6,
+				.scale = 2.446,
+				.normalize = true,
+				.gates = (enum moe_gate_type)gates,
+				.logits = gates % 2 == 0 && experts[e] < 1000,
+				.margins = gates < 2,
 			};
 			bool absent = gates != MOE_GATES_8BIT;
-			ok(write_trace(a, &h, 1, 1000, absent) && write_trace(b, &h, 2, 7, absent), "%d experts, gates %s: written",
-			   h.n_experts, moe_gate_type_name(h.gates));
+			ok(write_trace(a, &h, 1, 1000, absent) && write_trace(b, &h, 2, 7, absent),
+			   "%d experts, gates %s: written", h.n_experts, moe_gate_type_name(h.gates));
 			ok(same_bytes(a, b), "the same bytes with other threads and chunks");
 			is_i64(check_trace(a, &h, 2, 1, absent), 0, "reads back");
 			if (e == 3 && gates == MOE_GATES_F32) {

@@ -31,11 +31,14 @@ static void fill(struct arrays *a, const struct moe_trace_header *h, int64_t n_t
 	for (int32_t l = 0; l < h->n_layers; l++) {
 		for (int64_t i = 0; i < n_tokens * h->top_k; i++) {
 			bool absent = h->n_experts % 2 == 0 && moe_rng_u64(1, (uint64_t)l, (uint64_t)i) % 5 == 0;
-			a->ids[l][i] = absent ? -1 : (int32_t)(moe_rng_u64(2, (uint64_t)l, (uint64_t)i) % (uint64_t)h->n_experts);
+			a->ids[l][i] =
+				absent ? -1
+				       : (int32_t)(moe_rng_u64(2, (uint64_t)l, (uint64_t)i) % (uint64_t)h->n_experts);
 			a->weights[l][i] = absent ? 0 : (float)(moe_rng_f64(3, (uint64_t)l, (uint64_t)i) * 2.5);
 		}
 		for (int64_t t = 0; t < n_tokens; t++)
-			a->margins[l][t] = t % 9 == 0 ? INFINITY : (float)moe_rng_f64(4, (uint64_t)l, (uint64_t)t) * 1e-6f;
+			a->margins[l][t] =
+				t % 9 == 0 ? INFINITY : (float)moe_rng_f64(4, (uint64_t)l, (uint64_t)t) * 1e-6f;
 		a->layers[l] = (struct moe_routing) {
 			.layer = layer_list[l], .n_experts = h->n_experts, .top_k = h->top_k, .n_tokens = n_tokens,
 			.ids = a->ids[l], .weights = a->weights[l], .margins = a->margins[l], .logits = logits,
@@ -70,7 +73,13 @@ static void test_lines(void)
 	int32_t ids[] = { 3, 0, 2, -1 }, tokens[] = { 17, -1 };
 	float weights[] = { 0.1f, 0, 1e-9f, 0 }, margins[] = { 0.25f, INFINITY };
 	struct moe_routing layers[] = {
-		{ .layer = 1, .n_experts = 4, .top_k = 2, .n_tokens = 2, .ids = ids, .weights = weights, .margins = margins },
+		{ .layer = 1,
+		  .n_experts = 4,
+		  .top_k = 2,
+		  .n_tokens = 2,
+		  .ids = ids,
+		  .weights = weights,
+		  .margins = margins },
 		{ .layer = 2, .n_experts = 4, .top_k = 2, .n_tokens = 2, .ids = ids },
 	};
 	struct moe_trace_run run = {
@@ -115,15 +124,19 @@ static void test_reader(const char *script, struct moe_trace_header h, bool twic
 	check(moe_trace_create(&out, path, MOE_OUT_FORCE, &h, NULL, NULL, &err), &err);
 	for (int64_t seq = 0; seq < 3; seq++) {
 		struct moe_trace_run run = {
-			.seq = seq, .source = seq == 1 ? "tab\there" : "other", .n_tokens = n_tokens, .tokens = a->tokens,
+			.seq = seq,
+			.source = seq == 1 ? "tab\there" : "other",
+			.n_tokens = n_tokens,
+			.tokens = a->tokens,
 			.layers = a->layers,
 		};
 		check(moe_trace_write(out, &run, &err), &err);
 	}
 	check(moe_trace_commit(out, &err), &err);
 	if (twice) {
-		snprintf(command, sizeof command, "cat '%s' '%s' >'%s.2' && zcat '%s' | gzip >>'%s.2' && mv '%s.2' '%s'", path,
-		         path, path, path, path, path, path);
+		snprintf(command, sizeof command,
+		         "cat '%s' '%s' >'%s.2' && zcat '%s' | gzip >>'%s.2' && mv '%s.2' '%s'", path, path, path, path,
+		         path, path, path);
 		if (system(command) != 0)
 			exit(1);
 	}
@@ -139,9 +152,10 @@ static void test_reader(const char *script, struct moe_trace_header h, bool twic
 	moe_trace_close(in);
 	snprintf(command, sizeof command, "perl '%s' -m '%s'", script, path);
 	struct moe_buf theirs = output_of(command);
-	ok(!ours.failed && !theirs.failed && ours.n > 1000 && ours.n == theirs.n && memcmp(ours.p, theirs.p, ours.n) == 0,
-	   "%d experts, gates %s%s: the second reader prints the same (%zu bytes)", h.n_experts, moe_gate_type_name(h.gates),
-	   twice ? ", three parts" : "", ours.n);
+	ok(!ours.failed && !theirs.failed && ours.n > 1000 && ours.n == theirs.n &&
+	           memcmp(ours.p, theirs.p, ours.n) == 0,
+	   "%d experts, gates %s%s: the second reader prints the same (%zu bytes)", h.n_experts,
+	   moe_gate_type_name(h.gates), twice ? ", three parts" : "", ours.n);
 	moe_buf_free(&ours);
 	moe_buf_free(&theirs);
 	remove(path);
@@ -161,8 +175,13 @@ int main(void)
 	for (int e = 0; e < 4; e++) {
 		for (int gates = MOE_GATES_F32; gates <= MOE_GATES_NONE; gates++) {
 			struct moe_trace_header h = {
-				.n_layers = N_LAYERS, .layers = layer_list, .n_experts = experts[e], .top_k = experts[e] < 6 ? 1 : 6,
-				.scale = 1, .gates = (enum moe_gate_type)gates, .margins = gates != MOE_GATES_F16,
+				.n_layers = N_LAYERS,
+				.layers = layer_list,
+				.n_experts = experts[e],
+				.top_k = experts[e] < 6 ? 1 : 6,
+				.scale = 1,
+				.gates = (enum moe_gate_type)gates,
+				.margins = gates != MOE_GATES_F16,
 				.logits = gates == MOE_GATES_8BIT && e == 1,
 			};
 			h.top_k = e == 1 ? 5 : h.top_k;

@@ -1,8 +1,9 @@
 /* The expert logs of ESFT (expert-specialized fine-tuning; Wang, Chen, Dai and others, 2024, arXiv 2407.01906).
  *
- * A folder holds expert_weights_L.txt for every MoE layer L. A line is a sequence: n_tokens * top_k expert ids, an empty
- * field, then as many gates, all separated by tabs. The choices of a token are in no order; here they are put in order
- * of gate, which is the score of a softmax router, ties to the lower id. All layers are read line by line together. */
+ * A folder holds expert_weights_L.txt for every MoE layer L. A line is a sequence: n_tokens * top_k expert ids, an
+ * empty field, then as many gates, all separated by tabs. The choices of a token are in no order; here they are put in
+ * order of gate, which is the score of a softmax router, ties to the lower id. All layers are read line by line
+ * together. */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -66,8 +67,8 @@ static bool take_id(char **p, int64_t *id)
 	return good;
 }
 
-/* A decimal number as strtof reads it. Less than 2^24 units of 10^-n, n up to 10, are a quotient of two exact floats, so
- * that one division rounds right; other numbers are left to strtof. */
+/* A decimal number as strtof reads it. Less than 2^24 units of 10^-n, n up to 10, are a quotient of two exact floats,
+ * so that one division rounds right; other numbers are left to strtof. */
 static bool take_gate(char **p, float *gate)
 {
 	static const float powers[] = { 1e0f, 1e1f, 1e2f, 1e3f, 1e4f, 1e5f, 1e6f, 1e7f, 1e8f, 1e9f, 1e10f };
@@ -77,7 +78,8 @@ static bool take_gate(char **p, float *gate)
 	for (; *at >= '0' && *at <= '9' && units < (1u << 20); at++, n_digits++)
 		units = 10 * units + (uint32_t)(*at - '0');
 	if (*at == '.')
-		for (at++; *at >= '0' && *at <= '9' && units < (1u << 20) && n_places < 10; at++, n_digits++, n_places++)
+		for (at++; *at >= '0' && *at <= '9' && units < (1u << 20) && n_places < 10;
+		     at++, n_digits++, n_places++)
 			units = 10 * units + (uint32_t)(*at - '0');
 	if ((*at == '\t' || *at == '\0') && n_digits > 0) {
 		*gate = (float)units / powers[n_places];
@@ -135,13 +137,15 @@ static enum moe_status take_ids(struct log *log, const struct moe_trace_header *
 		}
 		log->ids[log->n_choices++] = (int32_t)id;
 		if (**p == '\0')
-			return fault(log, log->n_choices + 1, "an empty field and then the gates", "the end of the line", err);
+			return fault(log, log->n_choices + 1, "an empty field and then the gates",
+			             "the end of the line", err);
 		++*p;
 	}
 	++*p;
 	if (log->n_choices == 0 || log->n_choices % h->top_k != 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: expected %d experts for every token, found %lld in all",
-		                   log->path, (long long)log->n_lines, h->top_k, (long long)log->n_choices);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: line %lld: expected %d experts for every token, found %lld in all", log->path,
+		                   (long long)log->n_lines, h->top_k, (long long)log->n_choices);
 	return MOE_OK;
 }
 
@@ -155,7 +159,8 @@ static enum moe_status take_gates(struct log *log, char *p, struct moe_err *err)
 		bool last = i == log->n_choices - 1;
 		if (last != (*p == '\0')) {
 			char expected[64];
-			snprintf(expected, sizeof expected, "as many gates as experts (%lld)", (long long)log->n_choices);
+			snprintf(expected, sizeof expected, "as many gates as experts (%lld)",
+			         (long long)log->n_choices);
 			return fault(log, field, expected, last ? "more" : "the end of the line", err);
 		}
 		p++;
@@ -202,8 +207,10 @@ static enum moe_status read_line(struct log *log, const struct moe_trace_header 
 		status = take_gates(log, p, err);
 	for (int64_t i = 0; !status && i < log->n_choices; i += h->top_k)
 		if (!order(log->ids + i, log->gates + i, h->top_k))
-			status = moe_err_set(err, MOE_EFORMAT, "%s: line %lld: an expert is there twice for token %lld (fields %lld to "
-			                     "%lld)", log->path, (long long)log->n_lines, (long long)(i / h->top_k),
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: line %lld: an expert is there twice for token %lld (fields %lld "
+			                     "to %lld)",
+			                     log->path, (long long)log->n_lines, (long long)(i / h->top_k),
 			                     (long long)i + 1, (long long)i + h->top_k);
 	return status;
 }
@@ -235,12 +242,13 @@ static enum moe_status read_sequence(struct reader *reader, struct set *set, boo
 		if (status)
 			return status;
 		if (l > 0 && ended != *at_end)
-			return moe_err_set(err, MOE_EFORMAT, "%s: has %lld lines, but %s has more", (ended ? log : first)->path,
-			                   (long long)(ended ? log : first)->n_lines, (ended ? first : log)->path);
+			return moe_err_set(err, MOE_EFORMAT, "%s: has %lld lines, but %s has more",
+			                   (ended ? log : first)->path, (long long)(ended ? log : first)->n_lines,
+			                   (ended ? first : log)->path);
 		*at_end = ended;
 		if (!ended && log->n_choices != first->n_choices)
-			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: has %lld tokens, but %lld in %s", log->path,
-			                   (long long)log->n_lines, (long long)(log->n_choices / h->top_k),
+			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: has %lld tokens, but %lld in %s",
+			                   log->path, (long long)log->n_lines, (long long)(log->n_choices / h->top_k),
 			                   (long long)(first->n_choices / h->top_k), first->path);
 		reader->layers[l] = (struct moe_routing) {
 			.layer = h->layers[l], .n_experts = h->n_experts, .top_k = h->top_k,
@@ -250,7 +258,10 @@ static enum moe_status read_sequence(struct reader *reader, struct set *set, boo
 	if (*at_end)
 		return MOE_OK;
 	struct moe_trace_run run = {
-		.seq = reader->seq++, .source = set->label, .n_tokens = first->n_choices / h->top_k, .layers = reader->layers,
+		.seq = reader->seq++,
+		.source = set->label,
+		.n_tokens = first->n_choices / h->top_k,
+		.layers = reader->layers,
 	};
 	enum moe_status status = fit_unknown(reader, run.n_tokens, err);
 	run.tokens = reader->unknown;
@@ -315,8 +326,9 @@ static enum moe_status add_file(struct reader *reader, const char *path, const c
 	while (at < reader->header.n_layers && reader->header.layers[at] != layer)
 		at++;
 	if (at == reader->header.n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: layer %d has no experts in %s, whose %d MoE layers are %d to %d", path,
-		                   layer, config_path, reader->header.n_layers, reader->header.layers[0],
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: layer %d has no experts in %s, whose %d MoE layers are %d to %d", path, layer,
+		                   config_path, reader->header.n_layers, reader->header.layers[0],
 		                   reader->header.layers[reader->header.n_layers - 1]);
 	const char *folder = base == path ? "." : moe_arena_strndup(&reader->arena, path, (size_t)(base - path));
 	struct set *set = NULL;
@@ -324,7 +336,8 @@ static enum moe_status add_file(struct reader *reader, const char *path, const c
 	if (status)
 		return status;
 	if (set->logs[at].path)
-		return moe_err_set(err, MOE_EUSAGE, "%s: layer %d is already read from %s", path, layer, set->logs[at].path);
+		return moe_err_set(err, MOE_EUSAGE, "%s: layer %d is already read from %s", path, layer,
+		                   set->logs[at].path);
 	set->logs[at].path = moe_arena_strndup(&reader->arena, path, strlen(path));
 	return set->logs[at].path ? MOE_OK : moe_err_nomem(err, strlen(path), path);
 }
@@ -355,7 +368,8 @@ static enum moe_status read_set(struct reader *reader, struct set *set, const ch
 	for (int32_t l = 0; l < reader->header.n_layers; l++) {
 		struct log *log = &set->logs[l];
 		if (!log->path)
-			return moe_err_set(err, MOE_EFORMAT, "%s: expected " NAME "%d.txt (%s has %d MoE layers), found none",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: expected " NAME "%d.txt (%s has %d MoE layers), found none",
 			                   set->folder, reader->header.layers[l], config_path, reader->header.n_layers);
 		log->file = fopen(log->path, "re");
 		if (!log->file)
@@ -366,7 +380,8 @@ static enum moe_status read_set(struct reader *reader, struct set *set, const ch
 	while (!status && !at_end)
 		status = read_sequence(reader, set, &at_end, err);
 	if (!status && set->logs[0].n_lines == 0)
-		status = moe_err_set(err, MOE_EFORMAT, "%s: expected a line per sequence, found nothing", set->logs[0].path);
+		status = moe_err_set(err, MOE_EFORMAT, "%s: expected a line per sequence, found nothing",
+		                     set->logs[0].path);
 	return status;
 }
 
@@ -417,7 +432,8 @@ static enum moe_status run(char *const *files, int n_files, const char *config_p
                            struct moe_err *err)
 {
 	if (!config_path)
-		return moe_err_set(err, MOE_EUSAGE, "expert logs do not tell how many experts there are: name the model's "
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "expert logs do not tell how many experts there are: name the model's "
 		                   "config.json by --model-config");
 	if (n_files < 1)
 		return moe_err_set(err, MOE_EUSAGE, "expected a folder with " NAME "LAYER.txt files, or such files");
