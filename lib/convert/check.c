@@ -34,6 +34,7 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 		st = moe_tile_decode(&tile, &buf, &values, err);
 		if (!st)
 			moe_hash_add(decoded, values, tile.n * sizeof *values);
+		moe_tile_release(&tile);
 	}
 	if (!st) {
 		moe_hash_text(stored, out->stored);
@@ -82,11 +83,14 @@ struct stream {
 static enum moe_status fill(struct stream *s, struct moe_err *err)
 {
 	struct moe_tile tile;
+	enum moe_status st;
 
 	if (s->n || !moe_tile_next(&s->walk, &tile))
 		return MOE_OK;
 	s->n = tile.n;
-	return moe_tile_decode(&tile, &s->buf, &s->values, err);
+	st = moe_tile_decode(&tile, &s->buf, &s->values, err);
+	moe_tile_release(&tile);
+	return st;
 }
 
 static enum moe_status check_one(const struct moe_view *view, const struct moe_seen *seen, const struct moe_view *ref,

@@ -455,6 +455,7 @@ static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
 	const struct slot *slot = &run->slots[slot_index];
 	enum moe_status st = moe_ckpt_out_write(run->conv->out, slot->bytes, slot->n_bytes, err);
 
+	moe_tile_release(&slot->tile);
 	if (!st && run->progress)
 		run->progress(run->arg, slot->n_bytes);
 	return st;

@@ -2,9 +2,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "convert/view.h"
+
+enum { RELEASED_BYTES = 65536 };   /* smaller tiles are not worth a system call */
 
 struct builder {
 	struct moe_view *view;
@@ -233,6 +237,18 @@ const uint8_t *moe_tile_stored(const struct moe_tile *tile, size_t *n_bytes)
 {
 	*n_bytes = bytes_of(tile->segment.codec, tile->n);
 	return tile->segment.data + bytes_of(tile->segment.codec, tile->at);
+}
+
+void moe_tile_release(const struct moe_tile *tile)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	size_t n_bytes;
+	const uint8_t *bytes = moe_tile_stored(tile, &n_bytes);
+	const uintptr_t begin = (uintptr_t)bytes / page * page;
+
+	/* pages shared with a neighbour come back when they are touched; a failure changes nothing */
+	if (n_bytes >= RELEASED_BYTES)
+		(void)madvise((void *)begin, (uintptr_t)bytes + n_bytes - begin, MADV_DONTNEED);
 }
 
 void moe_tile_buf_free(struct moe_tile_buf *buf)

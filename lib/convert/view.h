@@ -75,6 +75,9 @@ bool moe_tile_next(struct moe_tile_walk *walk, struct moe_tile *tile);
 /* The tile's stored bytes, for hashing: a view. */
 const uint8_t *moe_tile_stored(const struct moe_tile *tile, size_t *n_bytes);
 
+/* The tile will not be read again: its pages need not stay mapped in memory. Reading it again stays right, and slow. */
+void moe_tile_release(const struct moe_tile *tile);
+
 /* Buffers of one worker, grown on demand. Zero-initialise. */
 struct moe_tile_buf {
 	void *values, *turned, *bytes;
