@@ -19,7 +19,7 @@ KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy
 
 BUILD    ?= build
 CC       ?= cc
-OPT      ?= -O2 -g
+OPT      ?= -O3 -g
 WARN     := -Wall -Wextra -Wpedantic
 WERROR   ?=
 SAN      ?=

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/table.h"
@@ -400,7 +401,8 @@ static enum moe_status generate_all(struct run *run, int64_t n_ctx, int64_t n_ma
 	if (run->setup.tokenizer && (!cfg->ids || run->ctx->common.json))
 		status = moe_detok_new(&p.detok, run->setup.tokenizer, true, err);
 	/* Text that streams to a terminal is its own progress. */
-	tool_progress_start(&run->progress, run->ctx, "tokens", run->seqs.n * n_max, TOOL_TOKENS);
+	if (run->ctx->common.output || run->ctx->common.json || !isatty(STDOUT_FILENO))
+		tool_progress_start(&run->progress, run->ctx, "tokens", run->seqs.n * n_max, TOOL_TOKENS);
 	for (run->seq = 0; run->seq < run->seqs.n && !status; run->seq++)
 		status = generate_one(run, &g, &p, err);
 	tool_progress_finish(&run->progress);

@@ -52,7 +52,7 @@ DOT_TARGET static void DOT(tile)(const float *w, int64_t n_rows, int64_t ldw, co
 			DOT(block)(w + r * ldw, ldw, x + t * ldx, ldx, k, y + t * ldy + r, ldy, 1, 1);
 }
 
-DOT_TARGET static void DOT(axpy)(float a, const float *x, int64_t n, float *y)
+DOT_TARGET static void DOT(axpy)(float a, const float *restrict x, int64_t n, float *restrict y)
 {
 	for (int64_t i = 0; i < n; i++)
 		y[i] += a * x[i];

@@ -1,0 +1,162 @@
+#!/usr/bin/env bats
+# moe-route: models, stored logits and logs to traces.
+
+load lib
+
+short_text()
+{
+	head -c 2000 "$TEXT/de.txt" >de.txt
+	head -c 2000 "$TEXT/zh.txt" >zh.txt
+}
+
+@test "a trace of a model holds what moe-run chose" {
+	short_text
+	moe-route -o a.trace tiny-v3 de.txt zh.txt
+	moe-run tiny-v3 --trace b.trace de.txt zh.txt
+	moe-route --print a.trace >a
+	moe-route --print b.trace >b
+	expect_same a b
+	[ "$(head -n 1 a)" = "$(printf 'source\tseq\tpos\ttoken\tlayer\tchoice\texpert\tweight')" ]
+	moe-route --print tiny-v3 de.txt zh.txt >c
+	expect_same a c
+}
+
+@test "experts and weights are those of the reference, ids as they are" {
+	# the golden ids of the first sequences are in the unit test; here: BOS recorded at position 0, four choices, sum 2.5
+	run_split moe-route --print tiny-v3 --ids -p '0 1358 290'
+	expect_status 0
+	awk -F'\t' 'NR > 1 { n[$3, $5]++; s[$3, $5] += $8 }
+		END { for (k in n) if (n[k] != 4 || s[k] < 2.49999 || s[k] > 2.50001) exit 1 }' .out
+	awk -F'\t' 'NR == 2 && ($3 != 0 || $4 != 0 || $5 != 1) { exit 1 }' .out
+}
+
+@test "the load of the held-out texts equals the reference" {
+	moe-route -o all.trace tiny-v3 "$TEXT"/prose.txt "$TEXT"/zh.txt
+	moe-stats --by source --load all.trace | grep -v '^#' | sort >got
+	grep -E '^(prose|zh)	' "$MODEL_V3/load.tsv" | sort >want
+	[ "$(cut -f1-4 got | grep -E '^(prose|zh)	' | cksum)" = "$(cut -f1-4 want | cksum)" ]
+	join -t'	' <(grep -E '^(prose|zh)	' got | awk -F'\t' '{ print $1"/"$2"/"$3"\t"$5 }' | sort) \
+		<(awk -F'\t' '{ print $1"/"$2"/"$3"\t"$5 }' want | sort) |
+		awk -F'\t' '{ d = $2 - $3; if (d > 0.01 || d < -0.01) exit 1; n++ } END { exit n != 256 }'
+}
+
+@test "stored logits under the model's own policy give the model's own choices" {
+	short_text
+	moe-route --logits --margin -o a.trace tiny-v3 de.txt zh.txt
+	moe-route --print --margin a.trace >a
+	moe-route --policy noaux_tc --bias tiny-v3 --print --margin a.trace >b
+	expect_same a b
+	moe-route -j1 --policy noaux_tc --bias "$MODEL_V3" --margin -o c.trace a.trace
+	moe-route --print --margin c.trace >c
+	expect_same a c
+	# without the bias other experts win
+	moe-route -q --policy noaux_tc --print a.trace >d
+	! cmp -s <(cut -f1-7 a) <(cut -f1-7 d)
+}
+
+@test "re-routing by softmax_topk equals a computation in awk" {
+	moe-route --logits -o a.trace tiny-v3 --ids -p '0 1358 290 428'
+	moe-run tiny-v3 --ids -p '0 1358 290 428' --hidden h.st
+	moe-route --policy softmax_topk -k 1 --scale 1 --no-normalize --print a.trace >one
+	moe-route --policy softmax_topk -k 32 --scale 1 --no-normalize --print a.trace >all
+	# all 32 probabilities of a token sum to 1, fall in order, and the first is the single choice
+	awk -F'\t' 'NR > 1 { k = $3"/"$5; s[k] += $8; if ($6 > 0 && $8 > last[k]) exit 1; last[k] = $8 }
+		END { for (k in s) if (s[k] < 0.99999 || s[k] > 1.00001) exit 1 }' all
+	awk -F'\t' 'NR > 1 && $6 == 0' all >first
+	tail -n +2 one >single
+	expect_same first single
+}
+
+@test "bias tables: read, incomplete, doubled, of another size" {
+	moe-route --logits -o a.trace tiny-v3 --ids -p '0 1358 290 428'
+	awk 'BEGIN { print "layer\texpert\tbias"; for (l = 1; l <= 4; l++) for (e = 0; e < 32; e++) print l"\t"e"\t"(e == 31 ? 100 : 0) }' >bias.tsv
+	moe-route --policy noaux_tc --bias bias.tsv --print a.trace >b
+	[ "$(awk -F'\t' 'NR > 1 && $6 == 0 && $7 != 31' b | wc -l)" -eq 0 ]
+	head -n -1 bias.tsv >short.tsv
+	fails 1 moe-route --policy noaux_tc --bias short.tsv --print a.trace
+	sed 's/^4\t31\t/4\t30\t/' bias.tsv >twice.tsv
+	fails 1 moe-route --policy noaux_tc --bias twice.tsv --print a.trace
+	expect_message 'twice.tsv: line'
+	sed '/^4\t/d' bias.tsv >three.tsv
+	fails 2 moe-route --policy noaux_tc --bias three.tsv --print a.trace
+	expect_message 'layer 4'
+}
+
+@test "traces: pipes, cat of two, another gate type, several files" {
+	short_text
+	moe-route -o a.trace tiny-v3 de.txt
+	moe-route -o b.trace tiny-v3 zh.txt
+	cat a.trace b.trace >c.trace
+	moe-route --print c.trace >c
+	[ "$(wc -l <c)" -eq $(($(moe-route --print a.trace | wc -l) + $(moe-route --print b.trace | wc -l) - 1)) ]
+	moe-route -o d.trace a.trace b.trace
+	moe-route --print d.trace >d
+	[ "$(cut -f1,3- c | cksum)" = "$(cut -f1,3- d | cksum)" ]
+	# sequences of the second file follow those of the first
+	[ "$(cut -f2 d | tail -n 1)" -gt "$(moe-route --print a.trace | cut -f2 | tail -n 1)" ]
+	moe-route --print - <a.trace >p
+	moe-route --print a.trace >q
+	expect_same p q
+	moe-route --gates none -o n.trace a.trace
+	[ "$(moe-route --print n.trace | awk -F'\t' 'NR == 2 { print $8 }')" = "" ]
+	moe-route --gates 8bit -o e.trace a.trace
+	[ "$(stat -c %s e.trace)" -lt "$(stat -c %s a.trace)" ]
+}
+
+@test "traces do not depend on threads or chunk" {
+	short_text
+	moe-route -j1 --logits --margin -o a.trace tiny-v3 de.txt
+	moe-route -j2 --logits --margin --chunk 512 -o b.trace tiny-v3 de.txt
+	moe-route --print --margin a.trace >a
+	moe-route --print --margin b.trace >b
+	expect_same a b
+	moe-route -j2 --logits --margin --chunk 7 -o c.trace tiny-v3 de.txt
+	moe-route --print --margin c.trace >c
+	expect_same a c
+}
+
+@test "--json prints the columns as objects" {
+	run_split moe-route --print --json --margin tiny-v3 --ids -p '0 5'
+	expect_status 0
+	jq -es 'length == 32 and (.[0] | .source == "prompt" and .layer == 1 and .choice == 0 and .margin >= 0)' .out
+}
+
+@test "a real log of DeepSeek-V2-Lite is imported" {
+	run_split moe-route --from esft --model-config "$DATA/v2-lite.config.json" "$DATA/esft-excerpt" -o x.trace
+	expect_status 0
+	moe-route --print x.trace >x
+	[ "$(cut -f5 x | tail -n +2 | sort -un | wc -l)" -eq 26 ]
+	moe-stats --load x.trace >load.tsv
+	[ "$(grep -vc '^#\|^layer' load.tsv)" -eq $((26 * 64)) ]
+}
+
+@test "misuse is 2" {
+	moe-route -o a.trace tiny-v3 --ids -p '0 1 2'
+	fails 2 moe-route
+	fails 2 moe-route --policy noaux_tc --print a.trace
+	expect_message 'logits'
+	fails 2 moe-route --policy nonsense a.trace
+	fails 2 moe-route -k 3 a.trace
+	fails 2 moe-route --from nonsense a.trace
+	fails 2 moe-route --print a.trace -p x
+	fails 2 moe-route --json a.trace
+	moe-route --logits -o l.trace tiny-v3 --ids -p '0 1 2'
+	fails 2 moe-route --policy softmax_topk --groups 4 --print l.trace
+	expect_message 'does not read --groups'
+	fails 2 moe-route --policy noaux_tc -k 33 --print l.trace
+	fails 2 moe-route --policy noaux_tc --groups 5 --print l.trace
+	fails 2 moe-route --policy noaux_tc -o a.trace l.trace
+	expect_message '--force'
+}
+
+@test "bad traces are 1, with a sentence, and nothing is written" {
+	moe-route -o a.trace tiny-v3 --ids -p '0 1 2'
+	head -c $(($(stat -c %s a.trace) - 40)) a.trace >cut.trace
+	fails 1 moe-route -o x.trace cut.trace
+	[ ! -e x.trace ]
+	moe-route -o other.trace tiny-v2 --ids -p '0 1 2'
+	fails 1 moe-route -o x.trace a.trace other.trace
+	expect_message 'other.trace'
+	[ ! -e x.trace ]
+	[ -z "$(find . -name '*tmp*')" ]
+}

@@ -1,0 +1,264 @@
+#!/usr/bin/env bats
+# moe-run: text in; text, scores, logits, hidden states and traces out.
+
+load lib
+
+# The rows of a score table as "source tokens bytes logprob(3) bpb(4)".
+rounded()
+{
+	awk -F'\t' 'NR > 1 { printf "%s %d %d %.1f %.4f\n", $1, $2, $3, $4, $6 }' "$1" | sort
+}
+
+@test "a sample model is found by name and continues a prompt" {
+	run_split moe-run tiny-v3 -p 'static int ' -n 8
+	expect_status 0
+	[ -n "$output" ]
+	run_split moe-run "$MODEL_V3" -p 'static int ' -n 8
+	expect_status 0
+}
+
+@test "greedy ids equal those of the reference, 13 prompts of 200 tokens" {
+	perl -MJSON::PP -e 'local $/; my $all = decode_json(<STDIN>);
+		open my $p, ">", "prompts"; open my $w, ">", "want";
+		for (@$all) { print $p "@{$_->{prompt_ids}}\n"; print $w "@{$_->{ids}}\n" }' <"$MODEL_V3/greedy.json"
+	[ "$(wc -l <prompts)" -ge 13 ]
+	run_split moe-run tiny-v3 --ids prompts -n 200 --ignore-eos
+	expect_status 0
+	expect_stdout want
+}
+
+@test "tiny-v2: greedy ids equal those of the reference" {
+	perl -MJSON::PP -e 'local $/; my $all = decode_json(<STDIN>);
+		open my $p, ">", "prompts"; open my $w, ">", "want";
+		for (@$all[0 .. 3]) { print $p "@{$_->{prompt_ids}}\n"; print $w "@{$_->{ids}}\n" }' <"$MODEL_V2/greedy.json"
+	run_split moe-run tiny-v2 --ids prompts -n 200 --ignore-eos
+	expect_status 0
+	expect_stdout want
+}
+
+@test "scores of the held-out texts equal the reference to four digits" {
+	run_split moe-run tiny-v3 --score "$TEXT/prose.txt" "$TEXT/tech.txt" "$TEXT/code.txt" "$TEXT/zh.txt" "$TEXT/de.txt"
+	expect_status 0
+	rounded .out >got
+	awk -F'\t' 'NR > 1 { printf "%s %d %d %.1f %.4f\n", $1, $2, $3, $4, $6 }' "$MODEL_V3/scores.tsv" | sort >want
+	# one near-tie of a router may fall the other way: bits per byte and counts are exact, logprob within 0.1
+	cut -d' ' -f1-3,5 got >got.exact
+	cut -d' ' -f1-3,5 want >want.exact
+	expect_same got.exact want.exact
+	paste -d' ' got want | awk '{ d = $4 - $9; if (d > 0.11 || d < -0.11) exit 1 }'
+}
+
+@test "tiny-v2: the score of one text equals the reference" {
+	run_split moe-run tiny-v2 --score "$TEXT/zh.txt"
+	expect_status 0
+	awk -F'\t' '$1 == "zh" { printf "%d %d %.3f %.5f\n", $2, $3, $4, $6 }' .out >got
+	awk -F'\t' '$1 == "zh" { printf "%d %d %.3f %.5f\n", $2, $3, $4, $6 }' "$MODEL_V2/scores.tsv" >want
+	expect_same got want
+}
+
+@test "scores do not depend on threads, chunk or run; overlap scores every token once" {
+	head -c 6000 "$TEXT/code.txt" >code.txt
+	moe-run -j1 tiny-v3 --score code.txt >a
+	for how in "-j2" "--chunk 1" "--chunk 7" "-j2 --chunk 512" "-j1"; do
+		# shellcheck disable=SC2086
+		moe-run $how tiny-v3 --score code.txt >b
+		expect_same a b
+	done
+	moe-run tiny-v3 --score --window 100 --overlap 60 code.txt >c
+	[ "$(awk -F'\t' '$1 == "total" { print $2, $3 }' a)" = "$(awk -F'\t' '$1 == "total" { print $2, $3 }' c)" ]
+	# context helps
+	awk -F'\t' '$1 == "total" { print $6 }' <(moe-run tiny-v3 --score --window 100 code.txt) c | awk 'NR == 1 { a = $1 } NR == 2 { exit !($1 < a) }'
+}
+
+@test "logits, hidden states, MTP logits and traces are the same bytes however they are computed" {
+	head -c 1500 "$TEXT/de.txt" >de.txt
+	for how in "-j1 --chunk 512" "-j2 --chunk 512" "-j2 --chunk 7" "-j1 --chunk 1"; do
+		# shellcheck disable=SC2086
+		run_split moe-run $how --force tiny-v3 --logits l.st --mtp --hidden h.st --trace t.trace de.txt
+		expect_status 0
+		moe-route --print t.trace >t.txt
+		cat l.st h.st t.txt | cksum >sum
+		[ -e first ] || cp sum first
+		expect_same first sum
+	done
+}
+
+@test "avx2 and plain C give the same bits" {
+	head -c 1500 "$TEXT/zh.txt" >zh.txt
+	MOE_CPU=generic moe-run tiny-v3 --score zh.txt >a
+	moe-run tiny-v3 --score zh.txt >b
+	expect_same a b
+	fails 2 env MOE_CPU=nonsense moe-run tiny-v3 --score zh.txt || grep -q 'MOE_CPU=nonsense' .err
+}
+
+@test "every text comes back from its tokens byte for byte" {
+	for text in "$TEXT"/*.txt; do
+		moe-run tiny-v3 --tokenize "$text" >ids
+		[ "$(wc -l <ids)" -eq 1 ]
+		moe-run tiny-v3 --detokenize ids >back
+		expect_same "$text" back
+	done
+}
+
+@test "generation: --json, --echo, --ids, several prompts, -o" {
+	run_split moe-run tiny-v3 -p 'And the LORD said' -n 4 --json
+	expect_status 0
+	jq -e '.prompt_tokens == 6 and .tokens == 4 and (.ids | length) == 4 and .stop == "length"' .out
+	run_split moe-run tiny-v3 -p 'And the LORD said' -n 4 --echo
+	[[ $output == 'And the LORD said'* ]]
+	run_split moe-run tiny-v3 -p one -p two -n 3 --ids
+	expect_status 1
+	expect_message 'expected decimal token ids'
+	run_split moe-run tiny-v3 --ids -p '0 1358' -n 3 -o out.ids
+	expect_status 0
+	expect_no_output
+	[ "$(wc -w <out.ids)" -eq 3 ]
+}
+
+@test "sampling is a function of the seed alone" {
+	moe-run tiny-v3 -p 'The ' -n 30 --temp 1 --seed 7 >a
+	moe-run -j1 --chunk 2 tiny-v3 -p 'The ' -n 30 --temp 1 --seed 7 >b
+	moe-run tiny-v3 -p 'The ' -n 30 --temp 1 --seed 8 >c
+	expect_same a b
+	! cmp -s a c
+	moe-run tiny-v3 -p 'The ' -n 30 --temp 1 --top-k 1 >greedy
+	moe-run tiny-v3 -p 'The ' -n 30 >want
+	expect_same greedy want
+	moe-run tiny-v3 -p 'The ' -n 30 --temp 2 --top-p 0.000001 >greedy
+	expect_same greedy want
+	moe-run tiny-v3 -p 'The ' -n 30 --temp 2 --min-p 1 >greedy
+	expect_same greedy want
+}
+
+@test "the end of the context ends the text and says so" {
+	run_split moe-run tiny-v3 --ids -p '0 5 6' -n 50 --ctx 10 --ignore-eos
+	expect_status 0
+	expect_message 'end of 10 positions'
+	[ "$(wc -w <.out)" -eq 8 ]
+	fails 2 moe-run tiny-v3 --ids -p '0 5 6' -n 5 --ctx 2
+}
+
+@test "an empty text and an empty prompt" {
+	: >empty.txt
+	run_split moe-run tiny-v3 --score empty.txt
+	expect_status 0
+	expect_line "$(printf 'total\t0\t0\t0.000000\tnan\tnan')"
+	run_split moe-run tiny-v3 -p '' -n 2
+	expect_status 0
+	run_split moe-run tiny-v3 --score --json empty.txt
+	expect_status 0
+	jq -es 'length == 2 and .[1].ppl == null' .out
+}
+
+@test "text that is not UTF-8, and names with spaces" {
+	printf 'abc\377\376def \300\200' >'a b.txt'
+	run_split moe-run tiny-v3 --score 'a b.txt'
+	expect_status 0
+	[[ $output == *'a b'* ]]
+}
+
+@test "misuse is 2 and says what is wrong" {
+	fails 2 moe-run
+	fails 2 moe-run tiny-v3 -p x --top-p 0.5
+	fails 2 moe-run tiny-v3 -p x --score -n 5
+	fails 2 moe-run tiny-v3 -p x --mtp
+	fails 2 moe-run tiny-v3 --tokenize --detokenize -p x
+	fails 2 moe-run tiny-v3 --nonsense
+	fails 2 moe-run tiny-v3 -n many
+	fails 2 moe-run tiny-v3 -p x --device cuda
+	expect_message "cuda"
+	touch there.st
+	fails 2 moe-run tiny-v3 -p x --logits there.st
+	expect_message '--force'
+	[ ! -s there.st ]
+}
+
+@test "bad input is 1 and names file, place, expected, found" {
+	fails 1 moe-run no-such-model -p x
+	fails 1 moe-run tiny-v3 no-such-file.txt
+	fails 1 moe-run tiny-v3 --ids -p '0 4096'
+	expect_message 'token id 4096 at position 1 .*vocabulary of 4096'
+	fails 1 moe-run tiny-v3 --ids -p '0 -1'
+	fails 1 moe-run tiny-v3 --detokenize -p '5 99999'
+	mkdir broken
+	cp "$MODEL_V3"/*.json broken
+	head -c 1000000 "$MODEL_V3/model.safetensors" >broken/model.safetensors
+	fails 1 moe-run broken -p x
+	expect_message 'broken/model.safetensors'
+	mkdir notok
+	cp "$MODEL_V3"/config.json "$MODEL_V3"/model.safetensors notok
+	fails 1 moe-run notok -p x
+	expect_message 'tokenizer.json'
+	run_split moe-run notok --ids -p '0 1 2' -n 1
+	expect_status 0
+}
+
+@test "a tokenizer without merges, and one with ids beyond the vocabulary, are refused" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	jq 'del(.model.merges)' "$MODEL_V3/tokenizer.json" >m/tokenizer.json
+	fails 1 moe-run m -p x
+	expect_message 'merges'
+	jq '.added_tokens += [{"id": 5000, "content": "<x>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}]' \
+		"$MODEL_V3/tokenizer.json" >m/tokenizer.json
+	fails 1 moe-run m -p x
+	expect_message '5000'
+}
+
+@test "a config that promises what the weights do not hold" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	jq '.n_routed_experts = 1000000000' "$MODEL_V3/config.json" >m/config.json
+	fails 1 moe-run m -p x
+	jq '.architectures = ["NobodyForCausalLM"] | .model_type = "nobody"' "$MODEL_V3/config.json" >m/config.json
+	fails 1 moe-run m -p x
+	expect_message 'NobodyForCausalLM|nobody'
+	jq '.n_routed_experts = 64' "$MODEL_V3/config.json" >m/config.json
+	fails 1 moe-run m -p x
+	expect_message 'expert'
+}
+
+@test "a full disk is said, and nothing half-written stays" {
+	[ -w /dev/full ] || skip "no /dev/full"
+	run_split bash -c 'moe-run tiny-v3 -p x -n 3 >/dev/full'
+	expect_status 1
+	expect_message 'No space left'
+	fails 2 moe-run tiny-v3 -p x --logits /dev/full
+	expect_message 'regular file'
+	run_split moe-run tiny-v3 --score -p x -o /dev/full
+	expect_status 1
+	expect_message 'No space left'
+	run_split moe-run tiny-v3 -p x -n 2 -o nowhere/file
+	expect_status 1
+	expect_message 'nowhere'
+	[ -z "$(ls -A | grep -v '^\.out$\|^\.err$')" ]
+}
+
+@test "SIGINT while writing leaves nothing behind" {
+	cat "$TEXT"/*.txt >all.txt
+	# a shell starts background jobs with SIGINT ignored
+	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' moe-run tiny-v3 --logits l.st --trace t.trace all.txt 2>err &
+	pid=$!
+	for _ in $(seq 100); do
+		[ -z "$(find . -name '.l.st.tmp*' -size +0)" ] || break
+		sleep 0.05
+	done
+	kill -INT $pid
+	wait $pid && rc=0 || rc=$?
+	[ $rc -eq 130 ]
+	[ ! -e l.st ] && [ ! -e t.trace ]
+	[ -z "$(find . -name '*tmp*')" ]
+}
+
+@test "a closed pipe ends the run quietly" {
+	run_split bash -c 'moe-run tiny-v3 -p x -n 200 --ignore-eos | head -c 1; exit ${PIPESTATUS[0]}'
+	[ "$status" -eq 141 ] || [ "$status" -eq 0 ]
+	[ ! -s .err ]
+}
+
+@test "--dry-run writes nothing" {
+	run_split moe-run tiny-v3 --score --dry-run "$TEXT/zh.txt" --logits l.st
+	expect_status 0
+	[ ! -e l.st ]
+	grep -q '^tokens' .out
+}
