@@ -290,6 +290,7 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 	}
 	if (status)
 		return status;
+	g->out->has_table = true;
 	if (g->opts->by_source || g->opts->source) {
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "%s: a load table knows no sources: give the traces it was made from",

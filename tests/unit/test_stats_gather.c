@@ -156,6 +156,21 @@ static void check_sources(struct moe_pool *pool)
 		is_i64((int64_t)g.loads[1].n_tokens, 1000, "tokens of it");
 	}
 	moe_gather_free(&g);
+	opts = (struct moe_gather_opts){.quarters = true};
+	if (ok(!moe_gather_files(&g, paths, 1, &opts, &err), "in quarters: %s", err.text)) {
+		uint64_t even = 0, odd = 0, other = 0;
+
+		for (int i = 0; i < N_LAYERS * N_EXPERTS; i++) {
+			even += g.quarters[0][0].counts[i];
+			odd += g.quarters[0][1].counts[i];
+			other += g.quarters[1][0].counts[i] + g.quarters[1][1].counts[i];
+		}
+		is_i64((int64_t)even, 1500 * N_LAYERS * TOP_K, "choices of even sequences");
+		is_i64((int64_t)odd, 1500 * N_LAYERS * TOP_K, "choices of odd sequences");
+		is_i64((int64_t)other, 0, "there is no second part");
+		ok(!g.has_table, "and no table");
+		moe_gather_free(&g);
+	}
 	opts = (struct moe_gather_opts){.source = "c"};
 	if (ok(!moe_gather_files(&g, paths, 1, &opts, &err), "one source: %s", err.text)) {
 		ok(g.n == 1 && counts_are(&g.loads[0], 1, "c", 1), "its counts");
@@ -196,6 +211,7 @@ static void check_refused(void)
 		for (int i = 0; i < N_LAYERS * N_EXPERTS; i++)
 			g.loads[0].counts[i] -= (uint64_t)i;
 		ok(counts_are(&g.loads[0], 1, NULL, 1), "add");
+		ok(g.has_table, "that there was a table is told");
 		is_i64((int64_t)g.loads[0].n_tokens, 0, "tokens are unknown if one does not say");
 		moe_gather_free(&g);
 	}

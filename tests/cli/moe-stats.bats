@@ -1,0 +1,428 @@
+# moe-stats: loads, metrics, pictures and verdicts, on real routing (ESFT) and on tables made here.
+
+load lib
+
+CONFIG=$DATA/configs/deepseek-v2-lite.json
+HEAD='layer	expert	count	weight'
+
+# Two sequences of each layer of ESFT's `intent`: small and real.
+excerpt()
+{
+	moe-route --from esft --model-config "$CONFIG" "$DATA/esft-excerpt/intent" -o "${1:-x.trace}" -q
+}
+
+# small.tsv: layers 0, 2 and 3 of four experts; layer 2 was never asked.
+small()
+{
+	printf '%s\n' "$HEAD" >small.tsv
+	printf '%s\t%s\t%s\t%s\n' 0 0 8 4 0 1 0 0 0 2 4 2 0 3 4 0.1 \
+		2 0 0 0 2 1 0 0 2 2 0 0 2 3 0 0 3 0 1 1 3 1 1 1 3 2 1 1 3 3 1 1e-06 >>small.tsv
+}
+
+reference()
+{
+	awk -v E=64 -v K=6 -v what="$1" -f "$TOP/tests/ref/esft_stats.awk" "$2"/expert_weights_*.txt
+}
+
+# close A B TOLERANCE: tables with equal keys and numbers that differ by at most TOLERANCE.
+close()
+{
+	awk -F '\t' -v tol="$3" '
+		NR == FNR { a[FNR] = $0; n = FNR; next }
+		{
+			if (split(a[FNR], x, "\t") != NF) { print "line " FNR ": fields"; exit bad = 1 }
+			for (i = 1; i <= NF; i++) {
+				d = x[i] - $i
+				if (x[i] != $i && (i == 1 || !(d <= tol && -d <= tol))) { print "line " FNR ": " x[i] " " $i; exit bad = 1 }
+			}
+		}
+		END { if (!bad && FNR != n) { print n " and " FNR " lines"; exit 1 } exit bad }' "$1" "$2"
+}
+
+# esft TASK MAXVIO GINI ENTROPY_NORM CV
+esft()
+{
+	tar -xJf "$DATA/esft/$1.tar.xz"
+	moe-route --from esft --model-config "$CONFIG" "$1" -o "$1.trace" -q
+	reference load "$1" >want.load
+	[ "$(wc -l <want.load)" = $((26 * 64 + 1)) ]
+	moe-stats "$1.trace" >load.tsv
+	grep -v '^#' load.tsv | cut -f 1-3 | diff want.load -
+	reference metrics "$1" >want.metrics
+	moe-stats --metric maxvio,cv,gini,entropy_norm "$1.trace" >metrics
+	close want.metrics metrics 2e-9
+	# The gates: awk adds the decimals, we add them as f32.
+	awk -F '\t' '{ for (i = 1; $i != ""; i++) id[i] = $i; for (j = i + 1; j <= NF; j++) w[id[j - i]] += $j }
+		END { for (e = 0; e < 64; e++) printf "%d\t%.6f\n", e, w[e] }' "$1/expert_weights_17.txt" >want.weights
+	awk -F '\t' '$1 == 17 { printf "%d\t%.6f\n", $2, $4 }' load.tsv >weights
+	close want.weights weights 1e-4
+	moe-stats --metric maxvio,gini,entropy_norm,cv "$1.trace" | tail -n 1 |
+		awk -F '\t' -v want="$2 $3 $4 $5" '{
+			split(want, w, " ")
+			for (i = 1; i <= 4; i++) if ($(i + 1) - w[i] > 0.0051 || w[i] - $(i + 1) > 0.0051) { print; exit 1 }
+		}'
+	# From the table as from the trace.
+	moe-stats --metric maxvio,cv,gini,entropy_norm load.tsv | cmp - metrics
+}
+
+@test "ESFT intent: loads as awk counts them, the published unevenness" {
+	esft intent 2.81 .41 .933 .79
+}
+
+@test "ESFT summary: loads as awk counts them, the published unevenness" {
+	esft summary 3.28 .35 .946 .74
+}
+
+@test "the load table is the default in a pipe, with every pair and the number of tokens" {
+	excerpt
+	run_split moe-stats x.trace
+	expect_status 0
+	expect_line "$HEAD"
+	[ "$(grep -vc '^#' .out)" = $((26 * 64 + 1)) ]
+	expect_line '#tokens=127'
+	cp .out load.tsv
+	reference load "$DATA/esft-excerpt/intent" >want
+	grep -v '^#' load.tsv | cut -f 1-3 | diff want -
+	grep -q '	0	0$' load.tsv
+	moe-stats --load x.trace | cmp - load.tsv
+	moe-stats <x.trace | cmp - load.tsv
+	cat x.trace | moe-stats - | cmp - load.tsv
+	moe-stats <(cat x.trace) | cmp - load.tsv
+	# A load table in, the same load table out.
+	moe-stats load.tsv | cmp - load.tsv
+	cat load.tsv | moe-stats | cmp - load.tsv
+}
+
+@test "the same bytes from any number of threads, and from a second run" {
+	excerpt
+	cat x.trace x.trace x.trace >y.trace
+	for args in '--load' '--metric cv,gini,entropy' '--by source' '--plot heatmap' '--plot load' '--summary'; do
+		moe-stats -j1 $args y.trace >one
+		moe-stats -j4 $args y.trace >four
+		moe-stats -j4 $args y.trace >again
+		expect_same one four
+		expect_same four again
+	done
+}
+
+@test "files of one model add up, as traces and as tables" {
+	excerpt
+	moe-stats x.trace >x.tsv
+	cat x.trace x.trace >joined.trace
+	moe-stats joined.trace >want
+	expect_line2() { grep -qxF -- "$1" want; }
+	expect_line2 '#tokens=254'
+	moe-stats x.trace x.trace | cmp - want
+	moe-stats x.trace x.tsv | cmp - want
+	moe-stats x.tsv x.tsv | cmp - want
+	moe-stats x.tsv - <x.trace | cmp - want
+}
+
+@test "files of different models are refused, and both are named" {
+	small
+	sed 's/^layer/#model=one\n&/' small.tsv >one.tsv
+	sed 's/^layer/#model=two\n&/' small.tsv >two.tsv
+	fails 1 moe-stats one.tsv two.tsv
+	expect_message "two.tsv: .*'one' and 'two'"
+	excerpt
+	fails 1 moe-stats x.trace small.tsv
+	expect_message 'small.tsv: .*64 experts and 4 experts'
+	moe-stats one.tsv small.tsv >both
+	grep -qx '#model=one' both
+}
+
+@test "metrics per layer, with nan where nothing was chosen" {
+	small
+	run_split moe-stats --metric maxvio,peak_to_average,cv,gini,entropy,entropy_norm,effective_experts,dead small.tsv
+	expect_status 0
+	expect_stdout - <<-'E'
+	layer	maxvio	peak_to_average	cv	gini	entropy	entropy_norm	effective_experts	dead
+	0	1	2	0.7071067811865476	0.375	1.5	0.75	2.8284271247461903	1
+	2	nan	nan	nan	nan	nan	nan	nan	4
+	3	0	1	0	0	2	1	4	0
+	all	0.5	1.5	0.3535533905932738	0.1875	1.75	0.875	3.414213562373095	5
+	E
+	run_split moe-stats --metric cv,dead --json small.tsv
+	expect_stdout - <<-'E'
+	{"layer":0,"cv":0.7071067811865476,"dead":1}
+	{"layer":2,"cv":null,"dead":4}
+	{"layer":3,"cv":0,"dead":0}
+	{"layer":"all","cv":0.3535533905932738,"dead":5}
+	E
+}
+
+@test "metrics per expert have their key behind the layer" {
+	small
+	run_split moe-stats -m count,share --layer 0 small.tsv
+	expect_status 0
+	expect_stdout - <<-'E'
+	layer	expert	count	share
+	0	0	8	0.5
+	0	1	0	0
+	0	2	4	0.25
+	0	3	4	0.25
+	all	0	8	0.5
+	all	1	0	0
+	all	2	4	0.25
+	all	3	4	0.25
+	E
+	run_split moe-stats --by expert --metric count,share small.tsv
+	expect_stdout - <<-'E'
+	expert	count	share
+	0	9	0.375
+	1	1	0.125
+	2	5	0.25
+	3	5	0.25
+	E
+	run_split moe-stats --by expert small.tsv
+	expect_stdout - <<-'E'
+	expert	count	weight
+	0	9	5
+	1	1	1
+	2	5	3
+	3	5	0.10000100000070233
+	E
+}
+
+@test "the list of metrics, and every metric of it can be asked for" {
+	run_split moe-stats --list
+	expect_status 0
+	head -n 1 .out | grep -qx 'metric	unit	keys	all	help	formula'
+	cp .out list
+	moe-stats --metric list | cmp - list
+	small
+	for m in count share maxvio peak_to_average cv gini entropy entropy_norm effective_experts dead; do
+		grep -q "^$m	" list
+	done
+	cut -f 1 list | tail -n +2 | while read -r m; do
+		moe-stats --metric "$m" small.tsv | head -n 1 | grep -qE "^layer(	expert)?	$m\$" || exit 1
+	done
+	[ "$(moe-stats --list --json | wc -l)" = "$(($(wc -l <list) - 1))" ]
+}
+
+@test "by source: the source comes first, and the parts add up to the whole" {
+	for s in en zh.txt; do
+		cp -r "$DATA/esft-excerpt/intent" "$s"
+		moe-route --from esft --model-config "$CONFIG" "$s" -o "$s.trace" -q
+	done
+	cat en.trace zh.txt.trace >both.trace
+	moe-stats --by source both.trace >by
+	head -n 1 by | grep -qx "source	$HEAD"
+	[ "$(wc -l <by)" = $((2 * 26 * 64 + 1)) ]
+	moe-stats --source zh.txt both.trace | grep -v '^#' >zh
+	moe-stats zh.txt.trace | grep -v '^#' | cmp - zh
+	grep '^zh.txt	' by | cut -f 2- | cmp - <(tail -n +2 zh)
+	moe-stats --by source --metric cv,dead both.trace >cv
+	[ "$(wc -l <cv)" = $((2 * 27 + 1)) ]
+	head -n 1 cv | grep -qx 'source	layer	cv	dead'
+	grep -q '^en	all	' cv
+	moe-stats --by source --json both.trace | head -n 1 | grep -q '^{"source":"en","layer":1,"expert":0,"count":'
+	moe-stats --by source --summary both.trace | grep -c '^source ' | grep -qx 2
+	fails 1 moe-stats --source de both.trace
+	expect_message "'de'"
+	small
+	fails 2 moe-stats --by source small.tsv
+	fails 2 moe-stats --source en small.tsv
+}
+
+@test "only some layers" {
+	small
+	moe-stats --layer 2-3 --metric dead small.tsv | tail -n 1 | grep -qx 'all	4'
+	moe-stats --layer 3,0 small.tsv | cut -f 1 | uniq | tr '\n' ' ' | grep -qx 'layer 0 3 '
+	fails 2 moe-stats --layer 1 small.tsv
+	expect_message 'layer 1'
+	for bad in x 3-2 '' '0,' '-1' 0-x; do
+		[ "$bad" = '0,' ] || fails 2 moe-stats "--layer=$bad" small.tsv
+	done
+}
+
+@test "the summary: bars as wide as there is room, in blocks or ASCII" {
+	small
+	run_split moe-stats --summary --ascii small.tsv
+	expect_status 0
+	expect_line '    0    2.00    0.71    0.38   0.750       1  @ =='
+	expect_line '    2     nan     nan     nan     nan       4      '
+	expect_line '  all    1.50    0.35    0.19   0.875       5'
+	run_split moe-stats --summary small.tsv
+	expect_line '    3    1.00    0.00    0.00   1.000       0  ▄▄▄▄'
+	excerpt
+	for width in 40 80 120 200; do
+		COLUMNS=$width moe-stats --summary --ascii x.trace >s
+		[ "$(grep -c '^ *[0-9]* ' s)" -ge 26 ]
+		[ "$width" = 40 ] || [ "$(grep '^ *[0-9]' s | tail -n +2 | awk '{ if (length > m) m = length } END { print m }')" -le "$width" ]
+	done
+	COLUMNS=200 moe-stats --summary --ascii x.trace | sed -n 3p | awk '{ exit length != 47 + 64 }'
+}
+
+@test "a terminal gets the summary, and hostile labels cannot steer it" {
+	command -v script >/dev/null || skip "no script(1)"
+	small
+	printf '#model=a\033]0;b\n' | cat - small.tsv >h.tsv
+	script -qec 'moe-stats h.tsv' /dev/null </dev/null >seen
+	grep -q 'peak/avg' seen
+	! grep -q "$(printf '\033')" seen
+	script -qec 'moe-stats --load h.tsv' /dev/null </dev/null | tr -d '\r' | grep -qx "$HEAD"
+}
+
+@test "a limit on imbalance ends with 3 and names the worst layer, after the output" {
+	small
+	run_split moe-stats --max-imbalance 1.9 --metric peak_to_average small.tsv
+	expect_status 3
+	expect_line '0	2'
+	expect_message '^moe-stats: layer 0: peak_to_average is 2, more than 1.9'
+	[ "$(wc -l <.err)" = 1 ]
+	run_split moe-stats --max-imbalance 2 small.tsv
+	expect_status 0
+	expect_line "$HEAD"
+	run_split moe-stats --max-imbalance 1.5 --layer 3 small.tsv
+	expect_status 0
+	run_split moe-stats --max-imbalance 1.5 --plot load -o x.svg small.tsv
+	expect_status 3
+	[ -s x.svg ]
+	fails 2 moe-stats --max-imbalance no small.tsv
+	fails 2 moe-stats --max-imbalance -1 small.tsv
+}
+
+@test "pictures are whole SVG files, whatever the labels" {
+	small
+	printf '#model=<&"\377\001]]>\n' | cat - small.tsv >h.tsv
+	for plot in load heatmap; do
+		moe-stats --plot $plot -o $plot.svg h.tsv
+		head -n 2 $plot.svg | grep -q '<svg xmlns='
+		[ "$(tail -n 1 $plot.svg)" = '</svg>' ]
+		moe-stats --plot $plot h.tsv | cmp - $plot.svg
+		if command -v xmllint >/dev/null; then
+			xmllint --noout $plot.svg
+		fi
+		perl -CSD -ne 'exit 1 if /[\x00-\x08\x0b\x0c\x0e-\x1f]/ || /\x{fffe}|\x{ffff}/' $plot.svg
+		iconv -f UTF-8 -t UTF-8 $plot.svg >/dev/null
+		grep -q 'model &lt;&amp;&quot;' $plot.svg
+	done
+	fails 2 moe-stats --plot load -o x.png small.tsv
+	expect_message 'SVG'
+	[ ! -e x.png ]
+	fails 2 moe-stats --plot load -o heatmap.svg small.tsv
+	expect_message -- '--force'
+	moe-stats --force --plot load -o heatmap.svg small.tsv
+	fails 2 moe-stats --plot curve small.tsv
+}
+
+@test "outputs appear whole or not at all" {
+	small
+	moe-stats -o out.tsv small.tsv
+	moe-stats small.tsv | cmp - out.tsv
+	fails 2 moe-stats -o out.tsv small.tsv
+	fails 1 moe-stats -o none/out.tsv small.tsv
+	run_split sh -c 'moe-stats small.tsv >/dev/full'
+	expect_status 1
+	expect_message '^moe-stats: stdout: '
+	run_split sh -c 'moe-stats small.tsv >&-'
+	expect_status 1
+	printf '%s\n0\t0\t-1\t0\n' "$HEAD" >bad.tsv
+	fails 1 moe-stats -o new.tsv bad.tsv
+	[ ! -e new.tsv ]
+	[ -z "$(find . -name '*.tmp*' -o -name '.*new*')" ]
+}
+
+@test "bad load tables: a sentence with the place, what was expected, what was found" {
+	bad()
+	{
+		printf '%b' "$1" >bad.tsv
+		fails 1 moe-stats bad.tsv || return 1
+		expect_message "^moe-stats: bad.tsv: .*$2" || return 1
+		run_split sh -c 'moe-stats <bad.tsv'
+		expect_status 1 || return 1
+		expect_message "^moe-stats: stdin: .*$2"
+	}
+	bad '' 'header'
+	bad "$HEAD\n" 'without rows'
+	bad 'rank\tnode\n0\t0\n' "no column 'layer'"
+	bad 'layer\texpert\tcount\n0\t0\t1\n' "no column 'weight'"
+	bad "$HEAD\n0\t0\t1\t1\n0\t2\t1\t1\n" 'layer 0, expert 1 is missing'
+	bad "$HEAD\n0\t0\t1\t1\n0\t1\t1\t1\n4\t0\t1\t1\n" 'layer 4, expert 1 is missing'
+	bad "$HEAD\n0\t0\t1\t1\n0\t0\t1\t1\n" 'line 3: layer 0, expert 0 is there twice'
+	bad "$HEAD\n0\t0\t-1\t1\n" "line 2: count '-1'"
+	bad "$HEAD\n0\t0\t1e30\t1\n" "line 2: count '1e30'"
+	bad "$HEAD\n0\t0\t1000000000000000000000000000000\t1\n" "line 2: count '1000"
+	bad "$HEAD\n0\t0\t1.5\t1\n" "line 2: count '1.5'"
+	bad "$HEAD\n0\t0\t1\tNaN\n" "line 2.*'NaN'"
+	bad "$HEAD\n0\t0\t1\tinf\n" "line 2.*'inf'"
+	bad "$HEAD\n0\t0\t1\t-1\n" "line 2: weight '-1'"
+	bad "$HEAD\n0\t4000000000\t1\t1\n" 'line 2'
+	bad "$HEAD\n0\t2000000000\t1\t1\n" '2000000001 experts'
+	bad "$HEAD\n0\t0\t1\n" 'expected 4 fields, found 3'
+	bad 'PK\x03\x04' 'no column'
+}
+
+@test "bad traces: empty, cut, damaged, absent" {
+	excerpt
+	size=$(stat -c %s x.trace)
+	for n in 1 17 100 $((size / 2)) $((size - 28)) $((size - 1)); do
+		head -c "$n" x.trace >cut.trace
+		fails 1 moe-stats cut.trace
+		expect_message '^moe-stats: cut.trace: '
+	done
+	: >cut.trace
+	fails 1 moe-stats cut.trace
+	fails 1 moe-stats absent.trace
+	expect_message 'absent.trace'
+	fails 1 moe-stats .
+	echo nothing | gzip >n.gz
+	fails 1 moe-stats n.gz
+	expect_message 'n.gz'
+	fails 1 moe-stats x.trace cut.trace
+}
+
+@test "wrong use ends with 2 and prints nothing" {
+	small
+	fails 2 moe-stats --metric nothing small.tsv
+	expect_message "'nothing'.*--list"
+	fails 2 moe-stats --metric cv,cv small.tsv
+	fails 2 moe-stats --metric cv,,gini small.tsv
+	fails 2 moe-stats --metric '' small.tsv
+	fails 2 moe-stats --metric count,cv small.tsv
+	expect_message "'count'.*'cv'.*two calls"
+	fails 2 moe-stats --by expert --metric cv small.tsv
+	fails 2 moe-stats --by expert --summary small.tsv
+	fails 2 moe-stats --by token small.tsv
+	fails 2 moe-stats --load --summary small.tsv
+	fails 2 moe-stats --plot load --metric cv small.tsv
+	fails 2 moe-stats --plot load --by source small.tsv
+	fails 2 moe-stats --plot load --json small.tsv
+	fails 2 moe-stats --summary --json small.tsv
+	fails 2 moe-stats --list small.tsv
+	fails 2 moe-stats --no-such-option small.tsv
+}
+
+@test "a dry run says what would be read and written" {
+	excerpt
+	small
+	run_split moe-stats --dry-run --plot load -o x.svg x.trace small.tsv
+	expect_status 0
+	expect_line "read	x.trace	trace	$(stat -c %s x.trace)"
+	expect_line "read	small.tsv	load	$(stat -c %s small.tsv)"
+	expect_line 'write	x.svg	svg	nan'
+	[ ! -e x.svg ]
+}
+
+@test "the examples of the pages run" {
+	for s in en.txt zh.txt; do
+		cp -r "$DATA/esft-excerpt/intent" "$s"
+		moe-route --from esft --model-config "$CONFIG" "$s" -o "$s.trace" -q
+	done
+	cat en.txt.trace zh.txt.trace >run.trace
+	for f in eval mon tue; do cp run.trace $f.trace; done
+	for f in wed monday tuesday load; do moe-stats run.trace >$f.tsv; done
+	for page in moe-stats.1 moe-load.5; do
+		sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$TOP/man/$page" | sed 's/^\.Dl //; s/\\e/\\/g' |
+			awk '/^\$ / { sub(/^\$ /, ""); print; more = 1; next } more && /^> / { sub(/^> /, ""); print; next } { more = 0 }' >script
+		[ "$(wc -l <script)" -ge 5 ]
+		# The limit of the first example is there to be exceeded.
+		sed -i 's/^\(moe-stats --max-imbalance .*\)/{ \1; } || [ $? = 3 ]/' script
+		# sort | head: the reader leaves early.
+		bash -e script >out 2>err || { cat script err; return 1; }
+		[ -s out ]
+	done
+	[ -s zh.svg ]
+	[ "$(moe-stats --metric dead load.tsv | tail -n 1)" = 'all	1' ]
+}
