@@ -85,7 +85,8 @@ enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, 
 		family_list(known, sizeof known);
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: architecture '%.64s' (model_type '%.64s') is not among the known ones: %s",
-		                   where, architecture ? architecture : "none", model_type ? model_type : "none", known);
+		                   where, architecture ? architecture : "none", model_type ? model_type : "none",
+		                   known);
 	}
 	snprintf(config->architecture, sizeof config->architecture, "%s",
 	         architecture ? architecture : config->family->architectures[0]);
