@@ -12,7 +12,7 @@ short_text()
 @test "a trace of a model holds what moe-run chose" {
 	short_text
 	moe-route -o a.trace tiny-v3 de.txt zh.txt
-	moe-run tiny-v3 --trace b.trace de.txt zh.txt
+	moe-run tiny-v3 -n 0 --trace b.trace de.txt zh.txt
 	moe-route --print a.trace >a
 	moe-route --print b.trace >b
 	expect_same a b
