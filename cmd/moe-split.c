@@ -28,9 +28,11 @@ struct config {
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Planning"),
 	MOE_OPT_INT('n', "ranks", "N", struct config, ranks, 1, MOE_PLAN_MAX_RANKS, "ranks to place experts on"),
-	MOE_OPT_INT(0, "nodes", "N", struct config, nodes, 1, MOE_PLAN_MAX_RANKS, "nodes the ranks are spread over [1]"),
+	MOE_OPT_INT(0, "nodes", "N", struct config, nodes, 1, MOE_PLAN_MAX_RANKS,
+	            "nodes the ranks are spread over [1]"),
 	MOE_OPT_FILE(0, "topology", "TSV", struct config, topology, "the machine, in place of -n and --nodes"),
-	MOE_OPT_INT(0, "groups", "N", struct config, groups, 1, 1 << 30, "expert groups that stay on one node each [1]"),
+	MOE_OPT_INT(0, "groups", "N", struct config, groups, 1, 1 << 30,
+	            "expert groups that stay on one node each [1]"),
 	MOE_OPT_INT(0, "slots", "N", struct config, slots, 1, 0x7fffffff,
 	            "places per layer over all ranks [experts, rounded up to a multiple of ranks]"),
 	MOE_OPT_INT(0, "replicas", "N", struct config, replicas, 0, 0x3fffffff,
@@ -43,11 +45,17 @@ static const struct moe_opt options[] = {
 	            "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_GROUP("Sharding"),
 	MOE_OPT_FILE(0, "plan", "PLAN", struct config, plan, "write the shards of MODEL into the directory of -o"),
-	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits, "print what each rank needs; status 3 if one exceeds SIZE"),
-	{.kind = MOE_OPT_KIND_STR, .name = "verify", .value = "DIR", .offset = offsetof(struct config, verify),
-	 .help = "status 3 unless the shards in DIR are what PLAN and MODEL say", .takes = MOE_VALUE_DIR},
+	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits,
+	              "print what each rank needs; status 3 if one exceeds SIZE"),
+	{ .kind = MOE_OPT_KIND_STR,
+	  .name = "verify",
+	  .value = "DIR",
+	  .offset = offsetof(struct config, verify),
+	  .help = "status 3 unless the shards in DIR are what PLAN and MODEL say",
+	  .takes = MOE_VALUE_DIR },
 	MOE_OPT_FLAG(0, "merge", struct config, merge, "give the source of the shards in DIR back as -o"),
-	MOE_OPT_END};
+	MOE_OPT_END
+};
 
 static const struct tool tool = {"moe-split",
                                  "[options] -n RANKS [TRACE|LOAD ...]\n--evaluate PLAN [TRACE|LOAD ...]\n"
@@ -74,7 +82,8 @@ static enum moe_status write_text(struct tool_ctx *ctx, const struct moe_buf *te
 	return moe_out_commit(out, err);
 }
 
-/* ---- loads ----------------------------------------------------------------------------------------------------------- */
+/* ---- loads
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static enum moe_status gather_loads(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather, struct moe_err *err)
 {
@@ -88,40 +97,11 @@ static enum moe_status gather_loads(struct tool_ctx *ctx, bool quarters, struct 
 	status = tool_pool(ctx, &opts.pool, err);
 	if (status)
 		return status;
-	return moe_gather_files(gather, ctx->n_operands ? ctx->operands : only_stdin, ctx->n_operands ? ctx->n_operands : 1,
-	                        &opts, err);
+	return moe_gather_files(gather, ctx->n_operands ? ctx->operands : only_stdin,
+	                        ctx->n_operands ? ctx->n_operands : 1, &opts, err);
 }
 
-/* What a plan costs over all layers of a load. */
-struct verdict {
-	double mean, worst, bound; /* peak-to-average: mean and largest of the layers; mean of the bounds */
-	int32_t worst_layer;
-};
-
-/* peaks [load->n_layers] or NULL. */
-static enum moe_status judge(const struct moe_plan *plan, const struct moe_load *load, struct verdict *out,
-                             double *peaks, struct moe_err *err)
-{
-	*out = (struct verdict){0};
-	for (int32_t l = 0; l < load->n_layers; l++) {
-		struct moe_cost cost;
-		enum moe_status status = moe_cost_layer(plan, load, l, &cost, err);
-
-		if (status)
-			return status;
-		if (peaks)
-			peaks[l] = cost.peak_to_average;
-		out->mean += cost.peak_to_average / load->n_layers;
-		out->bound += cost.bound / load->n_layers;
-		if (cost.peak_to_average > out->worst) {
-			out->worst = cost.peak_to_average;
-			out->worst_layer = load->layers[l];
-		}
-	}
-	return MOE_OK;
-}
-
-static enum moe_status check_imbalance(const struct config *cfg, const struct verdict *v, const char *plan,
+static enum moe_status check_imbalance(const struct config *cfg, const struct moe_cost_sum *v, const char *plan,
                                        struct moe_err *err)
 {
 	if (cfg->max_imbalance > 0 && v->worst > cfg->max_imbalance)
@@ -130,7 +110,8 @@ static enum moe_status check_imbalance(const struct config *cfg, const struct ve
 	return MOE_OK;
 }
 
-/* ---- planning -------------------------------------------------------------------------------------------------------- */
+/* ---- planning
+ * -------------------------------------------------------------------------------------------------------- */
 
 static enum moe_status make_topology(const struct config *cfg, struct moe_topology *topology, struct moe_err *err)
 {
@@ -142,8 +123,9 @@ static enum moe_status make_topology(const struct config *cfg, struct moe_topolo
 	if (status)
 		return status;
 	if ((cfg->ranks && cfg->ranks != topology->n_ranks) || (cfg->nodes && cfg->nodes != topology->n_nodes)) {
-		status = moe_err_set(err, MOE_EUSAGE, "%s has %d ranks on %d nodes, which is not what -n or --nodes say",
-		                     cfg->topology, topology->n_ranks, topology->n_nodes);
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%s has %d ranks on %d nodes, which is not what -n or --nodes say", cfg->topology,
+		                     topology->n_ranks, topology->n_nodes);
 		moe_topology_free(topology);
 	}
 	return status;
@@ -194,7 +176,7 @@ static enum moe_status hold_out(struct tool_ctx *ctx, const struct moe_planner *
 	struct moe_load made_on = {0}, judged_on = {0};
 	const char *how = "sequences";
 	struct moe_plan plan = {0};
-	struct verdict v;
+	struct moe_cost_sum v;
 	enum moe_status status;
 
 	if (gather->has_table) {
@@ -219,10 +201,13 @@ static enum moe_status hold_out(struct tool_ctx *ctx, const struct moe_planner *
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, &made_on, ctx->pool, err);
 	if (!status)
-		status = judge(&plan, &judged_on, &v, NULL, err);
+		status = moe_cost_plan(&plan, &judged_on, &v, NULL, err);
 	if (!status)
-		tool_note(ctx, "held out: peak-to-average %.4f, worst %.4f in layer %d (a plan made on even %s, judged on odd "
-		          "ones)", v.mean, v.worst, v.worst_layer, how);
+		tool_note(ctx,
+		          "held out: peak-to-average %.4f, worst %.4f in layer %d (a plan made on even %s, judged on "
+		          "odd "
+		          "ones)",
+		          v.mean, v.worst, v.worst_layer, how);
 out:
 	moe_plan_free(&plan);
 	moe_load_free(&judged_on);
@@ -257,20 +242,20 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	const struct moe_load *load = &gather->loads[0];
 	struct moe_buf text = {0};
 	struct moe_plan plan = {0};
-	struct verdict v;
+	struct moe_cost_sum v;
 	enum moe_status status = choose_slots(cfg, load, opts->topology->n_ranks, &opts->n_slots, err);
 
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
 	if (!status)
-		status = judge(&plan, load, &v, NULL, err);
+		status = moe_cost_plan(&plan, load, &v, NULL, err);
 	if (status)
 		goto out;
-	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name, load->n_layers,
-	          load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
+	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name,
+	          load->n_layers, load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
 	          plan.n_ranks == 1 ? "" : "s", plan.n_nodes, plan.n_nodes == 1 ? "" : "s");
-	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f", v.mean,
-	          v.worst, v.worst_layer, v.bound);
+	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f",
+	          v.mean, v.worst, v.worst_layer, v.bound);
 	status = hold_out(ctx, planner, opts, gather, err);
 	if (!status && !ctx->common.dry_run) {
 		print_plan(&plan, ctx->common.json, &text);
@@ -311,7 +296,8 @@ static enum moe_status run_plan(struct tool_ctx *ctx, const struct config *cfg, 
 	return status;
 }
 
-/* ---- judging --------------------------------------------------------------------------------------------------------- */
+/* ---- judging
+ * --------------------------------------------------------------------------------------------------------- */
 
 static enum moe_status evaluate_one(const struct config *cfg, const char *path, const struct moe_load *load,
                                     struct moe_rows *rows, struct moe_err *verdict, struct moe_err *err)
@@ -319,7 +305,7 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	double *peaks = calloc((size_t)load->n_layers, sizeof *peaks);
 	struct moe_plan plan = {0};
 	struct moe_err inner = {0};
-	struct verdict v;
+	struct moe_cost_sum v;
 	char layer[16];
 	enum moe_status status;
 
@@ -328,7 +314,7 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	status = moe_plan_read(&plan, path, err);
 	if (status)
 		goto out;
-	status = judge(&plan, load, &v, peaks, &inner);
+	status = moe_cost_plan(&plan, load, &v, peaks, &inner);
 	if (status) {
 		moe_err_set(err, status, "%s: %s", path, inner.text);
 		goto out;
@@ -368,7 +354,8 @@ static enum moe_status run_evaluate(struct tool_ctx *ctx, const struct config *c
 	return status;
 }
 
-/* ---- sharding -------------------------------------------------------------------------------------------------------- */
+/* ---- sharding
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void advance(void *arg, uint64_t n_bytes) { tool_progress_add(arg, (int64_t)n_bytes); }
 
@@ -390,7 +377,8 @@ static enum moe_status compare_plan(struct tool_ctx *ctx, const struct config *c
 			if (c->layers[l].mtp)
 				tool_detail(ctx, "%s does not name layer %d: contiguous", cfg->plan, l);
 			else
-				tool_note(ctx, "%s does not name layer %d: its experts are placed contiguously", cfg->plan, l);
+				tool_note(ctx, "%s does not name layer %d: its experts are placed contiguously",
+				          cfg->plan, l);
 		}
 	return MOE_OK;
 }
@@ -415,7 +403,8 @@ static enum moe_status print_sizes(struct tool_ctx *ctx, const struct config *cf
 	for (int32_t r = 0; r < n_ranks && cfg->fits && !status; r++)
 		if (bytes[r] > cfg->fits)
 			status = moe_err_set(err, MOE_ECHECK, "rank %d needs %s, more than the %s of --fits", r,
-			                     moe_format_bytes(a, (double)bytes[r]), moe_format_bytes(b, (double)cfg->fits));
+			                     moe_format_bytes(a, (double)bytes[r]),
+			                     moe_format_bytes(b, (double)cfg->fits));
 	return status;
 }
 
@@ -465,7 +454,8 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 	status = moe_shard_write(model, &opts, err);
 	tool_progress_finish(&progress);
 	if (!status)
-		tool_note(ctx, "%s: %d shards, %s", ctx->common.output, plan->n_ranks, moe_format_bytes(a, (double)total));
+		tool_note(ctx, "%s: %d shards, %s", ctx->common.output, plan->n_ranks,
+		          moe_format_bytes(a, (double)total));
 out:
 	free(bytes);
 	return status;
@@ -518,7 +508,8 @@ static enum moe_status run_merge(struct tool_ctx *ctx, struct moe_err *err)
 	if (!ctx->common.output || !strcmp(ctx->common.output, "-"))
 		return moe_err_set(err, MOE_EUSAGE, "-o OUT says where the merged checkpoint goes");
 	if (ctx->common.dry_run)
-		return moe_err_set(err, MOE_EUSAGE, "--merge has no --dry-run: what it writes is as large as the source was");
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--merge has no --dry-run: what it writes is as large as the source was");
 	status = tool_pool(ctx, &opts.pool, err);
 	if (status)
 		return status;

@@ -38,7 +38,8 @@ enum moe_status moe_cost_layer(const struct moe_plan *plan, const struct moe_loa
 	}
 	for (int64_t i = 0; i < n; i++) {
 		if (entries[i].expert >= n_experts) {
-			status = moe_err_set(err, MOE_EFORMAT, "the plan places expert %d of layer %d, the load has experts 0 to %d",
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "the plan places expert %d of layer %d, the load has experts 0 to %d",
 			                     entries[i].expert, layer, n_experts - 1);
 			goto out;
 		}
@@ -46,7 +47,8 @@ enum moe_status moe_cost_layer(const struct moe_plan *plan, const struct moe_loa
 	}
 	for (int32_t e = 0; e < n_experts; e++) {
 		if (!copies[e]) {
-			status = moe_err_set(err, MOE_EFORMAT, "the plan does not place expert %d of layer %d, which the load has", e,
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "the plan does not place expert %d of layer %d, which the load has", e,
 			                     layer);
 			goto out;
 		}
@@ -61,4 +63,26 @@ out:
 	free(copies);
 	free(rank_load);
 	return status;
+}
+
+enum moe_status moe_cost_plan(const struct moe_plan *plan, const struct moe_load *load, struct moe_cost_sum *out,
+                              double *peaks, struct moe_err *err)
+{
+	*out = (struct moe_cost_sum){0};
+	for (int32_t l = 0; l < load->n_layers; l++) {
+		struct moe_cost cost;
+		enum moe_status status = moe_cost_layer(plan, load, l, &cost, err);
+
+		if (status)
+			return status;
+		if (peaks)
+			peaks[l] = cost.peak_to_average;
+		out->mean += cost.peak_to_average / load->n_layers;
+		out->bound += cost.bound / load->n_layers;
+		if (cost.peak_to_average > out->worst) {
+			out->worst = cost.peak_to_average;
+			out->worst_layer = load->layers[l];
+		}
+	}
+	return MOE_OK;
 }

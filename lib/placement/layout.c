@@ -195,8 +195,8 @@ static int add_slots(const struct moe_layout *layout, int32_t rank, json_t *meta
 		for (int32_t k = 0; k < n; k++)
 			failed |= json_array_append_new(experts, json_integer(slots[k].expert));
 		snprintf(key, sizeof key, "moe.slots.%d", layer);
-		failed |= json_object_set_new(metadata, key, json_pack("{s:s,s:s,s:o}", "type", "array", "of", "i32", "value",
-		                                                       experts));
+		failed |= json_object_set_new(
+			metadata, key, json_pack("{s:s,s:s,s:o}", "type", "array", "of", "i32", "value", experts));
 	}
 	return failed;
 }
@@ -248,8 +248,12 @@ enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank
 	const struct moe_ckpt *ckpt = layout->ckpt;
 	/* In GGUF they are among the keys of the metadata already. */
 	bool beside = ckpt->format->naming == MOE_NAMING_HF;
-	struct moe_ckpt_out_opts opts = { .format = ckpt->format, .path = path, .metadata = metadata, .watch = watch,
-	                                  .n_companions = beside ? ckpt->n_companions : 0, .companions = ckpt->companions };
+	struct moe_ckpt_out_opts opts = { .format = ckpt->format,
+		                          .path = path,
+		                          .metadata = metadata,
+		                          .watch = watch,
+		                          .n_companions = beside ? ckpt->n_companions : 0,
+		                          .companions = ckpt->companions };
 	enum moe_status status = moe_ckpt_out_open(out, &opts, err);
 	int64_t dims[MOE_MAX_DIMS];
 

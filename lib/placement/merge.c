@@ -75,14 +75,16 @@ static enum moe_status put_whole(struct merge *m, const struct moe_source_tensor
 		if (!found)
 			continue;
 		if (found->n_bytes != t->n_bytes)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' of rank %d has %zu bytes, the source had %llu",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: tensor '%s' of rank %d has %zu bytes, the source had %llu",
 			                   moe_ckpt_file(m->shards.ckpts[r], found), t->name, r, found->n_bytes,
 			                   (unsigned long long)t->n_bytes);
 		status = put(m, found->data, found->n_bytes, hash, err);
 		if (!status && strcmp(hash, t->hashes[0]))
-			status = moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' of rank %d is not what the source held: its hash is "
-			                     "%s, expected %s", moe_ckpt_file(m->shards.ckpts[r], found), t->name, r, hash,
-			                     t->hashes[0]);
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: tensor '%s' of rank %d is not what the source held: its hash is "
+			                     "%s, expected %s",
+			                     moe_ckpt_file(m->shards.ckpts[r], found), t->name, r, hash, t->hashes[0]);
 		return status;
 	}
 	return moe_err_set(err, MOE_EFORMAT, "no shard holds tensor '%s'", t->name);
@@ -110,13 +112,15 @@ static enum moe_status find_places(struct merge *m, int32_t layer, int32_t n_exp
 		size_t k;
 
 		if (!json_is_array(slots))
-			return moe_err_set(err, MOE_EFORMAT, "%s: has no key %s, which says which experts rank %d holds", ckpt->path,
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: has no key %s, which says which experts rank %d holds", ckpt->path,
 			                   key, r);
 		json_array_foreach((json_t *)(uintptr_t)slots, k, slot) {
 			json_int_t e = json_integer_value(slot);
 
 			if (!json_is_integer(slot) || e < 0 || e >= n_experts)
-				return moe_err_set(err, MOE_EFORMAT, "%s: %s names an expert that the model does not have", ckpt->path,
+				return moe_err_set(err, MOE_EFORMAT,
+				                   "%s: %s names an expert that the model does not have", ckpt->path,
 				                   key);
 			if (m->places[e].rank < 0)
 				m->places[e] = (struct place){ r, (int32_t)k };
@@ -140,13 +144,16 @@ static enum moe_status put_stack(struct merge *m, const struct moe_source_tensor
 			return moe_err_set(err, MOE_EFORMAT, "no shard holds expert %d of tensor '%s'", e, t->name);
 		found = moe_ckpt_find(m->shards.ckpts[place->rank], t->name);
 		if (!found || found->n_bytes < slice || ((uint64_t)place->slot > found->n_bytes / slice - 1))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' of rank %d is missing or too short for slot %d",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: tensor '%s' of rank %d is missing or too short for slot %d",
 			                   m->shards.ckpts[place->rank]->path, t->name, place->rank, place->slot);
 		status = put(m, found->data + (uint64_t)place->slot * slice, slice, hash, err);
 		if (!status && strcmp(hash, t->hashes[e]))
-			status = moe_err_set(err, MOE_EFORMAT, "%s: expert %d of tensor '%s', slot %d of rank %d, is not what the "
-			                     "source held: its hash is %s, expected %s", m->shards.ckpts[place->rank]->path, e,
-			                     t->name, place->slot, place->rank, hash, t->hashes[e]);
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: expert %d of tensor '%s', slot %d of rank %d, is not what the "
+			                     "source held: its hash is %s, expected %s",
+			                     m->shards.ckpts[place->rank]->path, e, t->name, place->slot, place->rank,
+			                     hash, t->hashes[e]);
 	}
 	return status;
 }
@@ -160,7 +167,8 @@ static enum moe_status put_piece(void *arg, size_t i, uint64_t offset, uint64_t 
 	(void)offset;
 	if (i == SIZE_MAX) {
 		if (n_bytes > m->between.n_bytes - m->at)
-			return moe_err_set(err, MOE_EFORMAT, "%s: ends before the last file is complete", m->between.path);
+			return moe_err_set(err, MOE_EFORMAT, "%s: ends before the last file is complete",
+			                   m->between.path);
 		status = put(m, m->between.data + m->at, n_bytes, hash, err);
 		m->at += n_bytes;
 		return status;
@@ -177,8 +185,8 @@ static enum moe_status put_companion(struct merge *m, const struct moe_source_fi
 	char hash[33];
 
 	if (!companion)
-		return moe_err_set(err, MOE_EFORMAT, "%s: has no file '%s', which the source had", m->shards.ckpts[0]->path,
-		                   file->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: has no file '%s', which the source had",
+		                   m->shards.ckpts[0]->path, file->name);
 	return put(m, companion->data, companion->n_bytes, hash, err);
 }
 
@@ -198,9 +206,11 @@ static enum moe_status put_file(struct merge *m, const struct moe_source_file *f
 	status = file->companion ? put_companion(m, file, err) : moe_source_pieces(&m->source, file, put_piece, m, err);
 	moe_hash_text(m->file_hash, hash);
 	if (!status && strcmp(hash, file->hash))
-		status = moe_err_set(err, MOE_EFORMAT, "%s: '%s' is not what the source held: the hash of the whole file is %s, "
-		                     "expected %s", file->companion ? m->shards.ckpts[0]->path : m->between.path, file->name,
-		                     hash, file->hash);
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: '%s' is not what the source held: the hash of the whole file is %s, "
+		                     "expected %s",
+		                     file->companion ? m->shards.ckpts[0]->path : m->between.path, file->name, hash,
+		                     file->hash);
 	out = m->out;
 	m->out = NULL;
 	if (!status)
@@ -213,7 +223,8 @@ static enum moe_status put_file(struct merge *m, const struct moe_source_file *f
 static enum moe_status open_record(struct merge *m, struct moe_err *err)
 {
 	const char *shard = m->shards.ckpts[0]->path;
-	char *json = moe_source_path(shard, m->shards.gguf, ".json"), *bin = moe_source_path(shard, m->shards.gguf, ".bin");
+	char *json = moe_source_path(shard, m->shards.gguf, ".json"),
+	     *bin = moe_source_path(shard, m->shards.gguf, ".bin");
 	enum moe_status status;
 
 	if (!json || !bin) {

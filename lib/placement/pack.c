@@ -349,7 +349,8 @@ static void exchange_pairs(struct pack *p)
 				budget -= search_pair(p, h, r, &best);
 		if (best.r < 0)
 			return;
-		int32_t *px = &p->bins[(int64_t)h * p->capacity + best.i], *py = &p->bins[(int64_t)best.r * p->capacity + best.j];
+		int32_t *px = &p->bins[(int64_t)h * p->capacity + best.i],
+			*py = &p->bins[(int64_t)best.r * p->capacity + best.j];
 		int32_t x = *px, y = *py;
 		*px = y;
 		*py = x;
@@ -372,7 +373,9 @@ static int ascending(const void *a, const void *b)
 enum moe_status moe_pack_fill(const double *weight, const int32_t *copies, int32_t n, int32_t n_bins, int32_t capacity,
                               int32_t *bins, struct moe_err *err)
 {
-	struct pack p = { .weight = weight, .copies = copies, .n = n, .n_bins = n_bins, .capacity = capacity, .bins = bins };
+	struct pack p = {
+		.weight = weight, .copies = copies, .n = n, .n_bins = n_bins, .capacity = capacity, .bins = bins
+	};
 	size_t n_places = (size_t)n_bins * (size_t)capacity;
 	enum moe_status status = MOE_OK;
 	int64_t sum = 0;

@@ -46,12 +46,15 @@ static enum moe_status check_groups(const struct moe_planner_opts *opts, int32_t
 	enum moe_status status = MOE_OK;
 
 	if (opts->n_groups < 1 || n_experts % opts->n_groups)
-		return moe_err_set(err, MOE_EUSAGE, "%d experts do not form %d equal groups", n_experts, opts->n_groups);
+		return moe_err_set(err, MOE_EUSAGE, "%d experts do not form %d equal groups", n_experts,
+		                   opts->n_groups);
 	if (opts->n_groups == 1)
 		return MOE_OK;
 	if (opts->n_groups % t->n_nodes)
-		return moe_err_set(err, MOE_EUSAGE, "%d groups do not spread evenly over %d nodes (--groups 1 plans without "
-		                   "groups)", opts->n_groups, t->n_nodes);
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "%d groups do not spread evenly over %d nodes (--groups 1 plans without "
+		                   "groups)",
+		                   opts->n_groups, t->n_nodes);
 	n_of = calloc((size_t)t->n_nodes, sizeof *n_of);
 	if (!n_of)
 		return moe_err_nomem(err, (size_t)t->n_nodes * sizeof *n_of, "nodes");
@@ -59,12 +62,15 @@ static enum moe_status check_groups(const struct moe_planner_opts *opts, int32_t
 		n_of[t->node[r]]++;
 	for (int32_t i = 0; i < t->n_nodes && !status; i++)
 		if (n_of[i] != per_node || t->n_ranks % t->n_nodes)
-			status = moe_err_set(err, MOE_EUSAGE, "groups need nodes of equal size: node 0 has %d ranks, node %d has %d",
+			status = moe_err_set(err, MOE_EUSAGE,
+			                     "groups need nodes of equal size: node 0 has %d ranks, node %d has %d",
 			                     n_of[0], i, n_of[i]);
 	free(n_of);
 	if (!status && n_slots > n_experts / t->n_nodes * per_node)
-		status = moe_err_set(err, MOE_EUSAGE, "%lld slots a node are more than %d experts can fill with one copy on each "
-		                     "of %lld ranks", (long long)n_slots, n_experts / t->n_nodes, (long long)per_node);
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%lld slots a node are more than %d experts can fill with one copy on each "
+		                     "of %lld ranks",
+		                     (long long)n_slots, n_experts / t->n_nodes, (long long)per_node);
 	return status;
 }
 
@@ -75,10 +81,12 @@ static enum moe_status check_opts(const struct moe_planner_opts *opts, int32_t n
 	if (opts->n_slots < n_experts)
 		return moe_err_set(err, MOE_EUSAGE, "%d slots are too few for %d experts", opts->n_slots, n_experts);
 	if (opts->n_slots % n_ranks)
-		return moe_err_set(err, MOE_EUSAGE, "%d slots do not spread evenly over %d ranks; %lld would", opts->n_slots,
-		                   n_ranks, ((long long)opts->n_slots + n_ranks - 1) / n_ranks * n_ranks);
+		return moe_err_set(err, MOE_EUSAGE, "%d slots do not spread evenly over %d ranks; %lld would",
+		                   opts->n_slots, n_ranks,
+		                   ((long long)opts->n_slots + n_ranks - 1) / n_ranks * n_ranks);
 	if (opts->n_slots > (int64_t)n_experts * n_ranks)
-		return moe_err_set(err, MOE_EUSAGE, "%d slots are more than %d experts can fill with one copy on each of %d ranks",
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "%d slots are more than %d experts can fill with one copy on each of %d ranks",
 		                   opts->n_slots, n_experts, n_ranks);
 	return check_groups(opts, n_experts, err);
 }
@@ -132,8 +140,10 @@ static enum moe_status check_kept(const struct moe_plan *plan, const struct moe_
 		if (!i || e->layer != e[-1].layer)
 			memset(node, 0xff, (size_t)opts->n_groups * sizeof *node);
 		if (node[g] >= 0 && node[g] != here)
-			status = moe_err_set(err, MOE_EUSAGE, "planner %s puts group %d of layer %d on nodes %d and %d: it does not "
-			                     "keep groups together with these slots", planner, g, e->layer, node[g], here);
+			status = moe_err_set(err, MOE_EUSAGE,
+			                     "planner %s puts group %d of layer %d on nodes %d and %d: it does not "
+			                     "keep groups together with these slots",
+			                     planner, g, e->layer, node[g], here);
 		node[g] = here;
 	}
 	free(node);

@@ -24,8 +24,9 @@ struct moe_planner {
 	const char *source;
 	bool preferred;     /* taken where none is named; of one member */
 	/* Fills entries of one layer: n_slots of them, rank-major. counts [n_experts]. */
-	MOE_MUST_USE enum moe_status (*layer)(const struct moe_planner_opts *opts, const double *counts, int32_t n_experts,
-	                                      int32_t layer, struct moe_plan_entry *entries, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*layer)(const struct moe_planner_opts *opts, const double *counts,
+	                                      int32_t n_experts, int32_t layer, struct moe_plan_entry *entries,
+	                                      struct moe_err *err);
 };
 const struct moe_planner *moe_planner_at(size_t i);   /* NULL past the end */
 const struct moe_planner *moe_planner_by_name(const char *name);

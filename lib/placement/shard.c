@@ -35,8 +35,10 @@ static enum moe_status predict_rank(const struct moe_layout *layout, int32_t ran
 	if (!status) {
 		*bytes = moe_ckpt_out_total(out);
 		if (!*bytes)
-			status = moe_err_set(err, MOE_EFORMAT, "the shard of rank %d cannot be laid out: its metadata or tensors "
-			                     "do not fit the container", rank);
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "the shard of rank %d cannot be laid out: its metadata or tensors "
+			                     "do not fit the container",
+			                     rank);
 		moe_ckpt_out_abort(out);
 	}
 	json_decref(metadata);
@@ -365,9 +367,10 @@ static enum moe_status check_room(const struct job *job, struct moe_err *err)
 		return moe_err_nomem(err, (size_t)n_ranks * sizeof *bytes, "sizes of shards");
 	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur != RLIM_INFINITY &&
 	    limit.rlim_cur < (rlim_t)n_ranks + SPARE_FILES) {
-		status = moe_err_set(err, MOE_EIO, "%d shards are written at once, but only %llu files may be open: raise the "
-		                     "limit with 'ulimit -n %d'", n_ranks, (unsigned long long)limit.rlim_cur,
-		                     n_ranks + SPARE_FILES);
+		status = moe_err_set(err, MOE_EIO,
+		                     "%d shards are written at once, but only %llu files may be open: raise the "
+		                     "limit with 'ulimit -n %d'",
+		                     n_ranks, (unsigned long long)limit.rlim_cur, n_ranks + SPARE_FILES);
 		goto out;
 	}
 	status = predict(job->layout, job->source, bytes, err);

@@ -19,8 +19,8 @@ struct moe_shard_opts {
 	void *progress_arg;
 };
 /* Bytes of each rank's files, headers included: bytes [n_ranks]. */
-MOE_MUST_USE enum moe_status moe_shard_predict(const struct moe_model *model, const struct moe_plan *plan, uint64_t *bytes,
-                                               struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_shard_predict(const struct moe_model *model, const struct moe_plan *plan,
+                                               uint64_t *bytes, struct moe_err *err);
 /* DIR/rank-000/... (Hugging Face) or DIR/rank-000.gguf. One pass over the source. */
 MOE_MUST_USE enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_shard_opts *opts,
                                              struct moe_err *err);

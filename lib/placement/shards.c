@@ -109,8 +109,10 @@ static enum moe_status place(struct moe_shards *shards, struct moe_ckpt *ckpt, s
 
 	if (!plan_hash || !model_hash || !number_of(ckpt, "moe.ranks", MOE_PLAN_MAX_RANKS, &n_ranks) || n_ranks < 1 ||
 	    !number_of(ckpt, "moe.rank", n_ranks - 1, &rank))
-		return moe_err_set(err, MOE_EFORMAT, "%s: is not a shard: it lacks moe.rank, moe.ranks, moe.plan_hash or "
-		                   "moe.model_hash", ckpt->path);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: is not a shard: it lacks moe.rank, moe.ranks, moe.plan_hash or "
+		                   "moe.model_hash",
+		                   ckpt->path);
 	if (!shards->ckpts) {
 		shards->ckpts = calloc((size_t)n_ranks, sizeof(struct moe_ckpt *));
 		if (!shards->ckpts)
@@ -123,14 +125,15 @@ static enum moe_status place(struct moe_shards *shards, struct moe_ckpt *ckpt, s
 	if (gguf != shards->gguf)
 		return moe_err_set(err, MOE_EFORMAT, "%s: is of another container than the other shards", ckpt->path);
 	if (strcmp(plan_hash, shards->plan_hash) || n_ranks != shards->n_ranks)
-		return moe_err_set(err, MOE_EFORMAT, "%s: is a shard of plan %s, %d ranks; the others are of plan %s, %d ranks",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: is a shard of plan %s, %d ranks; the others are of plan %s, %d ranks",
 		                   ckpt->path, plan_hash, (int)n_ranks, shards->plan_hash, shards->n_ranks);
 	if (strcmp(model_hash, shards->model_hash))
-		return moe_err_set(err, MOE_EFORMAT, "%s: is a shard of model %s, the others are of model %s", ckpt->path,
-		                   model_hash, shards->model_hash);
+		return moe_err_set(err, MOE_EFORMAT, "%s: is a shard of model %s, the others are of model %s",
+		                   ckpt->path, model_hash, shards->model_hash);
 	if (shards->ckpts[rank])
-		return moe_err_set(err, MOE_EFORMAT, "rank %d is there twice: %s and %s", (int)rank, shards->ckpts[rank]->path,
-		                   ckpt->path);
+		return moe_err_set(err, MOE_EFORMAT, "rank %d is there twice: %s and %s", (int)rank,
+		                   shards->ckpts[rank]->path, ckpt->path);
 	shards->ckpts[rank] = ckpt;
 	return MOE_OK;
 }
@@ -157,7 +160,8 @@ enum moe_status moe_shards_open(struct moe_shards *shards, char *const *dirs, in
 	}
 	for (int32_t r = 0; r < shards->n_ranks && !status; r++)
 		if (!shards->ckpts[r])
-			status = moe_err_set(err, MOE_EFORMAT, "the shard of rank %d of %d is missing", r, shards->n_ranks);
+			status = moe_err_set(err, MOE_EFORMAT, "the shard of rank %d of %d is missing", r,
+			                     shards->n_ranks);
 	for (size_t i = 0; i < list.n; i++)
 		free(list.paths[i]);
 	free(list.paths);

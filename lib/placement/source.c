@@ -121,8 +121,10 @@ enum moe_status moe_source_of(struct moe_source *source, const struct moe_layout
 		*file++ = (struct moe_source_file){ .name = INDEX_NAME, .n_bytes = source->index.n_bytes,
 		                                    .data = source->index.data, .first = ckpt->n_tensors };
 	for (int32_t c = 0; c < ckpt->n_companions && !source->gguf; c++)
-		*file++ = (struct moe_source_file){ .name = ckpt->companions[c].name, .n_bytes = ckpt->companions[c].n_bytes,
-		                                    .data = ckpt->companions[c].data, .companion = true };
+		*file++ = (struct moe_source_file){ .name = ckpt->companions[c].name,
+			                            .n_bytes = ckpt->companions[c].n_bytes,
+			                            .data = ckpt->companions[c].data,
+			                            .companion = true };
 	source->n_files = (size_t)(file - source->files);
 	for (size_t f = 0; f < source->n_files; f++)
 		memcpy(source->files[f].hash, ZEROS, 33);
@@ -241,31 +243,33 @@ static enum moe_status read_tensor(struct reader *r, const json_t *json, const s
                                    uint64_t *end, struct moe_source_tensor *t)
 {
 	const char *name = json_string_value(json_array_get(json, 0));
-	json_int_t offset = json_integer_value(json_array_get(json, 1)), n = json_integer_value(json_array_get(json, 2));
+	json_int_t offset = json_integer_value(json_array_get(json, 1)),
+		   n = json_integer_value(json_array_get(json, 2));
 	const json_t *hashes = json_array_get(json, 4), *layer = json_array_get(json, 3);
 	bool stack = json_is_array(hashes);
 
 	if (!name || !json_is_integer(json_array_get(json, 1)) || !json_is_integer(json_array_get(json, 2)) ||
-	    (stack && (!json_is_integer(layer) || json_integer_value(layer) < 0 || json_integer_value(layer) > INT32_MAX)))
+	    (stack &&
+	     (!json_is_integer(layer) || json_integer_value(layer) < 0 || json_integer_value(layer) > INT32_MAX)))
 		return wrong(r, "a tensor is not [name, offset, bytes, hash]");
 	if (offset < 0 || n < 0 || (uint64_t)offset < *end || (uint64_t)offset > file->n_bytes ||
 	    (uint64_t)n > file->n_bytes - (uint64_t)offset)
-		return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' does not lie where it could in '%s'", r->path, name,
-		                   file->name);
+		return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' does not lie where it could in '%s'", r->path,
+		                   name, file->name);
 	*end = (uint64_t)offset + (uint64_t)n;
 	*t = (struct moe_source_tensor){ .name = keep(r, name), .offset = (uint64_t)offset, .n_bytes = (uint64_t)n,
 	                                 .layer = stack ? (int32_t)json_integer_value(layer) : -1,
 	                                 .n_hashes = stack ? (int32_t)json_array_size(hashes) : 1 };
 	if (t->n_hashes < 1 || t->n_bytes % (uint64_t)t->n_hashes)
-		return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' does not divide into %d experts", r->path, name,
-		                   t->n_hashes);
+		return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' does not divide into %d experts", r->path,
+		                   name, t->n_hashes);
 	t->hashes = moe_arena_alloc(&r->source->arena, (size_t)t->n_hashes, sizeof *t->hashes);
 	if (!t->name || !t->hashes)
 		return nomem(r->err);
 	for (int32_t k = 0; k < t->n_hashes; k++)
 		if (!take_hash(stack ? json_array_get(hashes, (size_t)k) : layer, t->hashes[k]))
-			return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' has a hash that is not 32 hex digits", r->path,
-			                   name);
+			return moe_err_set(r->err, MOE_EFORMAT, "%s: tensor '%s' has a hash that is not 32 hex digits",
+			                   r->path, name);
 	return MOE_OK;
 }
 

@@ -1,8 +1,9 @@
 /* The record of a sharded checkpoint that is kept with rank 0: how the bytes of every file of the source come together
  * again. DIR/rank-000/moe-source.json and .bin, or DIR/rank-000.source.json and .bin beside a GGUF shard.
  *
- * A file of the source is its tensors, in order of offset, and what lies between them (headers, padding). The JSON names
- * files, tensors and their hashes; the .bin holds what lies between, one piece after another. Private to this folder. */
+ * A file of the source is its tensors, in order of offset, and what lies between them (headers, padding). The JSON
+ * names files, tensors and their hashes; the .bin holds what lies between, one piece after another. Private to this
+ * folder. */
 #ifndef MOE_PLACEMENT_SOURCE_H
 #define MOE_PLACEMENT_SOURCE_H
 

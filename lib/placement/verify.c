@@ -45,14 +45,16 @@ static enum moe_status check_tensor(const struct check *c, size_t i, int32_t ran
 	char want[24 * MOE_MAX_DIMS], got[24 * MOE_MAX_DIMS];
 
 	if (!found)
-		return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is missing, which rank %d should hold", path, t->name, rank);
+		return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is missing, which rank %d should hold", path,
+		                   t->name, rank);
 	if (found->codec != t->codec || found->n_dims != t->n_dims ||
 	    memcmp(found->dims, dims, (size_t)t->n_dims * sizeof *dims))
 		return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' is %s %s, expected %s %s", path, t->name,
 		                   found->codec->name, moe_dims_text(got, found->dims, found->n_dims), t->codec->name,
 		                   moe_dims_text(want, dims, t->n_dims));
 	if (!same_bytes(c->layout, i, rank, found))
-		return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' of rank %d differs from the source", path, t->name, rank);
+		return moe_err_set(err, MOE_ECHECK, "%s: tensor '%s' of rank %d differs from the source", path,
+		                   t->name, rank);
 	return MOE_OK;
 }
 
@@ -66,10 +68,11 @@ static enum moe_status check_metadata(const struct check *c, int32_t rank, struc
 
 	if (!metadata)
 		return moe_err_nomem(err, 0, "metadata");
-	json_object_foreach(metadata, key, value)
-		if (!strncmp(key, "moe.", 4) && !json_equal(value, json_object_get(ckpt->metadata, key)) && !status)
-			status = moe_err_set(err, MOE_ECHECK, "%s: metadata key '%s' of rank %d is not what plan and source say",
-			                     ckpt->path, key, rank);
+	json_object_foreach(metadata, key, value) if (!strncmp(key, "moe.", 4) &&
+	                                              !json_equal(value, json_object_get(ckpt->metadata, key)) &&
+	                                              !status) status =
+		moe_err_set(err, MOE_ECHECK, "%s: metadata key '%s' of rank %d is not what plan and source say",
+	                    ckpt->path, key, rank);
 	json_decref(metadata);
 	return status;
 }
@@ -79,12 +82,13 @@ static enum moe_status check_companions(const struct check *c, int32_t rank, str
 	const struct moe_ckpt *source = c->layout->ckpt, *ckpt = c->shards.ckpts[rank];
 
 	for (int32_t i = 0; i < source->n_companions; i++) {
-		const struct moe_companion *want = &source->companions[i], *found = moe_ckpt_companion(ckpt, want->name);
+		const struct moe_companion *want = &source->companions[i],
+					   *found = moe_ckpt_companion(ckpt, want->name);
 
 		if (!found || found->n_bytes != want->n_bytes ||
 		    (want->n_bytes && memcmp(found->data, want->data, want->n_bytes)))
-			return moe_err_set(err, MOE_ECHECK, "%s: file '%s' is missing or differs from the source", ckpt->path,
-			                   want->name);
+			return moe_err_set(err, MOE_ECHECK, "%s: file '%s' is missing or differs from the source",
+			                   ckpt->path, want->name);
 	}
 	return MOE_OK;
 }
@@ -138,8 +142,8 @@ static enum moe_status compare_between(void *arg, size_t i, uint64_t offset, uin
 	if (i != SIZE_MAX)
 		return MOE_OK;
 	if (n_bytes > b->map->n_bytes - b->at || memcmp(b->map->data + b->at, b->file->data + offset, n_bytes))
-		return moe_err_set(err, MOE_ECHECK, "%s: differs from what lies between the tensors of '%s'", b->map->path,
-		                   b->file->name);
+		return moe_err_set(err, MOE_ECHECK, "%s: differs from what lies between the tensors of '%s'",
+		                   b->map->path, b->file->name);
 	b->at += n_bytes;
 	return MOE_OK;
 }
@@ -148,7 +152,8 @@ static enum moe_status compare_between(void *arg, size_t i, uint64_t offset, uin
 static enum moe_status check_record(const struct check *c, struct moe_err *err)
 {
 	const char *shard = c->shards.ckpts[0]->path;
-	char *json = moe_source_path(shard, c->shards.gguf, ".json"), *bin = moe_source_path(shard, c->shards.gguf, ".bin");
+	char *json = moe_source_path(shard, c->shards.gguf, ".json"),
+	     *bin = moe_source_path(shard, c->shards.gguf, ".bin");
 	struct moe_buf want = {0}, found = {0};
 	struct moe_map map = {0};
 	struct between between = { .map = &map };
@@ -191,10 +196,12 @@ static enum moe_status check_all(struct check *c, struct moe_err *err)
 		return moe_err_set(err, MOE_ECHECK, "%s: the shards are of another container than %s", c->opts->out,
 		                   layout->ckpt->path);
 	if (n_ranks != layout->plan.n_ranks || strcmp(c->shards.plan_hash, layout->plan_hash))
-		return moe_err_set(err, MOE_ECHECK, "%s: the shards are of plan %s, %d ranks; the plan given is %s, %d ranks",
-		                   c->opts->out, c->shards.plan_hash, n_ranks, layout->plan_hash, layout->plan.n_ranks);
+		return moe_err_set(
+			err, MOE_ECHECK, "%s: the shards are of plan %s, %d ranks; the plan given is %s, %d ranks",
+			c->opts->out, c->shards.plan_hash, n_ranks, layout->plan_hash, layout->plan.n_ranks);
 	if (strcmp(c->shards.model_hash, layout->model_hash))
-		return moe_err_set(err, MOE_ECHECK, "%s: the shards are of a model of other names, types or shapes than %s",
+		return moe_err_set(err, MOE_ECHECK,
+		                   "%s: the shards are of a model of other names, types or shapes than %s",
 		                   c->opts->out, layout->ckpt->path);
 	c->errs = calloc((size_t)n_ranks + 1, sizeof *c->errs);
 	if (!c->errs)

@@ -90,11 +90,13 @@ static enum moe_status check_slots(const struct row *rows, int64_t n, int32_t n_
 			return moe_err_set(err, MOE_EFORMAT, "%s: rank %d, but the plan has ranks 0 to %d",
 			                   place(at, sizeof at, name, &rows[i]), e->rank, n_ranks - 1);
 		if (!first && e->slot == rows[i - 1].e.slot)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d, rank %d, slot %d is given twice, to experts %d and %d",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layer %d, rank %d, slot %d is given twice, to experts %d and %d",
 			                   place(at, sizeof at, name, &rows[i]), e->layer, e->rank, e->slot,
 			                   rows[i - 1].e.expert, e->expert);
 		if (e->slot != expected)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d, rank %d: slot %d follows where slot %d is expected",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layer %d, rank %d: slot %d follows where slot %d is expected",
 			                   place(at, sizeof at, name, &rows[i]), e->layer, e->rank, e->slot, expected);
 	}
 	return MOE_OK;
@@ -120,10 +122,12 @@ static enum moe_status check_experts(struct row *rows, int64_t n, int32_t n_expe
 			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expert %d has no place", name, p->layer,
 			                   p->expert + 1);
 		if (new_expert && e->expert != next)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expert %d has no place", name, e->layer, next);
+			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expert %d has no place", name, e->layer,
+			                   next);
 		if (e->replica != replica)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d, expert %d: replica %d where replica %d is expected",
-			                   place(at, sizeof at, name, &rows[i]), e->layer, e->expert, e->replica, replica);
+			return moe_err_set(
+				err, MOE_EFORMAT, "%s: layer %d, expert %d: replica %d where replica %d is expected",
+				place(at, sizeof at, name, &rows[i]), e->layer, e->expert, e->replica, replica);
 	}
 	if (n && rows[n - 1].e.expert != n_experts - 1)
 		return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expert %d has no place", name, rows[n - 1].e.layer,
@@ -149,8 +153,8 @@ static enum moe_status meta_i32(const struct moe_table *table, const char *key, 
 	if (!text)
 		return MOE_OK;
 	if (!moe_parse_i64(moe_str_of(text), &value) || value < 1 || value > max)
-		return moe_err_set(err, MOE_EFORMAT, "%s: #%s=%s: expected a number from 1 to %d", moe_table_name(table), key,
-		                   text, max);
+		return moe_err_set(err, MOE_EFORMAT, "%s: #%s=%s: expected a number from 1 to %d",
+		                   moe_table_name(table), key, text, max);
 	*out = (int32_t)value;
 	return MOE_OK;
 }
@@ -158,7 +162,8 @@ static enum moe_status meta_i32(const struct moe_table *table, const char *key, 
 static enum moe_status read_rows(const struct moe_table *table, struct row *rows, struct moe_err *err)
 {
 	static const char *const names[5] = { "layer", "expert", "replica", "rank", "slot" };
-	static const int64_t max[5] = { INT32_MAX - 1, INT32_MAX - 1, INT32_MAX - 1, MOE_PLAN_MAX_RANKS - 1, INT32_MAX - 1 };
+	static const int64_t max[5] = { INT32_MAX - 1, INT32_MAX - 1, INT32_MAX - 1, MOE_PLAN_MAX_RANKS - 1,
+		                        INT32_MAX - 1 };
 	int64_t value[5], n = moe_table_rows(table);
 	enum moe_status status;
 	int column[5];

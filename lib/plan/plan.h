@@ -30,8 +30,8 @@ void moe_plan_free(struct moe_plan *plan);
 MOE_MUST_USE enum moe_status moe_plan_read(struct moe_plan *plan, const char *path, struct moe_err *err);
 /* The same from a table already parsed. */
 MOE_MUST_USE enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *table, struct moe_err *err);
-/* Every (layer, expert) of layers x n_experts placed; replicas numbered 0.. without gaps; slots within a rank 0.. without
- * gaps; never two replicas of one expert on a rank; ranks within n_ranks. `name` is for messages. */
+/* Every (layer, expert) of layers x n_experts placed; replicas numbered 0.. without gaps; slots within a rank 0..
+ * without gaps; never two replicas of one expert on a rank; ranks within n_ranks. `name` is for messages. */
 MOE_MUST_USE enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layers, int32_t n_layers,
                                             int32_t n_experts, const char *name, struct moe_err *err);
 /* Adds the layers of the list that the plan does not name, placed contiguously without replicas: rank r of R holds

@@ -80,8 +80,8 @@ static enum moe_status check_nodes(const struct moe_topology *topology, const ch
 		used[topology->node[r]] = 1;
 	for (int32_t i = 0; i < topology->n_nodes && !status; i++)
 		if (!used[i])
-			status = moe_err_set(err, MOE_EFORMAT, "%s: node %d has no rank, though there is a node %d", name, i,
-			                     topology->n_nodes - 1);
+			status = moe_err_set(err, MOE_EFORMAT, "%s: node %d has no rank, though there is a node %d",
+			                     name, i, topology->n_nodes - 1);
 	free(used);
 	return status;
 }
@@ -93,8 +93,8 @@ enum moe_status moe_topology_parse(struct moe_topology *topology, const struct m
 
 	memset(topology, 0, sizeof *topology);
 	if (n < 1 || n > MOE_PLAN_MAX_RANKS)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %lld ranks: expected 1 to %d", moe_table_name(table), (long long)n,
-		                   MOE_PLAN_MAX_RANKS);
+		return moe_err_set(err, MOE_EFORMAT, "%s: %lld ranks: expected 1 to %d", moe_table_name(table),
+		                   (long long)n, MOE_PLAN_MAX_RANKS);
 	status = allocate(topology, (int32_t)n, err);
 	if (!status)
 		status = fill(topology, table, err);

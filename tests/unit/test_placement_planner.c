@@ -85,7 +85,8 @@ static void check_random(void)
 	if (!ok(!moe_pool_new(&pool, 3, &err), "a pool"))
 		return;
 	for (uint64_t t = 0; t < 300; t++) {
-		int32_t n_nodes = 1 << (moe_rng_u64(t, 1, 0) % 3), n_groups = n_nodes * (int32_t)(1 + moe_rng_u64(t, 1, 1) % 3);
+		int32_t n_nodes = 1 << (moe_rng_u64(t, 1, 0) % 3),
+			n_groups = n_nodes * (int32_t)(1 + moe_rng_u64(t, 1, 1) % 3);
 		int32_t n_experts = n_groups * (int32_t)(1 + moe_rng_u64(t, 1, 2) % 12);
 		int32_t n_ranks = n_nodes * (int32_t)(1 + moe_rng_u64(t, 1, 3) % 6), per_node = n_ranks / n_nodes;
 		int32_t least = (n_experts + n_ranks - 1) / n_ranks, most = n_experts / n_nodes;
@@ -104,15 +105,18 @@ static void check_random(void)
 
 			s = plan_load(p, &load, n_ranks, capacity * n_ranks, groups, n_nodes, NULL, one, &err);
 			if (s.mean < 0) {
-				printf("# %s %d experts, %d ranks (%d a node), %d slots a rank, %d groups: %s\n", p->name, n_experts,
-				       n_ranks, per_node, capacity, groups, err.text);
+				printf("# %s %d experts, %d ranks (%d a node), %d slots a rank, %d groups: %s\n",
+				       p->name, n_experts, n_ranks, per_node, capacity, groups, err.text);
 				n_bad++;
 			}
 			plan_load(p, &load, n_ranks, capacity * n_ranks, groups, n_nodes, pool, three, &err);
 			n_differ += strcmp(one, three) != 0;
 		}
-		greedy_sum += plan_load(moe_planner_preferred(), &load, n_ranks, capacity * n_ranks, 1, 1, NULL, NULL, &err).mean;
-		contiguous_sum += plan_load(contiguous, &load, n_ranks, capacity * n_ranks, 1, 1, NULL, NULL, &err).mean;
+		greedy_sum +=
+			plan_load(moe_planner_preferred(), &load, n_ranks, capacity * n_ranks, 1, 1, NULL, NULL, &err)
+				.mean;
+		contiguous_sum +=
+			plan_load(contiguous, &load, n_ranks, capacity * n_ranks, 1, 1, NULL, NULL, &err).mean;
 		moe_load_free(&load);
 	}
 	is_i64(n_bad, 0, "every plan is valid and not below its bound");
@@ -131,11 +135,13 @@ static void check_full(void)
 
 	for (int32_t n_experts = 1; n_experts <= 9; n_experts++)
 		for (int32_t n_ranks = 1; n_ranks <= 9; n_ranks++)
-			for (int32_t capacity = (n_experts + n_ranks - 1) / n_ranks; capacity <= n_experts; capacity++) {
+			for (int32_t capacity = (n_experts + n_ranks - 1) / n_ranks; capacity <= n_experts;
+			     capacity++) {
 				if (random_load(&load, 4, n_experts, (uint64_t)(n_experts * 100 + n_ranks), &err))
 					return;
-				n_bad += plan_load(moe_planner_preferred(), &load, n_ranks, capacity * n_ranks, 1, 1, NULL, NULL,
-				                   &err).mean < 0;
+				n_bad += plan_load(moe_planner_preferred(), &load, n_ranks, capacity * n_ranks, 1, 1,
+				                   NULL, NULL, &err)
+				                 .mean < 0;
 				moe_load_free(&load);
 			}
 	is_i64(n_bad, 0, "copies find distinct ranks however many there are");
@@ -145,7 +151,8 @@ static void refuse(const struct moe_load *load, int32_t n_ranks, int32_t n_slots
                    const char *name, const char *why)
 {
 	struct moe_err err;
-	struct sums s = plan_load(moe_planner_by_name(name), load, n_ranks, n_slots, n_groups, n_nodes, NULL, NULL, &err);
+	struct sums s =
+		plan_load(moe_planner_by_name(name), load, n_ranks, n_slots, n_groups, n_nodes, NULL, NULL, &err);
 
 	ok(s.mean < 0 && err.status == MOE_EUSAGE && strstr(err.text, why), "refused: %s (%s)", why, err.text);
 }
@@ -168,7 +175,8 @@ static void check_refusals(void)
 	ok(plan_load(moe_planner_by_name("contiguous"), &load, 4, 12, 4, 2, NULL, NULL, &err).mean > 0,
 	   "contiguous keeps groups together where order does (%s)", err.text);
 	memset(load.counts, 0, 24 * sizeof *load.counts);
-	is_close(plan_load(moe_planner_preferred(), &load, 4, 16, 1, 1, NULL, NULL, &err).mean, 1, 0, "no load is an even one");
+	is_close(plan_load(moe_planner_preferred(), &load, 4, 16, 1, 1, NULL, NULL, &err).mean, 1, 0,
+	         "no load is an even one");
 	moe_load_free(&load);
 }
 
@@ -233,8 +241,8 @@ static void check_reference(void)
 				return;
 		if (moe_table_f64(table, row, c_peak, &peak, &err))
 			return;
-		s = plan_load(moe_planner_by_name("greedy"), &load, (int32_t)v[0], (int32_t)v[1], (int32_t)v[2], (int32_t)v[3],
-		              NULL, NULL, &err);
+		s = plan_load(moe_planner_by_name("greedy"), &load, (int32_t)v[0], (int32_t)v[1], (int32_t)v[2],
+		              (int32_t)v[3], NULL, NULL, &err);
 		ok(s.mean > 0 && s.mean <= peak + 5e-6, "%d ranks, %d slots, %d groups, %d nodes: %.5f, reference %.5f",
 		   (int)v[0], (int)v[1], (int)v[2], (int)v[3], s.mean, peak);
 		printf("# worst %.5f, bound %.5f, %.1f ms\n", s.worst, s.bound, s.seconds * 1e3);
@@ -257,7 +265,8 @@ static void check_large(void)
 		if (!ok(!random_load(&load, shape[i][0], shape[i][1], i, &err), "a load"))
 			return;
 		s = plan_load(moe_planner_preferred(), &load, shape[i][2], shape[i][3], 1, 1, NULL, NULL, &err);
-		ok(s.mean > 0 && s.seconds < 20, "%d layers of %d experts on %d ranks", shape[i][0], shape[i][1], shape[i][2]);
+		ok(s.mean > 0 && s.seconds < 20, "%d layers of %d experts on %d ranks", shape[i][0], shape[i][1],
+		   shape[i][2]);
 		printf("# %.5f, %.1f ms\n", s.mean, s.seconds * 1e3);
 		moe_load_free(&load);
 	}

@@ -1,5 +1,5 @@
-/* Shards: predicted to the byte, written, verified, merged back; and what is refused. The source is a sample model, whole
- * and cut into files with an index. */
+/* Shards: predicted to the byte, written, verified, merged back; and what is refused. The source is a sample model,
+ * whole and cut into files with an index. */
 #include "../tap.h"
 
 #include <dirent.h>
@@ -42,7 +42,8 @@ static bool same_file(const char *a, const char *b)
 {
 	struct moe_buf x = {0}, y = {0};
 	struct moe_err err = {0};
-	bool same = !moe_read_all(a, 0, &x, &err) && !moe_read_all(b, 0, &y, &err) && x.n == y.n && !memcmp(x.p, y.p, x.n);
+	bool same =
+		!moe_read_all(a, 0, &x, &err) && !moe_read_all(b, 0, &y, &err) && x.n == y.n && !memcmp(x.p, y.p, x.n);
 
 	moe_buf_free(&x);
 	moe_buf_free(&y);
@@ -67,8 +68,8 @@ static int n_differing(const struct moe_ckpt *source, const char *merged)
 	return n;
 }
 
-/* A plan of the model's layers: expert e on rank e % n_ranks, the first n_twice experts on the next rank as well. The MTP
- * layer is left out. */
+/* A plan of the model's layers: expert e on rank e % n_ranks, the first n_twice experts on the next rank as well. The
+ * MTP layer is left out. */
 static void make_plan(struct moe_plan *plan, const struct moe_config *config, int32_t n_ranks, int32_t n_twice)
 {
 	int32_t n = config->n_experts;
@@ -128,7 +129,8 @@ static void merge_fails(const char *const *dirs, int n, const char *why)
 
 	for (int i = 0; i < n; i++)
 		copy[i] = strdup(dirs[i]);
-	ok(moe_shard_merge(copy, n, &opts, &err) == MOE_EFORMAT && strstr(err.text, why), "not merged: %s (%s)", why, err.text);
+	ok(moe_shard_merge(copy, n, &opts, &err) == MOE_EFORMAT && strstr(err.text, why), "not merged: %s (%s)", why,
+	   err.text);
 	ok(access(out, F_OK) != 0, "nothing is left behind");
 	for (int i = 0; i < n; i++)
 		free(copy[i]);
@@ -201,8 +203,8 @@ static void check_source(const char *source, const char *name, struct moe_pool *
 	struct moe_err err = {0};
 	uint64_t bytes[3] = {0};
 
-	if (!ok(!moe_ckpt_open(&ckpt, source, NULL, &err) && !moe_model_bind(&model, ckpt, &err), "%s: opened (%s)", name,
-	        err.text))
+	if (!ok(!moe_ckpt_open(&ckpt, source, NULL, &err) && !moe_model_bind(&model, ckpt, &err), "%s: opened (%s)",
+	        name, err.text))
 		return;
 	make_plan(&plan, &model->config, 3, 7);
 	opts.plan = &plan;
@@ -254,7 +256,8 @@ static void cut_source(const char *source, const char *to)
 
 int main(void)
 {
-	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".", *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".",
+		   *tmp = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 	char source[512], cut[512], command[400];
 	struct moe_pool *pool;
 	struct moe_err err = {0};

@@ -41,14 +41,17 @@ static void check_refusals(void)
 	refuse(HEAD, "has no rows");
 	refuse("layer\texpert\trank\tslot\n0\t0\t0\t0\n", "no column 'replica'");
 	refuse(HEAD "0\t0\t0\t0\t0\n0\t1\t0\t0\t0\n", "p.tsv: line 3: layer 0, rank 0, slot 0 is given twice");
-	refuse(HEAD "0\t0\t0\t0\t0\n0\t1\t0\t0\t2\n", "line 3: layer 0, rank 0: slot 2 follows where slot 1 is expected");
+	refuse(HEAD "0\t0\t0\t0\t0\n0\t1\t0\t0\t2\n",
+	       "line 3: layer 0, rank 0: slot 2 follows where slot 1 is expected");
 	refuse(HEAD "0\t0\t0\t0\t0\n0\t2\t0\t0\t1\n", "layer 0: expert 1 has no place");
 	refuse(HEAD "0\t0\t0\t0\t0\n0\t1\t0\t0\t1\n1\t0\t0\t0\t0\n", "layer 1: expert 1 has no place");
 	refuse(HEAD "0\t0\t0\t0\t0\n1\t0\t0\t0\t0\n1\t1\t0\t0\t1\n", "layer 0: expert 1 has no place");
 	refuse(HEAD "0\t0\t0\t0\t0\n0\t0\t1\t0\t1\n", "line 3: layer 0: two replicas of expert 0 on rank 0");
-	refuse(HEAD "0\t0\t0\t0\t0\n0\t0\t2\t1\t0\n", "line 3: layer 0, expert 0: replica 2 where replica 1 is expected");
+	refuse(HEAD "0\t0\t0\t0\t0\n0\t0\t2\t1\t0\n",
+	       "line 3: layer 0, expert 0: replica 2 where replica 1 is expected");
 	refuse(HEAD "0\t0\t0\t0\t0\n0\t0\t0\t1\t0\n", "replica 0 where replica 1 is expected");
-	refuse("#ranks=1\n" HEAD "0\t0\t0\t0\t0\n0\t1\t0\t1\t0\n", "p.tsv: line 4: rank 1, but the plan has ranks 0 to 0");
+	refuse("#ranks=1\n" HEAD "0\t0\t0\t0\t0\n0\t1\t0\t1\t0\n",
+	       "p.tsv: line 4: rank 1, but the plan has ranks 0 to 0");
 	refuse("#ranks=x\n" HEAD "0\t0\t0\t0\t0\n", "#ranks=x");
 	refuse("#ranks=0\n" HEAD "0\t0\t0\t0\t0\n", "#ranks=0");
 	refuse(HEAD "0\t-1\t0\t0\t0\n", "p.tsv: line 2");

@@ -41,8 +41,8 @@ static enum moe_status scratch_new(struct scratch *s, const struct moe_planner_o
 	s->group_load = calloc(n_groups, sizeof *s->group_load);
 	s->ones = calloc(n_groups, sizeof *s->ones);
 	s->group_bins = calloc(n_groups, sizeof *s->group_bins);
-	if (!s->load || !s->copies || !s->bins || !s->experts || !s->ranks || !s->replica || !s->group_load || !s->ones ||
-	    !s->group_bins)
+	if (!s->load || !s->copies || !s->bins || !s->experts || !s->ranks || !s->replica || !s->group_load ||
+	    !s->ones || !s->group_bins)
 		return moe_err_nomem(err, n * sizeof *s->load, "a plan");
 	return MOE_OK;
 }
@@ -95,7 +95,8 @@ static enum moe_status place_groups(struct scratch *s, const struct moe_planner_
 		for (int32_t e = g * size; e < (g + 1) * size; e++)
 			s->group_load[g] += counts[e];
 	}
-	return moe_pack_fill(s->group_load, s->ones, opts->n_groups, n_nodes, opts->n_groups / n_nodes, s->group_bins, err);
+	return moe_pack_fill(s->group_load, s->ones, opts->n_groups, n_nodes, opts->n_groups / n_nodes, s->group_bins,
+	                     err);
 }
 
 static enum moe_status plan_layer(const struct moe_planner_opts *opts, const double *counts, int32_t n_experts,
@@ -114,7 +115,8 @@ static enum moe_status plan_layer(const struct moe_planner_opts *opts, const dou
 
 		for (int32_t k = 0; k < per_node; k++)
 			for (int32_t e = 0; e < size; e++)
-				s.experts[node.n_experts++] = (n_nodes > 1 ? s.group_bins[i * per_node + k] : k) * size + e;
+				s.experts[node.n_experts++] =
+					(n_nodes > 1 ? s.group_bins[i * per_node + k] : k) * size + e;
 		for (int32_t r = 0; r < topology->n_ranks; r++)
 			if (n_nodes == 1 || topology->node[r] == i)
 				s.ranks[node.n_ranks++] = r;
