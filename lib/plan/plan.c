@@ -271,7 +271,7 @@ enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layer
 	for (int32_t i = 0; i < n_layers; i++)
 		if (!moe_plan_layer(plan, layers[i], &n_found))
 			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d is missing", name, layers[i]);
-	if (!n)
+	if (n <= 0)
 		return MOE_OK;
 	rows = calloc((size_t)n, sizeof *rows);
 	if (!rows)
