@@ -406,11 +406,11 @@ esft()
 }
 
 @test "the examples of the pages run" {
-	for s in en.txt zh.txt; do
+	for s in en zh; do
 		cp -r "$DATA/esft-excerpt/intent" "$s"
 		moe-route --from esft --model-config "$CONFIG" "$s" -o "$s.trace" -q
 	done
-	cat en.txt.trace zh.txt.trace >run.trace
+	cat en.trace zh.trace >run.trace
 	for f in eval mon tue; do cp run.trace $f.trace; done
 	for f in wed monday tuesday load; do moe-stats run.trace >$f.tsv; done
 	for page in moe-stats.1 moe-load.5; do

@@ -30,7 +30,8 @@ documented()
 
 @test "mandoc finds nothing to say about any page" {
 	command -v mandoc >/dev/null
-	mandoc -T lint -W style "$TOP"/man/*.[157] >lint.out 2>&1 || :
+	mandoc -T lint -W style "$TOP"/man/*.[157] >lint.out 2>lint.err || :
+	[ ! -s lint.err ] || grep -v mandoc.db lint.err >>lint.out || :
 	# The pages refer to each other before they are installed.
 	grep -vE 'referenced manual not found|outdated mandoc.db' lint.out >bad || :
 	cat bad
