@@ -48,6 +48,17 @@ float moe_groups_limit(const struct moe_policy_params *params, float *scores, fl
 	return last - next;
 }
 
+float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights)
+{
+	float sum = 0;
+	moe_top_k(choice, n, k, ids);
+	for (int32_t i = 0; i < k; i++) {
+		weights[i] = ids[i] < 0 ? 0 : scores[ids[i]];
+		sum += weights[i];
+	}
+	return sum;
+}
+
 float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k)
 {
 	if (ids[k - 1] < 0)

@@ -1,4 +1,4 @@
-/* Groups of experts: which are kept, and how narrowly. Shared by the policies that limit devices or nodes. */
+/* Groups of experts: which are kept, and how narrowly; and the choice itself. Shared by the policies. */
 #ifndef MOE_ROUTE_GROUP_H
 #define MOE_ROUTE_GROUP_H
 
@@ -11,6 +11,10 @@ size_t moe_groups_scratch(const struct moe_policy_params *params);
  * the sum of its two largest (params->group_score); equal groups: the lower one. Returns the difference between the
  * last group kept and the best one left out; infinity where none is left out. */
 float moe_groups_limit(const struct moe_policy_params *params, float *scores, float *scratch);
+
+/* Chooses by `choice` and weighs by `scores`, both [n]: ids [k] as moe_top_k gives them, weights [k] (0 for id -1).
+ * Returns the sum of the weights. */
+float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights);
 
 /* Score of the last chosen minus the best of the others above -infinity; infinity where there are none. */
 float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k);

@@ -20,12 +20,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = scores[i];
 		const float group_margin = moe_groups_limit(p, choice, rest);
-		moe_top_k(choice, n, k, ids);
-		float sum = 0;
-		for (int32_t i = 0; i < k; i++) {
-			weights[i] = ids[i] < 0 ? 0 : scores[ids[i]];
-			sum += weights[i];
-		}
+		const float sum = moe_choose(choice, scores, n, k, ids, weights);
 		const float factor = p->normalize && k > 1 ? 1.0f / (sum + 1e-20f) : (float)p->scale;
 		for (int32_t i = 0; i < k; i++)
 			weights[i] *= factor;

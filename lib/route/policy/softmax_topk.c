@@ -10,12 +10,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
 		moe_softmax(logits, n, scratch);
-		moe_top_k(scratch, n, k, ids);
-		float sum = 0;
-		for (int32_t i = 0; i < k; i++) {
-			weights[i] = ids[i] < 0 ? 0 : scratch[ids[i]];
-			sum += weights[i];
-		}
+		const float sum = moe_choose(scratch, scratch, n, k, ids, weights);
 		const float factor = (float)p->scale / (p->normalize ? sum : 1.0f);
 		for (int32_t i = 0; i < k; i++)
 			weights[i] *= factor;
