@@ -364,7 +364,7 @@ enum moe_status moe_stage_str(const json_t *obj, const char *key, const char *wh
 enum moe_status moe_stage_pattern(const json_t *obj, const char *where, struct moe_regex **out, struct moe_err *err)
 {
 	const json_t *pattern = json_object_get(obj, "pattern");
-	struct moe_str text;
+	struct moe_str text = {NULL, 0};
 	char path[600];
 	enum moe_status status;
 
