@@ -13,6 +13,7 @@
 struct moe_added_token {
 	int32_t id;
 	struct moe_str content;   /* a view */
+	struct moe_str shown;     /* what it decodes to: as the reference has it, the normalised content; a view */
 	bool special, normalized;
 	bool lstrip, rstrip;      /* takes the white space beside it along */
 	bool single_word;         /* not inside a word */

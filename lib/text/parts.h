@@ -9,7 +9,8 @@
 struct moe_token {
 	int32_t id;
 	bool added, special;
-	struct moe_str text;    /* as in tokenizer.json; a view */
+	struct moe_str text;    /* what goes to the decoders; a view */
+	struct moe_str shown;   /* of an added token: as in struct moe_added_token */
 	struct moe_str bytes;   /* a view */
 };
 
@@ -19,7 +20,7 @@ struct moe_tokenizer {
 	struct moe_token *tokens;          /* [n_tokens] ascending ids */
 	size_t n_tokens;
 	struct moe_buf bytes;              /* what the tokens' bytes are views of */
-	struct moe_buf content;            /* what the added tokens' contents are views of */
+	struct moe_buf content, shown;     /* what those of the added tokens are views of */
 	struct moe_added_token *added;     /* [n_added] */
 	size_t n_added;
 	struct moe_added_set *raw, *normal;   /* matched before and after normalisation; NULL: none */

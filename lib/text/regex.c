@@ -15,6 +15,8 @@ enum {
 	BLOCK = 256,             /* code points per block of the two-level map */
 	N_BLOCKS = (MOE_CODE_MAX + 1) / BLOCK,
 	MAX_JIT_STACK = 64 << 20,
+	MATCH_STEPS = 64,        /* per code point of the text, on top of PCRE2's own limit for short ones */
+	MATCH_STEPS_MIN = 10000000,
 };
 
 struct moe_regex {
@@ -275,6 +277,9 @@ enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_re
 		moe_regex_finish(scan);
 		return moe_err_nomem(err, n, "a search");
 	}
+	/* Enough for every pattern that takes linear time, on any text; one that takes more is stopped. */
+	pcre2_set_match_limit(scan->context, n < (UINT32_MAX - MATCH_STEPS_MIN) / MATCH_STEPS
+	                                     ? MATCH_STEPS_MIN + MATCH_STEPS * (uint32_t)n : UINT32_MAX);
 	for (size_t i = 0; i < n; i++)
 		scan->classes[i] = regex->blocks[regex->block_of[codes[i] / BLOCK] * (size_t)BLOCK + codes[i] % BLOCK];
 	*out = scan;

@@ -78,10 +78,11 @@ static enum moe_status read_added(struct moe_tokenizer *tok, const json_t *list,
 static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err)
 {
 	struct moe_codes codes = {0}, spare = {0};
+	const char *at;
 	enum moe_status status = MOE_OK;
 
 	for (size_t i = 0; i < tok->n_added && !status; i++) {
-		const struct moe_added_token *added = &tok->added[i];
+		struct moe_added_token *added = &tok->added[i];
 		struct moe_added_set **set = added->normalized ? &tok->normal : &tok->raw;
 
 		codes.n = 0;
@@ -94,6 +95,18 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 			status = moe_added_set_new(set, tok->added, err);
 		if (!status)
 			status = moe_added_set_add(*set, codes.p, codes.n, (int32_t)i, err);
+		added->shown.n = tok->shown.n;
+		for (size_t k = 0; k < codes.n; k++) {
+			uint8_t utf8[4];
+			moe_buf_add(&tok->shown, utf8, moe_utf8_put(utf8, codes.p[k]));
+		}
+		added->shown.n = tok->shown.n - added->shown.n;
+	}
+	status = status ? status : moe_buf_check(&tok->shown, err);
+	at = tok->shown.p ? tok->shown.p : "";
+	for (size_t i = 0; i < tok->n_added && !status; i++) {
+		tok->added[i].shown.p = at;
+		at += tok->added[i].shown.n;
 	}
 	moe_codes_free(&codes);
 	moe_codes_free(&spare);
@@ -129,7 +142,7 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 		const struct moe_added_token *a = &tok->added[i];
 		int32_t id = model->find(tok->model.self, a->content);
 
-		tok->tokens[n_vocab + i] = (struct moe_token){a->id, true, a->special, a->content, {0}};
+		tok->tokens[n_vocab + i] = (struct moe_token){a->id, true, a->special, a->content, a->shown, {0}};
 		if (id >= 0 && id != a->id)
 			return moe_err_set(err, MOE_EFORMAT, "%s: added_tokens[%zu]: '%.*s' has the id %d there and %d in the "
 			                   "vocabulary", tok->name, i, print_width(a->content), a->content.p, (int)a->id, (int)id);
@@ -147,8 +160,13 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 			                   print_width(last->text), last->text.p, print_width(next->text), next->text.p);
 		last->added = true;
 		last->special |= next->special;
+		last->shown = next->shown;
 	}
 	tok->n_tokens = kept + 1;
+	for (size_t i = 0; i < tok->n_tokens; i++) {
+		if (tok->tokens[i].added)
+			tok->tokens[i].text = tok->tokens[i].shown;
+	}
 	return MOE_OK;
 }
 
@@ -455,6 +473,7 @@ void moe_tokenizer_free(struct moe_tokenizer *tok)
 	moe_added_set_free(tok->normal);
 	moe_buf_free(&tok->bytes);
 	moe_buf_free(&tok->content);
+	moe_buf_free(&tok->shown);
 	free(tok->chain);
 	free(tok->added);
 	free(tok->tokens);

@@ -1,7 +1,9 @@
 /* Ids and texts of a reference tokenizer:
  *     test_text_golden [TOKENIZER.json ENCODE.jsonl DECODE.jsonl]
  * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds nothing for
- * the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, unpacked by xz. */
+ * the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, the large ones unpacked
+ * by xz. */
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,6 +145,30 @@ static void check_packed(const char *top, const char *name)
 	moe_buf_free(&json);
 }
 
+static void check_small(const char *top)
+{
+	char pattern[4096], encode[4096], decode[4096];
+	glob_t found = {0};
+
+	snprintf(pattern, sizeof pattern, "%s/tests/golden/tokenizers/small/*.json", top);
+	ok(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc >= 10, "%s is there", pattern);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *path = found.gl_pathv[i];
+		struct moe_buf json = {0};
+		struct moe_err err = {0};
+		int n = (int)(strlen(path) - strlen(".json"));
+
+		snprintf(encode, sizeof encode, "%.*s.jsonl", n, path);
+		snprintf(decode, sizeof decode, "%.*s.decode.jsonl", n, path);
+		if (moe_read_all(path, 0, &json, &err))
+			ok(false, "%s", err.text);
+		else
+			check_tokenizer(&json, path, encode, decode);
+		moe_buf_free(&json);
+	}
+	globfree(&found);
+}
+
 int main(int argc, char **argv)
 {
 	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".";
@@ -152,6 +178,7 @@ int main(int argc, char **argv)
 	if (argc == 1) {
 		check_packed(top, "deepseek_v3");
 		check_packed(top, "qwen3");
+		check_small(top);
 		return done();
 	}
 	if (ok(argc == 4, "three files are named, or none")) {

@@ -123,4 +123,5 @@ def main():
                               args.k + ".decode.jsonl"]))
 
 
-main()
+if __name__ == "__main__":
+    main()
