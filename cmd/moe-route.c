@@ -31,16 +31,21 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "print", struct config, print, "print the decisions as text instead of writing a trace"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
 	MOE_OPT_GROUP("Text through a model"),
-	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts, "text given here instead of in files; may be repeated"),
-	MOE_OPT_FLAG(0, "ids", struct config, ids, "lines of token ids instead of text, one sequence each, taken as they are"),
+	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts,
+	             "text given here instead of in files; may be repeated"),
+	MOE_OPT_FLAG(0, "ids", struct config, ids,
+	             "lines of token ids instead of text, one sequence each, taken as they are"),
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, INT64_MAX / 4,
 	            "tokens a text is cut into [512 or the model's maximum]"),
-	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, INT64_MAX / 4, "tokens of context before each window [0]"),
+	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, INT64_MAX / 4,
+	            "tokens of context before each window [0]"),
 	MOE_OPT_STR(0, "device", "NAME", struct config, device, "where to compute: cpu [cpu]"),
-	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20, "tokens a pass; results do not depend on it [512]"),
+	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
+	            "tokens a pass; results do not depend on it [512]"),
 	MOE_OPT_GROUP("A trace with logits, re-routed"),
 	MOE_OPT_STR(0, "policy", "NAME", struct config, policy, "the policy to route by (--list-policies)"),
-	MOE_OPT_INT('k', "experts-per-token", "N", struct config, top_k, 1, INT32_MAX, "experts per token [as in the trace]"),
+	MOE_OPT_INT('k', "experts-per-token", "N", struct config, top_k, 1, INT32_MAX,
+	            "experts per token [as in the trace]"),
 	MOE_OPT_INT(0, "groups", "N", struct config, groups, 1, INT32_MAX, "groups of experts [as in the trace]"),
 	MOE_OPT_INT(0, "top-groups", "N", struct config, top_groups, 1, INT32_MAX, "groups kept [as in the trace]"),
 	MOE_OPT_ENUM(0, "group-score", "max|top2", struct config, group_score,
@@ -48,18 +53,21 @@ static const struct moe_opt options[] = {
 	MOE_OPT_F64(0, "scale", "X", struct config, scale, 0, 0, "factor on the weights [as in the trace]"),
 	MOE_OPT_FLAG(0, "normalize", struct config, normalize, "divide the weights by their sum [as in the trace]"),
 	MOE_OPT_FLAG(0, "no-normalize", struct config, no_normalize, "leave the weights as they are"),
-	MOE_OPT_FILE(0, "bias", "FILE", struct config, bias, "added to the scores when choosing: a table, or a model"),
+	MOE_OPT_FILE(0, "bias", "FILE", struct config, bias,
+	             "added to the scores when choosing: a table, or a model"),
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
 	MOE_OPT_STR(0, "from", "FORMAT", struct config, from, "import FILEs written by another tool (esft)"),
-	MOE_OPT_FILE(0, "model-config", "FILE", struct config, model_config, "config.json of the model that was logged"),
+	MOE_OPT_FILE(0, "model-config", "FILE", struct config, model_config,
+	             "config.json of the model that was logged"),
 	MOE_OPT_END,
 };
 
 static const struct tool tool = {
 	"moe-route",
 	"[options] MODEL [TEXT...]\n[options] TRACE...\n--from FORMAT [--model-config FILE] [options] FILE...",
-	"route tokens to experts: through a model, from stored logits, or from a log", options,
+	"route tokens to experts: through a model, from stored logits, or from a log",
+	options,
 };
 
 struct route {
@@ -74,9 +82,9 @@ struct route {
 	struct moe_record_header described;
 	struct moe_bias bias;
 	struct moe_reroute *reroute;
-	struct moe_trace_header header;   /* of what is written */
+	struct moe_trace_header header; /* of what is written */
 	struct moe_trace_out *trace;
-	struct moe_out *out;              /* --print */
+	struct moe_out *out; /* --print */
 	struct tool_progress progress;
 };
 
@@ -92,9 +100,11 @@ static void print_json(const struct moe_trace_run *run, const struct moe_trace_h
 					continue;
 				moe_buf_adds(buf, "{\"source\":");
 				moe_json_quote(buf, run->source, strlen(run->source));
-				moe_buf_addf(buf, ",\"seq\":%lld,\"pos\":%lld,\"token\":%d,\"layer\":%d,\"choice\":%d,\"expert\":%d,\"weight\":",
-				             (long long)run->seq, (long long)(run->pos + t), (int)run->tokens[t], (int)r->layer, (int)c,
-				             (int)r->ids[i]);
+				moe_buf_addf(buf,
+				             ",\"seq\":%lld,\"pos\":%lld,\"token\":%d,\"layer\":%d,\"choice\":%d,"
+				             "\"expert\":%d,\"weight\":",
+				             (long long)run->seq, (long long)(run->pos + t), (int)run->tokens[t],
+				             (int)r->layer, (int)c, (int)r->ids[i]);
 				r->weights ? moe_buf_addf(buf, "%.9g", r->weights[i]) : moe_buf_adds(buf, "null");
 				if (margin && r->margins && isfinite(r->margins[t]))
 					moe_buf_addf(buf, ",\"margin\":%.9g", r->margins[t]);
@@ -107,7 +117,7 @@ static void print_json(const struct moe_trace_run *run, const struct moe_trace_h
 
 static enum moe_status print_run(struct route *route, const struct moe_trace_run *run, struct moe_err *err)
 {
-	struct moe_buf text = {0};
+	struct moe_buf text = { 0 };
 	if (route->ctx->common.json)
 		print_json(run, &route->header, route->cfg->margin, &text);
 	else
@@ -142,11 +152,13 @@ static enum moe_status open_output(void *arg, const struct moe_trace_header *hea
 		return moe_err_set(err, MOE_EUSAGE, "--gates %s: the input keeps no gates",
 		                   moe_gate_type_name((enum moe_gate_type)cfg->gates));
 	if (cfg->margin && !header->margins)
-		return moe_err_set(err, MOE_EUSAGE, "--margin: the input keeps none; --policy computes them from stored logits");
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--margin: the input keeps none; --policy computes them from stored logits");
 	if (!cfg->print)
-		return moe_trace_create(&route->trace, path, flags, &route->header, route->pool, route->ctx->watch, err);
+		return moe_trace_create(&route->trace, path, flags, &route->header, route->pool, route->ctx->watch,
+		                        err);
 	enum moe_status status = moe_out_open(&route->out, path, flags, route->ctx->watch, err);
-	struct moe_buf head = {0};
+	struct moe_buf head = { 0 };
 	moe_trace_print_head(cfg->margin, &head);
 	if (!status)
 		status = moe_buf_check(&head, err);
@@ -161,7 +173,7 @@ static enum moe_status read_bias(struct route *route, int32_t n_experts, struct 
 {
 	char *path = NULL;
 	if (moe_is_file(route->cfg->bias)) {
-		uint8_t magic[4] = {0};
+		uint8_t magic[4] = { 0 };
 		FILE *f = fopen(route->cfg->bias, "rb");
 		const bool gguf = f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
 		if (f)
@@ -175,8 +187,8 @@ static enum moe_status read_bias(struct route *route, int32_t n_experts, struct 
 	if (!status)
 		status = moe_setup_bias(&route->setup, &route->bias, err);
 	if (!status && route->bias.n_experts != n_experts)
-		status = moe_err_set(err, MOE_EUSAGE, "--bias %s: the model has %d experts a layer, the trace %d", route->cfg->bias,
-		                     (int)route->bias.n_experts, (int)n_experts);
+		status = moe_err_set(err, MOE_EUSAGE, "--bias %s: the model has %d experts a layer, the trace %d",
+		                     route->cfg->bias, (int)route->bias.n_experts, (int)n_experts);
 	free(path);
 	return status;
 }
@@ -184,7 +196,11 @@ static enum moe_status read_bias(struct route *route, int32_t n_experts, struct 
 /* An option that the policy does not read would be ignored in silence: refuse it. */
 static enum moe_status check_reads(const struct config *cfg, const struct moe_policy *policy, struct moe_err *err)
 {
-	const struct { bool given; unsigned reads; const char *name; } wanted[] = {
+	const struct {
+		bool given;
+		unsigned reads;
+		const char *name;
+	} wanted[] = {
 		{ cfg->groups != UNSET, MOE_READS_GROUPS, "--groups" },
 		{ cfg->top_groups != UNSET, MOE_READS_GROUPS, "--top-groups" },
 		{ cfg->group_score != UNSET, MOE_READS_GROUP_SCORE, "--group-score" },
@@ -194,20 +210,22 @@ static enum moe_status check_reads(const struct config *cfg, const struct moe_po
 	};
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
 		if (wanted[i].given && !(policy->reads & wanted[i].reads))
-			return moe_err_set(err, MOE_EUSAGE, "policy %s does not read %s", policy->name, wanted[i].name);
+			return moe_err_set(err, MOE_EUSAGE, "policy %s does not read %s", policy->name,
+			                   wanted[i].name);
 	return MOE_OK;
 }
 
 /* The policy's parameters: what is given, else what the trace says. */
-static enum moe_status open_reroute(struct route *route, const struct moe_trace_header *in, struct moe_trace_header *out,
-                                    struct moe_err *err)
+static enum moe_status open_reroute(struct route *route, const struct moe_trace_header *in,
+                                    struct moe_trace_header *out, struct moe_err *err)
 {
 	const struct config *cfg = route->cfg;
 	const struct moe_policy *policy = moe_policy_by_name(cfg->policy);
 	if (!policy)
 		return moe_err_set(err, MOE_EUSAGE, "policy '%s' is not known: see --list-policies", cfg->policy);
 	if (!in->logits)
-		return moe_err_set(err, MOE_EUSAGE, "--policy needs a trace with logits: moe-route --logits writes one");
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--policy needs a trace with logits: moe-route --logits writes one");
 	enum moe_status status = check_reads(cfg, policy, err);
 	if (!status && cfg->bias)
 		status = read_bias(route, in->n_experts, err);
@@ -217,8 +235,14 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 	const struct moe_policy_params params = {
 		.n_experts = in->n_experts,
 		.top_k = cfg->top_k == UNSET ? in->top_k : cfg->top_k,
-		.n_groups = !grouped ? 1 : cfg->groups != UNSET ? cfg->groups : in->n_groups > 0 ? in->n_groups : 1,
-		.top_groups = !grouped ? 1 : cfg->top_groups != UNSET ? cfg->top_groups : in->top_groups > 0 ? in->top_groups : 1,
+		.n_groups = !grouped               ? 1
+		            : cfg->groups != UNSET ? cfg->groups
+		            : in->n_groups > 0     ? in->n_groups
+		                                   : 1,
+		.top_groups = !grouped                   ? 1
+		              : cfg->top_groups != UNSET ? cfg->top_groups
+		              : in->top_groups > 0       ? in->top_groups
+		                                         : 1,
 		.group_score = cfg->group_score == UNSET ? policy->group_score : cfg->group_score,
 		.scale = !isnan(cfg->scale) ? cfg->scale : in->scale,
 		.normalize = cfg->normalize || (in->normalize && !cfg->no_normalize),
@@ -239,13 +263,13 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 	out->gates = MOE_GATES_F32;
 	out->logits = cfg->logits;
 	out->margins = cfg->margin;
-	return moe_reroute_new(&route->reroute, policy, &params, cfg->bias ? &route->bias : NULL, cfg->margin, cfg->logits,
-	                       route->pool, err);
+	return moe_reroute_new(&route->reroute, policy, &params, cfg->bias ? &route->bias : NULL, cfg->margin,
+	                       cfg->logits, route->pool, err);
 }
 
 /* One input trace. Sequences of later parts and files follow those before: *next_seq is the first free number. */
-static enum moe_status copy_trace(struct route *route, const char *path, int64_t *next_seq, struct moe_trace_in **keep,
-                                  struct moe_err *err)
+static enum moe_status copy_trace(struct route *route, const char *path, int64_t *next_seq,
+                                  struct moe_trace_in **keep, struct moe_err *err)
 {
 	struct moe_trace_in *in = NULL;
 	enum moe_status status = moe_trace_open(&in, path, route->pool, route->ctx->watch, err);
@@ -255,7 +279,7 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 	const bool first = !*keep;
 	if (first) {
 		struct moe_trace_header out = *head;
-		*keep = in;   /* its header's strings live as long as the output */
+		*keep = in; /* its header's strings live as long as the output */
 		out.logits = out.logits && route->cfg->logits;
 		out.margins = out.margins && route->cfg->margin;
 		if (route->cfg->logits && !head->logits)
@@ -275,11 +299,13 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 			base = *next_seq;
 		}
 		if ((route->reroute || route->header.logits) && !run->layers->logits)
-			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", path);
+			status =
+			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", path);
 		else if (!route->reroute && route->header.gates != MOE_GATES_NONE && !run->layers->weights)
 			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no gates, the first one does", path);
 		else if (!route->reroute && route->header.margins && !run->layers->margins)
-			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
+			status =
+			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
 		else if (route->reroute)
 			status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err);
 		if (status)
@@ -318,12 +344,13 @@ static enum moe_status import_log(struct route *route, struct moe_err *err)
 	const struct moe_import_sink sink = { route, open_output, deliver };
 	for (size_t i = 0; moe_import_at(i); i++)
 		if (strcmp(moe_import_at(i)->name, route->cfg->from) == 0)
-			return moe_import_at(i)->run(route->ctx->operands, route->ctx->n_operands, route->cfg->model_config, &sink, err);
-	struct moe_buf names = {0};
+			return moe_import_at(i)->run(route->ctx->operands, route->ctx->n_operands,
+			                             route->cfg->model_config, &sink, err);
+	struct moe_buf names = { 0 };
 	for (size_t i = 0; moe_import_at(i); i++)
 		moe_buf_addf(&names, "%s%s", i ? ", " : "", moe_import_at(i)->name);
-	enum moe_status status = moe_err_set(err, MOE_EUSAGE, "--from %s: expected one of: %s", route->cfg->from,
-	                                     names.p ? names.p : "");
+	enum moe_status status =
+	    moe_err_set(err, MOE_EUSAGE, "--from %s: expected one of: %s", route->cfg->from, names.p ? names.p : "");
 	moe_buf_free(&names);
 	return status;
 }
@@ -343,20 +370,28 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	const int64_t most = config->max_positions;
 	const struct moe_inputs inputs = {
 		.tokenizer = tok,
-		.windows = { cfg->window ? cfg->window : most > 0 && most < 512 ? most : 512, cfg->overlap,
-		             tok && moe_tokenizer_add_bos(tok) ? moe_tokenizer_bos_id(tok) : -1 },
-		.prompts = cfg->prompts.items, .n_prompts = cfg->prompts.n,
-		.files = route->ctx->operands + 1, .n_files = route->ctx->n_operands - 1,
+		.windows = { cfg->window              ? cfg->window
+		             : most > 0 && most < 512 ? most
+		                                      : 512,
+		             cfg->overlap, tok && moe_tokenizer_add_bos(tok) ? moe_tokenizer_bos_id(tok) : -1 },
+		.prompts = cfg->prompts.items,
+		.n_prompts = cfg->prompts.n,
+		.files = route->ctx->operands + 1,
+		.n_files = route->ctx->n_operands - 1,
 	};
 	enum moe_status status = moe_sequences_read(&route->seqs, &inputs, err);
 	if (!status)
-		status = moe_record_describe(&route->described, &route->setup, route->ctx->operands[0], route->command, err);
+		status = moe_record_describe(&route->described, &route->setup, route->ctx->operands[0],
+		                             route->command, err);
 	if (status)
 		return status;
 	const int64_t longest = moe_sequences_longest(&route->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
-	const struct moe_session_opts opts = { .n_ctx = longest, .chunk = chunk, .routers_only = true, .margins = cfg->margin,
-		                                   .hooks = { .arg = route, .routing = on_routing } };
+	const struct moe_session_opts opts = { .n_ctx = longest,
+		                               .chunk = chunk,
+		                               .routers_only = true,
+		                               .margins = cfg->margin,
+		                               .hooks = { .arg = route, .routing = on_routing } };
 	const struct moe_record_sink sink = { route, deliver };
 	if (route->ctx->common.dry_run) {
 		char text[24];
@@ -439,7 +474,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 {
 	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap;
 	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
-	                       cfg->group_score != UNSET || !isnan(cfg->scale) || cfg->normalize || cfg->no_normalize || cfg->bias;
+	                       cfg->group_score != UNSET || !isnan(cfg->scale) || cfg->normalize ||
+	                       cfg->no_normalize || cfg->bias;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
@@ -453,7 +489,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)
-		return "-k, --groups, --top-groups, --group-score, --scale, --normalize and --bias are parameters of --policy NAME";
+		return "-k, --groups, --top-groups, --group-score, --scale, --normalize and --bias are parameters of "
+		       "--policy NAME";
 	if (ctx->common.json && !cfg->print)
 		return "--json goes with --print: a trace has one format";
 	return NULL;
@@ -461,11 +498,17 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .gates = UNSET, .top_k = UNSET, .groups = UNSET, .top_groups = UNSET, .group_score = UNSET,
-		                  .scale = NAN, .device = "cpu", .chunk = 512 };
+	struct config cfg = { .gates = UNSET,
+		              .top_k = UNSET,
+		              .groups = UNSET,
+		              .top_groups = UNSET,
+		              .group_score = UNSET,
+		              .scale = NAN,
+		              .device = "cpu",
+		              .chunk = 512 };
 	struct tool_ctx ctx;
-	struct moe_err err = {0};
-	struct moe_arena arena = {0};
+	struct moe_err err = { 0 };
+	struct moe_arena arena = { 0 };
 	const char *command = moe_command_line(&arena, argc, argv);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	if (cfg.list_policies) {
@@ -481,7 +524,9 @@ int main(int argc, char **argv)
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
 	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
 	if (!status)
-		status = cfg.from ? import_log(&route, &err) : traces ? route_traces(&route, &err) : route_text(&route, &err);
+		status = cfg.from ? import_log(&route, &err)
+		         : traces ? route_traces(&route, &err)
+		                  : route_text(&route, &err);
 	if (!status)
 		status = commit(&route, &err);
 	route_close(&route);

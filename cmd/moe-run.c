@@ -24,13 +24,17 @@ struct config {
 
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Input"),
-	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts, "text given here instead of in files; may be repeated"),
-	MOE_OPT_FLAG(0, "ids", struct config, ids, "lines of token ids instead of text, one sequence each, taken as they are"),
+	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts,
+	             "text given here instead of in files; may be repeated"),
+	MOE_OPT_FLAG(0, "ids", struct config, ids,
+	             "lines of token ids instead of text, one sequence each, taken as they are"),
 	MOE_OPT_GROUP("Generation"),
-	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX, "tokens to generate; 0: none [128]"),
+	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX,
+	            "tokens to generate; 0: none [128]"),
 	MOE_OPT_F64(0, "temp", "T", struct config, temp, 0, 1000, "temperature; 0: always the likeliest token [0]"),
 	MOE_OPT_INT(0, "top-k", "N", struct config, top_k, 1, INT32_MAX, "sample among the N likeliest tokens [all]"),
-	MOE_OPT_F64(0, "top-p", "P", struct config, top_p, 0, 1, "sample among the fewest tokens whose sum reaches P [1]"),
+	MOE_OPT_F64(0, "top-p", "P", struct config, top_p, 0, 1,
+	            "sample among the fewest tokens whose sum reaches P [1]"),
 	MOE_OPT_F64(0, "min-p", "P", struct config, min_p, 0, 1, "drop tokens below P times the likeliest [0]"),
 	MOE_OPT_FLAG(0, "ignore-eos", struct config, ignore_eos, "do not stop at the end-of-text token"),
 	MOE_OPT_FLAG(0, "echo", struct config, echo, "print the prompt before the text"),
@@ -38,25 +42,33 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "score", struct config, score, "log-likelihood, perplexity and bits per byte of each text"),
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, INT64_MAX / 4,
 	            "tokens a text is cut into [512 or the model's maximum]"),
-	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, INT64_MAX / 4, "tokens of context before each window [0]"),
-	MOE_OPT_FILE(0, "logits", "FILE", struct config, logits, "write logits.<seq> [tokens, vocab] to a safetensors file"),
+	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, INT64_MAX / 4,
+	            "tokens of context before each window [0]"),
+	MOE_OPT_FILE(0, "logits", "FILE", struct config, logits,
+	             "write logits.<seq> [tokens, vocab] to a safetensors file"),
 	MOE_OPT_FILE(0, "hidden", "FILE", struct config, hidden,
 	             "write hidden.<seq>.<n> [tokens, hidden], the residual stream after n layers"),
 	MOE_OPT_FLAG(0, "mtp", struct config, mtp, "with --logits: also mtp_logits.<seq> [tokens - 1, vocab]"),
 	MOE_OPT_FILE(0, "trace", "FILE", struct config, trace, "write a trace of the experts chosen"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
 	MOE_OPT_GROUP("Tokenizer"),
-	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize, "print one line of token ids per text, and nothing else"),
+	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize,
+	             "print one line of token ids per text, and nothing else"),
 	MOE_OPT_FLAG(0, "detokenize", struct config, detokenize, "print the text of lines of token ids"),
 	MOE_OPT_GROUP("Computing"),
 	MOE_OPT_STR(0, "device", "NAME", struct config, device, "where to compute: cpu [cpu]"),
-	MOE_OPT_I64(0, "ctx", "N", struct config, ctx, 1, INT32_MAX, "positions of a sequence, at most [the model's maximum]"),
-	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20, "tokens a pass; results do not depend on it [512]"),
+	MOE_OPT_I64(0, "ctx", "N", struct config, ctx, 1, INT32_MAX,
+	            "positions of a sequence, at most [the model's maximum]"),
+	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
+	            "tokens a pass; results do not depend on it [512]"),
 	MOE_OPT_END,
 };
 
 static const struct tool tool = {
-	"moe-run", "[options] MODEL [TEXT...]", "run a Mixture-of-Experts model on text or token ids", options,
+	"moe-run",
+	"[options] MODEL [TEXT...]",
+	"run a Mixture-of-Experts model on text or token ids",
+	options,
 };
 
 /* What a run has open; run_close undoes all of it. */
@@ -73,8 +85,8 @@ struct run {
 	struct moe_dump *logits, *hidden;
 	struct moe_out *out;
 	struct moe_scorer scorer;
-	int64_t seq;          /* the current sequence */
-	int64_t *mtp_index;   /* [seqs.n] tensor numbers in the logits file */
+	int64_t seq; /* the current sequence */
+	int64_t *mtp_index; /* [seqs.n] tensor numbers in the logits file */
 	struct tool_progress progress;
 };
 
@@ -95,7 +107,8 @@ static enum moe_status on_mtp(void *arg, int64_t pos, int64_t n, const float *lo
 	return moe_dump_rows(run->logits, run->mtp_index[run->seq], pos, n, logits, err);
 }
 
-static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x, struct moe_err *err)
+static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x,
+                                 struct moe_err *err)
 {
 	struct run *run = arg;
 	const int64_t index = run->seq * (run->setup.model->config.n_layers + 1) + n_layers;
@@ -122,8 +135,10 @@ static enum moe_status read_inputs(struct run *run, int64_t window, struct moe_e
 	const struct moe_inputs inputs = {
 		.tokenizer = cfg->ids || cfg->detokenize ? NULL : run->setup.tokenizer,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
-		.prompts = cfg->prompts.items, .n_prompts = cfg->prompts.n,
-		.files = run->ctx->operands + 1, .n_files = run->ctx->n_operands - 1,
+		.prompts = cfg->prompts.items,
+		.n_prompts = cfg->prompts.n,
+		.files = run->ctx->operands + 1,
+		.n_files = run->ctx->n_operands - 1,
 	};
 	return moe_sequences_read(&run->seqs, &inputs, err);
 }
@@ -139,7 +154,8 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 		status = moe_dump_open(&run->logits, cfg->logits, tool_out_flags(run->ctx), run->ctx->watch, err);
 		for (int64_t i = 0; i < run->seqs.n && !status; i++) {
 			snprintf(name, sizeof name, "logits.%lld", (long long)i);
-			status = moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens, config->vocab_size, err);
+			status =
+			    moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens, config->vocab_size, err);
 		}
 		run->mtp_index = MOE_NEW(&run->seqs.arena, int64_t, (size_t)run->seqs.n);
 		if (!status && !run->mtp_index)
@@ -147,7 +163,8 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 		for (int64_t i = 0; cfg->mtp && i < run->seqs.n && !status; i++) {
 			snprintf(name, sizeof name, "mtp_logits.%lld", (long long)i);
 			run->mtp_index[i] = run->seqs.n + i;
-			status = moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens - 1, config->vocab_size, err);
+			status = moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens - 1,
+			                          config->vocab_size, err);
 		}
 		if (!status)
 			status = moe_dump_begin(run->logits, err);
@@ -156,8 +173,10 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 		status = moe_dump_open(&run->hidden, cfg->hidden, tool_out_flags(run->ctx), run->ctx->watch, err);
 		for (int64_t i = 0; i < run->seqs.n * (config->n_layers + 1) && !status; i++) {
 			const int64_t seq = i / (config->n_layers + 1);
-			snprintf(name, sizeof name, "hidden.%lld.%lld", (long long)seq, (long long)(i % (config->n_layers + 1)));
-			status = moe_dump_declare(run->hidden, name, run->seqs.items[seq].n_tokens, config->hidden_size, err);
+			snprintf(name, sizeof name, "hidden.%lld.%lld", (long long)seq,
+			         (long long)(i % (config->n_layers + 1)));
+			status = moe_dump_declare(run->hidden, name, run->seqs.items[seq].n_tokens,
+			                          config->hidden_size, err);
 		}
 		if (!status)
 			status = moe_dump_begin(run->hidden, err);
@@ -170,14 +189,15 @@ static enum moe_status open_trace(struct run *run, const char *command, int32_t 
 	if (!run->cfg->trace)
 		return MOE_OK;
 	const struct moe_record_sink sink = { run, on_run };
-	enum moe_status status = moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, err);
+	enum moe_status status =
+	    moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, err);
 	if (status)
 		return status;
 	run->described.header.gates = (enum moe_gate_type)run->cfg->gates;
 	status = moe_record_new(&run->record, &run->setup.model->config, chunk, false, false, &sink, err);
 	if (!status)
-		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx), &run->described.header, run->pool,
-		                          run->ctx->watch, err);
+		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx),
+		                          &run->described.header, run->pool, run->ctx->watch, err);
 	return status;
 }
 
@@ -189,8 +209,9 @@ static enum moe_status choose_ctx(const struct run *run, int64_t n_generate, int
 	/* A window of the model's full length still has BOS before it. */
 	const int64_t limit = run->cfg->ctx ? run->cfg->ctx : config->max_positions + (n_generate == 0 ? 1 : 0);
 	if (longest > limit)
-		return moe_err_set(err, MOE_EUSAGE, "a sequence of %lld tokens does not fit %lld positions (%s)", (long long)longest,
-		                   (long long)limit, run->cfg->ctx ? "--ctx" : "the model's maximum; --ctx N goes beyond it");
+		return moe_err_set(err, MOE_EUSAGE, "a sequence of %lld tokens does not fit %lld positions (%s)",
+		                   (long long)longest, (long long)limit,
+		                   run->cfg->ctx ? "--ctx" : "the model's maximum; --ctx N goes beyond it");
 	*n_ctx = longest + n_generate < limit ? longest + n_generate : limit;
 	return MOE_OK;
 }
@@ -206,14 +227,17 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
 	const bool rows = cfg->logits || cfg->score;
 	const struct moe_session_opts opts = {
-		.n_ctx = *n_ctx, .chunk = chunk, .mtp = cfg->mtp,
-		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL, rows ? on_logits : NULL,
-		           cfg->mtp ? on_mtp : NULL },
+		.n_ctx = *n_ctx,
+		.chunk = chunk,
+		.mtp = cfg->mtp,
+		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
+		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL },
 	};
 	if (run->ctx->common.dry_run) {
 		char text[24];
 		printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
-		printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(&run->setup.model->config, &opts)));
+		printf("buffers\t%s\n",
+		       moe_format_bytes(text, (double)moe_session_bytes(&run->setup.model->config, &opts)));
 		printf("sequences\t%lld\ntokens\t%lld\npositions\t%lld\n", (long long)run->seqs.n,
 		       (long long)moe_sequences_tokens(&run->seqs), (long long)*n_ctx);
 		return MOE_OK;
@@ -240,19 +264,19 @@ static void print_score(struct run *run, struct moe_buf *out, const char *source
 		return;
 	}
 	moe_table_quote(out, source, strlen(source));
-	moe_buf_addf(out, "\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", (long long)s->n_tokens, (long long)s->n_bytes, s->logprob, ppl,
-	             bpb);
+	moe_buf_addf(out, "\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", (long long)s->n_tokens, (long long)s->n_bytes,
+	             s->logprob, ppl, bpb);
 }
 
 /* All sequences of one source end with a row; after the last source comes the total. */
 static enum moe_status print_source(struct run *run, struct moe_score *total, struct moe_err *err)
 {
-	struct moe_buf line = {0};
+	struct moe_buf line = { 0 };
 	print_score(run, &line, run->seqs.items[run->seq].source, &run->scorer.sum);
 	total->n_tokens += run->scorer.sum.n_tokens;
 	total->n_bytes += run->scorer.sum.n_bytes;
 	total->logprob += run->scorer.sum.logprob;
-	run->scorer.sum = (struct moe_score){0};
+	run->scorer.sum = (struct moe_score){ 0 };
 	enum moe_status status = moe_buf_check(&line, err);
 	if (!status)
 		status = moe_out_write(run->out, line.p, line.n, err);
@@ -264,10 +288,11 @@ static enum moe_status print_source(struct run *run, struct moe_score *total, st
 static enum moe_status feed_all(struct run *run, struct moe_err *err)
 {
 	const bool score = run->cfg->score, rows = score || run->cfg->logits;
-	struct moe_score total = {0};
+	struct moe_score total = { 0 };
 	enum moe_status status = MOE_OK;
-	run->scorer = (struct moe_scorer){ .tokenizer = run->cfg->ids ? NULL : run->setup.tokenizer, .pool = run->pool,
-		                               .vocab_size = run->setup.model->config.vocab_size };
+	run->scorer = (struct moe_scorer){ .tokenizer = run->cfg->ids ? NULL : run->setup.tokenizer,
+		                           .pool = run->pool,
+		                           .vocab_size = run->setup.model->config.vocab_size };
 	if (score && !run->ctx->common.json)
 		status = moe_out_printf(run->out, err, "source\ttokens\tbytes\tlogprob\tppl\tbpb\n");
 	tool_progress_start(&run->progress, run->ctx, "tokens", moe_sequences_tokens(&run->seqs), TOOL_TOKENS);
@@ -279,8 +304,8 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 			moe_record_begin(run->record, run->seq, seq->source);
 			moe_record_tokens(run->record, 0, seq->tokens);
 		}
-		status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false, rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE,
-		                          err);
+		status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
+		                          rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE, err);
 		tool_progress_add(&run->progress, seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
 		if (!status && score && last)
@@ -288,7 +313,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 	}
 	tool_progress_finish(&run->progress);
 	if (!status && score) {
-		struct moe_buf line = {0};
+		struct moe_buf line = { 0 };
 		print_score(run, &line, "total", &total);
 		status = moe_buf_check(&line, err);
 		if (!status)
@@ -302,7 +327,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 struct printer {
 	struct run *run;
 	struct moe_detok *detok;
-	struct moe_buf text;     /* not yet printed, or with --json all of it */
+	struct moe_buf text; /* not yet printed, or with --json all of it */
 	struct moe_buf ids;
 };
 
@@ -337,7 +362,7 @@ static enum moe_status on_token(void *arg, int32_t id, struct moe_err *err)
 
 static void print_object(struct printer *p, const struct moe_sequence *prompt, const struct moe_generated *made)
 {
-	struct moe_buf line = {0};
+	struct moe_buf line = { 0 };
 	moe_buf_adds(&line, "{\"source\":");
 	moe_json_quote(&line, prompt->source, strlen(prompt->source));
 	moe_buf_addf(&line, ",\"prompt_tokens\":%lld,\"tokens\":%lld,\"stop\":\"%s\"", (long long)prompt->n_tokens,
@@ -353,7 +378,8 @@ static void print_object(struct printer *p, const struct moe_sequence *prompt, c
 	moe_buf_free(&line);
 }
 
-static enum moe_status generate_one(struct run *run, const struct moe_generate *g, struct printer *p, struct moe_err *err)
+static enum moe_status generate_one(struct run *run, const struct moe_generate *g, struct printer *p,
+                                    struct moe_err *err)
 {
 	const struct moe_sequence *prompt = &run->seqs.items[run->seq];
 	const bool json = run->ctx->common.json;
@@ -375,8 +401,8 @@ static enum moe_status generate_one(struct run *run, const struct moe_generate *
 	if (status)
 		return status;
 	if (made.stop == MOE_STOP_CONTEXT)
-		tool_note(run->ctx, "%s: stopped after %lld tokens at the end of %lld positions (--ctx)", prompt->source,
-		          (long long)made.n_tokens, (long long)g->n_ctx);
+		tool_note(run->ctx, "%s: stopped after %lld tokens at the end of %lld positions (--ctx)",
+		          prompt->source, (long long)made.n_tokens, (long long)g->n_ctx);
 	if (json)
 		print_object(p, prompt, &made);
 	else if (run->cfg->ids || run->seqs.n > 1 || strcmp(moe_out_path(run->out), "-") == 0)
@@ -393,9 +419,15 @@ static enum moe_status generate_all(struct run *run, int64_t n_ctx, int64_t n_ma
 	const struct config *cfg = run->cfg;
 	struct printer p = { .run = run };
 	const struct moe_generate g = {
-		.session = run->session, .config = &run->setup.model->config, .n_max = n_max, .n_ctx = n_ctx,
+		.session = run->session,
+		.config = &run->setup.model->config,
+		.n_max = n_max,
+		.n_ctx = n_ctx,
 		.sampling = { cfg->temp, cfg->top_p, cfg->min_p, cfg->top_k, (uint64_t)run->ctx->common.seed },
-		.ignore_eos = cfg->ignore_eos, .record = run->record, .arg = &p, .token = on_token,
+		.ignore_eos = cfg->ignore_eos,
+		.record = run->record,
+		.arg = &p,
+		.token = on_token,
 	};
 	enum moe_status status = MOE_OK;
 	if (run->setup.tokenizer && (!cfg->ids || run->ctx->common.json))
@@ -416,7 +448,7 @@ static enum moe_status generate_all(struct run *run, int64_t n_ctx, int64_t n_ma
 static enum moe_status tokenize_all(struct run *run, struct moe_err *err)
 {
 	enum moe_status status = read_inputs(run, 0, err);
-	struct moe_buf line = {0};
+	struct moe_buf line = { 0 };
 	const bool bos = moe_tokenizer_add_bos(run->setup.tokenizer);
 	for (int64_t i = 0; i < run->seqs.n && !status; i++) {
 		const struct moe_sequence *seq = &run->seqs.items[i];
@@ -436,9 +468,9 @@ static enum moe_status detokenize_all(struct run *run, struct moe_err *err)
 {
 	enum moe_status status = read_inputs(run, 0, err);
 	for (int64_t i = 0; i < run->seqs.n && !status; i++) {
-		struct moe_buf text = {0};
-		status = moe_tokenizer_decode(run->setup.tokenizer, run->seqs.items[i].tokens, (size_t)run->seqs.items[i].n_tokens,
-		                              false, &text, err);
+		struct moe_buf text = { 0 };
+		status = moe_tokenizer_decode(run->setup.tokenizer, run->seqs.items[i].tokens,
+		                              (size_t)run->seqs.items[i].n_tokens, false, &text, err);
 		if (!status)
 			status = moe_out_write(run->out, text.p ? text.p : "", text.n, err);
 		moe_buf_free(&text);
@@ -507,8 +539,8 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 	enum moe_status status = open_model(run, err);
 	if (status)
 		return status;
-	status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-", tool_out_flags(run->ctx),
-	                      run->ctx->watch, err);
+	status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
+	                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)
 		return status;
 	if (cfg->tokenize)
@@ -531,14 +563,15 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg)
 {
 	const bool measures = cfg->score || cfg->logits || cfg->hidden;
-	const bool prints = cfg->score || cfg->n_generate != 0;   /* something of its own on stdout */
+	const bool prints = cfg->score || cfg->n_generate != 0; /* something of its own on stdout */
 	const bool to_stdout = !ctx->common.output || strcmp(ctx->common.output, "-") == 0;
 	if (ctx->n_operands < 1)
 		return "no MODEL given";
 	if (cfg->tokenize && cfg->detokenize)
 		return "--tokenize and --detokenize exclude each other";
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
-		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, --trace and -n";
+		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, "
+		       "--trace and -n";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
@@ -556,8 +589,8 @@ int main(int argc, char **argv)
 {
 	struct config cfg = { .n_generate = -1, .top_p = 1, .device = "cpu", .chunk = 512 };
 	struct tool_ctx ctx;
-	struct moe_err err = {0};
-	struct moe_arena arena = {0};
+	struct moe_err err = { 0 };
+	struct moe_arena arena = { 0 };
 	const char *command = moe_command_line(&arena, argc, argv);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	const char *problem = contradiction(&ctx, &cfg);

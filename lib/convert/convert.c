@@ -244,7 +244,7 @@ static void add_notes(struct moe_convert *conv)
 		             "(-v names them)\n", conv->n_widened, conv->opts.to->name);
 	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
 		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader "
-		             "of %s wants files without: --drop-mtp\n", conv->config.n_mtp_layers,
+		             "of %s may want files without: --drop-mtp\n", conv->config.n_mtp_layers,
 		             conv->config.n_mtp_layers > 1 ? "s are" : " is", conv->config.n_layers,
 		             conv->config.family->gguf_arch);
 }

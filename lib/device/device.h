@@ -21,12 +21,12 @@ struct moe_device;
 
 /* Rotation of heads x[token][head][0 .. n_dims) by the angles of positions pos0, pos0 + 1, ... */
 struct moe_rope_args {
-	float *x;              /* first rotated number of head 0 of token 0 */
+	float *x; /* first rotated number of head 0 of token 0 */
 	int64_t n_tokens, token_stride;
 	int32_t n_heads, head_stride;
 	int32_t n_dims;
-	bool interleaved;      /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
-	const float *cos, *sin;   /* [positions][n_dims/2] */
+	bool interleaved; /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
+	const float *cos, *sin; /* [positions][n_dims/2] */
 	int64_t pos0;
 };
 
@@ -34,23 +34,24 @@ struct moe_rope_args {
 struct moe_mla_args {
 	int32_t n_heads, nope, rope, v, kv_lora;
 	float scale;
-	const float *q;        /* [n_tokens][n_heads][nope + rope], rotated */
-	const float *cache;    /* [pos0 + n_tokens][kv_lora + rope]: normalised latent, rotated key */
+	const float *q; /* [n_tokens][n_heads][nope + rope], rotated */
+	const float *cache; /* [pos0 + n_tokens][kv_lora + rope]: normalised latent, rotated key */
 	int64_t pos0, n_tokens;
-	struct moe_weight kv_b;   /* [n_heads (nope + v), kv_lora]: per head nope rows of keys, then v rows of values */
-	bool absorbed;         /* keys never expanded: q is taken into the latent space instead */
-	float *out;            /* [n_tokens][n_heads][v] */
+	struct moe_weight kv_b; /* [n_heads (nope + v), kv_lora]: per head nope rows of keys, then v rows of values */
+	bool absorbed; /* keys never expanded: q is taken into the latent space instead */
+	float *out; /* [n_tokens][n_heads][v] */
 };
 
-/* The routed experts' SwiGLU and its weighted sum: out[t] = sum over chosen e, ascending, of weight * expert_e(x[t]). */
+/* The routed experts' SwiGLU and its weighted sum:
+ * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]). */
 struct moe_experts_args {
-	const float *x;        /* [n_tokens][hidden] */
+	const float *x; /* [n_tokens][hidden] */
 	int64_t n_tokens;
 	int32_t hidden, ffn, n_experts, top_k;
-	const int32_t *ids;    /* [n_tokens][top_k], -1: none */
-	const float *weights;  /* [n_tokens][top_k] */
-	const struct moe_weight *gate, *up, *down;   /* [n_experts] */
-	float *out;            /* [n_tokens][hidden] */
+	const int32_t *ids; /* [n_tokens][top_k], -1: none */
+	const float *weights; /* [n_tokens][top_k] */
+	const struct moe_weight *gate, *up, *down; /* [n_experts] */
+	float *out; /* [n_tokens][hidden] */
 };
 
 struct moe_device_ops {
@@ -65,8 +66,8 @@ struct moe_device_ops {
 	                                         struct moe_err *err);
 
 	/* out[t] = row ids[t] of table; ids are checked by the caller. */
-	MOE_MUST_USE enum moe_status (*embed)(struct moe_device *device, const struct moe_weight *table, const int32_t *ids,
-	                                      int64_t n_tokens, float *out, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*embed)(struct moe_device *device, const struct moe_weight *table,
+	                                      const int32_t *ids, int64_t n_tokens, float *out, struct moe_err *err);
 	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. */
 	MOE_MUST_USE enum moe_status (*rmsnorm)(struct moe_device *device, const float *x, int64_t x_stride,
 	                                        const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
@@ -78,11 +79,13 @@ struct moe_device_ops {
 	MOE_MUST_USE enum moe_status (*add)(struct moe_device *device, float *x, const float *y, int64_t n,
 	                                    struct moe_err *err);
 	/* to[t][0..cols) = from[t][0..cols), strides in numbers. */
-	MOE_MUST_USE enum moe_status (*copy_rows)(struct moe_device *device, float *to, int64_t to_stride, const float *from,
-	                                          int64_t from_stride, int64_t cols, int64_t n_rows, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*copy_rows)(struct moe_device *device, float *to, int64_t to_stride,
+	                                          const float *from, int64_t from_stride, int64_t cols,
+	                                          int64_t n_rows, struct moe_err *err);
 	MOE_MUST_USE enum moe_status (*rope)(struct moe_device *device, const struct moe_rope_args *args,
 	                                     struct moe_err *err);
-	MOE_MUST_USE enum moe_status (*mla)(struct moe_device *device, const struct moe_mla_args *args, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*mla)(struct moe_device *device, const struct moe_mla_args *args,
+	                                    struct moe_err *err);
 	/* out = down(silu(gate x) * up x). */
 	MOE_MUST_USE enum moe_status (*ffn)(struct moe_device *device, const float *x, int64_t n_tokens,
 	                                    const struct moe_weight *gate, const struct moe_weight *up,
@@ -100,7 +103,7 @@ struct moe_device {
 /* "cpu". The pool is borrowed and may be NULL. Anything else is MOE_EUSAGE with a sentence. */
 MOE_MUST_USE enum moe_status moe_device_open(struct moe_device **out, const char *name, struct moe_pool *pool,
                                              struct moe_err *err);
-void moe_device_close(struct moe_device *device);   /* NULL is fine */
+void moe_device_close(struct moe_device *device); /* NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -11,16 +11,16 @@
 struct tensor {
 	char *name;
 	int64_t rows, cols;
-	uint64_t offset;   /* of its first byte behind the header */
+	uint64_t offset; /* of its first byte behind the header */
 };
 
 struct moe_dump {
 	struct moe_out *out;
-	struct tensor *tensors;   /* [n] */
+	struct tensor *tensors; /* [n] */
 	int64_t n, cap;
-	uint64_t n_bytes;         /* of all tensors */
+	uint64_t n_bytes; /* of all tensors */
 	uint64_t n_written;
-	uint64_t data;            /* place of the first tensor in the file */
+	uint64_t data; /* place of the first tensor in the file */
 };
 
 static void free_dump(struct moe_dump *dump)
@@ -48,7 +48,8 @@ enum moe_status moe_dump_open(struct moe_dump **out, const char *path, unsigned 
 	return MOE_OK;
 }
 
-enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_t rows, int64_t cols, struct moe_err *err)
+enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_t rows, int64_t cols,
+                                 struct moe_err *err)
 {
 	size_t n_bytes;
 	if (dump->n == dump->cap) {
@@ -61,8 +62,8 @@ enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_
 	}
 	if (!moe_mul_size((size_t)rows, (size_t)cols, &n_bytes) || !moe_mul_size(n_bytes, sizeof(float), &n_bytes) ||
 	    !moe_add_size(dump->n_bytes, n_bytes, &n_bytes))
-		return moe_err_set(err, MOE_EUSAGE, "%s: %lld x %lld numbers are too many for one file", name, (long long)rows,
-		                   (long long)cols);
+		return moe_err_set(err, MOE_EUSAGE, "%s: %lld x %lld numbers are too many for one file", name,
+		                   (long long)rows, (long long)cols);
 	char *copy = strdup(name);
 	if (!copy)
 		return moe_err_nomem(err, strlen(name) + 1, "a name");
@@ -73,15 +74,16 @@ enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_
 
 enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err)
 {
-	struct moe_buf header = {0};
+	struct moe_buf header = { 0 };
 	moe_buf_adds(&header, "{");
 	for (int64_t i = 0; i < dump->n; i++) {
 		const struct tensor *t = &dump->tensors[i];
 		const uint64_t end = t->offset + (uint64_t)t->rows * (uint64_t)t->cols * sizeof(float);
 		moe_buf_adds(&header, i ? "," : "");
 		moe_json_quote(&header, t->name, strlen(t->name));
-		moe_buf_addf(&header, ":{\"dtype\":\"F32\",\"shape\":[%lld,%lld],\"data_offsets\":[%llu,%llu]}", (long long)t->rows,
-		             (long long)t->cols, (unsigned long long)t->offset, (unsigned long long)end);
+		moe_buf_addf(&header, ":{\"dtype\":\"F32\",\"shape\":[%lld,%lld],\"data_offsets\":[%llu,%llu]}",
+		             (long long)t->rows, (long long)t->cols, (unsigned long long)t->offset,
+		             (unsigned long long)end);
 	}
 	moe_buf_adds(&header, "}");
 	while (header.n % 8)

@@ -9,8 +9,8 @@
 
 struct moe_dump;
 
-MOE_MUST_USE enum moe_status moe_dump_open(struct moe_dump **out, const char *path, unsigned flags, struct moe_watch *watch,
-                                           struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_dump_open(struct moe_dump **out, const char *path, unsigned flags,
+                                           struct moe_watch *watch, struct moe_err *err);
 /* Before begin: F32 [rows, cols]. Names are declared once each and copied. */
 MOE_MUST_USE enum moe_status moe_dump_declare(struct moe_dump *dump, const char *name, int64_t rows, int64_t cols,
                                               struct moe_err *err);
@@ -21,6 +21,6 @@ MOE_MUST_USE enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index,
                                            const float *values, struct moe_err *err);
 /* Every row of every tensor must have come. Frees dump whatever happens. */
 MOE_MUST_USE enum moe_status moe_dump_commit(struct moe_dump *dump, struct moe_err *err);
-void moe_dump_abort(struct moe_dump *dump);   /* NULL is fine */
+void moe_dump_abort(struct moe_dump *dump); /* NULL is fine */
 
 #endif

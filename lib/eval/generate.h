@@ -8,14 +8,14 @@
 #include "forward/sample.h"
 
 enum moe_stop { MOE_STOP_LENGTH, MOE_STOP_EOS, MOE_STOP_CONTEXT };
-const char *moe_stop_name(enum moe_stop stop);   /* length eos context */
+const char *moe_stop_name(enum moe_stop stop); /* length eos context */
 
 struct moe_generate {
 	struct moe_session *session;
 	const struct moe_config *config;
 	struct moe_sampling sampling;
-	int64_t n_max;             /* tokens to generate, at most */
-	int64_t n_ctx;             /* positions of the session */
+	int64_t n_max; /* tokens to generate, at most */
+	int64_t n_ctx; /* positions of the session */
 	bool ignore_eos;
 	struct moe_record *record; /* told of every token fed; NULL: nobody */
 	void *arg;
@@ -29,7 +29,7 @@ struct moe_generated {
 };
 
 /* Continues sequence number seq from the start of its prompt. */
-MOE_MUST_USE enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_sequence *prompt, int64_t seq,
-                                              struct moe_generated *out, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_sequence *prompt,
+                                              int64_t seq, struct moe_generated *out, struct moe_err *err);
 
 #endif

@@ -15,9 +15,9 @@ struct moe_record {
 	struct moe_arena arena;
 	int32_t n_layers, chunk, n_experts, top_k;
 	bool logits, margins;
-	struct layer_store *stores;      /* [n_layers] */
-	struct moe_routing *routings;    /* [n_layers] */
-	int32_t *layers;                 /* [n_layers] the model's indices */
+	struct layer_store *stores; /* [n_layers] */
+	struct moe_routing *routings; /* [n_layers] */
+	int32_t *layers; /* [n_layers] the model's indices */
 	int32_t n_gathered;
 	struct moe_trace_run run;
 	int64_t tokens_pos;
@@ -46,8 +46,8 @@ static bool make_store(struct moe_record *r, struct layer_store *store)
 {
 	const size_t n = (size_t)r->chunk;
 	store->ids = MOE_NEW(&r->arena, int32_t, n * (size_t)r->top_k);
-	store->weights = MOE_NEW(&r->arena, float, n * (size_t)r->top_k);
-	store->logits = r->logits ? MOE_NEW(&r->arena, float, n * (size_t)r->n_experts) : NULL;
+	store->weights = MOE_NEW(&r->arena, float, n *(size_t)r->top_k);
+	store->logits = r->logits ? MOE_NEW(&r->arena, float, n *(size_t)r->n_experts) : NULL;
 	store->margins = r->margins ? MOE_NEW(&r->arena, float, n) : NULL;
 	return store->ids && store->weights && (store->logits || !r->logits) && (store->margins || !r->margins);
 }
@@ -58,8 +58,12 @@ enum moe_status moe_record_new(struct moe_record **out, const struct moe_config 
 	struct moe_record *r = calloc(1, sizeof *r);
 	if (!r)
 		return moe_err_nomem(err, sizeof *r, "a recorder");
-	*r = (struct moe_record){ .sink = *sink, .chunk = chunk, .n_experts = config->n_experts,
-		                      .top_k = config->router.top_k, .logits = logits, .margins = margins };
+	*r = (struct moe_record){ .sink = *sink,
+		                  .chunk = chunk,
+		                  .n_experts = config->n_experts,
+		                  .top_k = config->router.top_k,
+		                  .logits = logits,
+		                  .margins = margins };
 	bool good = list_routers(&r->arena, config, &r->layers, &r->n_layers);
 	r->stores = good ? MOE_NEW(&r->arena, struct layer_store, (size_t)r->n_layers) : NULL;
 	r->routings = good ? MOE_NEW(&r->arena, struct moe_routing, (size_t)r->n_layers) : NULL;
@@ -95,7 +99,8 @@ void moe_record_tokens(struct moe_record *r, int64_t pos, const int32_t *tokens)
 	r->tokens = tokens;
 }
 
-enum moe_status moe_record_routing(struct moe_record *r, const struct moe_routing *routing, int64_t pos, struct moe_err *err)
+enum moe_status moe_record_routing(struct moe_record *r, const struct moe_routing *routing, int64_t pos,
+                                   struct moe_err *err)
 {
 	const int32_t i = r->n_gathered++;
 	assert(i < r->n_layers && routing->layer == r->layers[i] && routing->n_tokens <= r->chunk);
@@ -133,12 +138,12 @@ static const char *copy(struct moe_arena *arena, const char *prefix, const char 
 	return out;
 }
 
-enum moe_status moe_record_describe(struct moe_record_header *out, const struct moe_setup *setup, const char *model_name,
-                                    const char *command, struct moe_err *err)
+enum moe_status moe_record_describe(struct moe_record_header *out, const struct moe_setup *setup,
+                                    const char *model_name, const char *command, struct moe_err *err)
 {
 	const struct moe_config *config = &setup->model->config;
 	char hash[33];
-	*out = (struct moe_record_header){0};
+	*out = (struct moe_record_header){ 0 };
 	enum moe_status status = moe_ckpt_hash(setup->ckpt, false, hash, err);
 	if (status)
 		return status;
@@ -148,7 +153,8 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 	*h = (struct moe_trace_header){
 		.model = copy(&out->arena, "", model_name),
 		.model_hash = copy(&out->arena, "xxh3:", hash),
-		.tokenizer_hash = setup->tokenizer ? copy(&out->arena, "xxh3:", moe_tokenizer_hash(setup->tokenizer)) : "",
+		.tokenizer_hash =
+		    setup->tokenizer ? copy(&out->arena, "xxh3:", moe_tokenizer_hash(setup->tokenizer)) : "",
 		.family = config->family->name,
 		.policy = config->router.policy,
 		.scoring = "",
@@ -171,8 +177,8 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 	}
 	if (h->n_layers == 0) {
 		moe_record_header_free(out);
-		return moe_err_set(err, MOE_EUSAGE, "%s: the model has no layer with a router: there is nothing to trace",
-		                   model_name);
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "%s: the model has no layer with a router: there is nothing to trace", model_name);
 	}
 	return MOE_OK;
 }
@@ -181,7 +187,7 @@ void moe_record_header_free(struct moe_record_header *header) { moe_arena_free(&
 
 const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv)
 {
-	struct moe_buf line = {0};
+	struct moe_buf line = { 0 };
 	for (int i = 0; i < argc; i++) {
 		const char *word = i ? argv[i] : moe_path_base(argv[i]);
 		const bool quoted = !*word || strpbrk(word, " \t\n'\"\\$&|;<>()*?");

@@ -18,14 +18,14 @@ struct moe_record_sink {
 MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t chunk,
                                             bool logits, bool margins, const struct moe_record_sink *sink,
                                             struct moe_err *err);
-void moe_record_free(struct moe_record *record);   /* NULL is fine */
+void moe_record_free(struct moe_record *record); /* NULL is fine */
 /* What follows belongs to sequence number seq; its tokens are told by moe_record_tokens before each pass. */
 void moe_record_begin(struct moe_record *record, int64_t seq, const char *source);
 /* The tokens of the positions to come: tokens[i] is that of position pos + i. A view until the next call. */
 void moe_record_tokens(struct moe_record *record, int64_t pos, const int32_t *tokens);
 /* For moe_hooks.routing: delivers a run when the last router has spoken. */
-MOE_MUST_USE enum moe_status moe_record_routing(struct moe_record *record, const struct moe_routing *routing, int64_t pos,
-                                                struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_record_routing(struct moe_record *record, const struct moe_routing *routing,
+                                                int64_t pos, struct moe_err *err);
 
 /* The header of a trace of this model; layers [n_moe_layers] and strings are owned by *header's arena. */
 struct moe_record_header {

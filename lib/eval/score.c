@@ -32,7 +32,10 @@ struct rows {
 	double logprob[MAX_ROWS];
 };
 
-static bool is_scored(const struct moe_sequence *seq, int64_t pos) { return pos >= seq->n_given && pos < seq->n_tokens; }
+static bool is_scored(const struct moe_sequence *seq, int64_t pos)
+{
+	return pos >= seq->n_given && pos < seq->n_tokens;
+}
 
 static void score_piece(void *arg, int64_t begin, int64_t end, int thread)
 {
@@ -49,19 +52,23 @@ enum moe_status moe_scorer_rows(struct moe_scorer *scorer, int64_t pos, int64_t 
                                 struct moe_err *err)
 {
 	for (int64_t done = 0; done < n_rows; done += MAX_ROWS) {
-		struct rows rows = { .scorer = scorer, .pos = pos + done, .logits = logits + done * scorer->vocab_size };
+		struct rows rows = { .scorer = scorer,
+			             .pos = pos + done,
+			             .logits = logits + done * scorer->vocab_size };
 		const int64_t n = n_rows - done < MAX_ROWS ? n_rows - done : MAX_ROWS;
 		moe_pool_for(scorer->pool, n, 1, score_piece, &rows);
 		for (int64_t i = 0; i < n; i++) {
 			const int64_t at = rows.pos + i + 1;
 			if (!is_scored(scorer->seq, at))
 				continue;
-			struct moe_str bytes = {0};
-			if (scorer->tokenizer && !moe_tokenizer_bytes(scorer->tokenizer, scorer->seq->tokens[at], &bytes))
-				return moe_err_set(err, MOE_EFORMAT, "%s: token id %d has no text", scorer->seq->source,
-				                   (int)scorer->seq->tokens[at]);
+			struct moe_str bytes = { 0 };
+			if (scorer->tokenizer &&
+			    !moe_tokenizer_bytes(scorer->tokenizer, scorer->seq->tokens[at], &bytes))
+				return moe_err_set(err, MOE_EFORMAT, "%s: token id %d has no text",
+				                   scorer->seq->source, (int)scorer->seq->tokens[at]);
 			if (isnan(rows.logprob[i]))
-				return moe_err_set(err, MOE_EFORMAT, "%s: the logits at position %lld are not numbers",
+				return moe_err_set(err, MOE_EFORMAT,
+				                   "%s: the logits at position %lld are not numbers",
 				                   scorer->seq->source, (long long)(at - 1));
 			scorer->sum.n_tokens++;
 			scorer->sum.n_bytes += (int64_t)bytes.n;

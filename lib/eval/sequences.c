@@ -20,7 +20,8 @@ static enum moe_status add(struct moe_sequences *seqs, const struct moe_sequence
 	return MOE_OK;
 }
 
-static enum moe_status copy_source(struct moe_sequences *seqs, const char *source, const char **out, struct moe_err *err)
+static enum moe_status copy_source(struct moe_sequences *seqs, const char *source, const char **out,
+                                   struct moe_err *err)
 {
 	*out = moe_arena_strndup(&seqs->arena, source, strlen(source));
 	return *out ? MOE_OK : moe_err_nomem(err, strlen(source) + 1, "a label");
@@ -44,10 +45,10 @@ static enum moe_status add_window(struct moe_sequences *seqs, const struct moe_w
 }
 
 enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
-                                       const struct moe_windows *w, const char *source, const char *text, size_t n_bytes,
-                                       struct moe_err *err)
+                                       const struct moe_windows *w, const char *source, const char *text,
+                                       size_t n_bytes, struct moe_err *err)
 {
-	struct moe_ids ids = {0};
+	struct moe_ids ids = { 0 };
 	const char *label = NULL;
 	enum moe_status status = moe_tokenizer_encode(tokenizer, text, n_bytes, &ids, err);
 	if (!status)
@@ -84,7 +85,8 @@ static enum moe_status parse_line(struct moe_str line, int64_t number, const cha
 		const struct moe_str word = { line.p + i, end - i };
 		int64_t id;
 		if (!moe_parse_i64(word, &id) || id < 0 || id > INT32_MAX)
-			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: expected decimal token ids, found '%.*s'", source,
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: line %lld: expected decimal token ids, found '%.*s'", source,
 			                   (long long)number, (int)(word.n > 40 ? 40 : word.n), word.p);
 		enum moe_status status = moe_ids_add(ids, (int32_t)id, err);
 		if (status)
@@ -94,11 +96,11 @@ static enum moe_status parse_line(struct moe_str line, int64_t number, const cha
 	return MOE_OK;
 }
 
-enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text, size_t n_bytes,
-                                      struct moe_err *err)
+enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text,
+                                      size_t n_bytes, struct moe_err *err)
 {
 	struct moe_str rest = { text, n_bytes }, line;
-	struct moe_ids ids = {0};
+	struct moe_ids ids = { 0 };
 	const char *label = NULL;
 	enum moe_status status = copy_source(seqs, source, &label, err);
 	for (int64_t number = 1; !status && moe_str_next(&rest, '\n', &line); number++) {
@@ -119,8 +121,8 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 	return status;
 }
 
-static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label, const char *text,
-                               size_t n, struct moe_err *err)
+static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
+                               const char *text, size_t n, struct moe_err *err)
 {
 	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)
 	                     : moe_sequences_add_ids(seqs, label, text, n, err);
@@ -144,7 +146,7 @@ enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_
 	if (!status)
 		status = moe_source_labels(&seqs->arena, files, n_files, &labels, err);
 	for (int i = 0; i < n_files && !status; i++) {
-		struct moe_buf text = {0};
+		struct moe_buf text = { 0 };
 		status = moe_read_all(files[i], 0, &text, err);
 		if (!status)
 			status = add_any(seqs, in, labels[i], text.p ? text.p : "", text.n, err);
@@ -173,7 +175,7 @@ void moe_sequences_free(struct moe_sequences *seqs)
 {
 	free(seqs->items);
 	moe_arena_free(&seqs->arena);
-	*seqs = (struct moe_sequences){0};
+	*seqs = (struct moe_sequences){ 0 };
 }
 
 static char *short_label(struct moe_arena *arena, const char *path)

@@ -8,26 +8,27 @@
 #include "base/err.h"
 #include "text/tokenizer.h"
 
-/* One sequence; sequences of one text share the pointer of their label. Tokens [n_given, n_tokens) are scored, each by the logits of the token before it. */
+/* One sequence; sequences of one text share the pointer of their label. Tokens [n_given, n_tokens) are scored, each by
+ * the logits of the token before it. */
 struct moe_sequence {
 	const char *source;
-	const int32_t *tokens;    /* [n_tokens] */
+	const int32_t *tokens; /* [n_tokens] */
 	int64_t n_tokens, n_given;
 };
 
 /* Zero-initialise; owns everything its sequences point to. */
 struct moe_sequences {
-	struct moe_sequence *items;   /* [n] */
+	struct moe_sequence *items; /* [n] */
 	int64_t n, cap;
 	struct moe_arena arena;
 };
 
-/* How a text is cut. Its ids fall into windows of `window`; each is fed after BOS and after the `overlap` ids before it.
- * Every id is scored once; a model without BOS leaves the first id of a window unscored unless ids precede it.
+/* How a text is cut. Its ids fall into windows of `window`; each is fed after BOS and after the `overlap` ids before
+ * it. Every id is scored once; a model without BOS leaves the first id of a window unscored unless ids precede it.
  * An empty text is one sequence without tokens. window 0: the whole text is one sequence, an empty one BOS alone. */
 struct moe_windows {
 	int64_t window, overlap;
-	int32_t bos_id;           /* -1: none */
+	int32_t bos_id; /* -1: none */
 };
 
 MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
@@ -55,7 +56,7 @@ void moe_sequences_free(struct moe_sequences *seqs);
 
 /* Labels of files: the name without directory and last extension; the path as given where two would be equal or nothing
  * would be left. "-" stays. labels [n], owned by the arena. */
-MOE_MUST_USE enum moe_status moe_source_labels(struct moe_arena *arena, char *const *paths, int n, const char ***labels,
-                                               struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_source_labels(struct moe_arena *arena, char *const *paths, int n,
+                                               const char ***labels, struct moe_err *err);
 
 #endif

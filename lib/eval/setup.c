@@ -8,14 +8,15 @@ static enum moe_status open_tokenizer(struct moe_setup *setup, struct moe_err *e
 	const struct moe_companion *file = moe_ckpt_companion(setup->ckpt, "tokenizer.json");
 	const struct moe_companion *config = moe_ckpt_companion(setup->ckpt, "tokenizer_config.json");
 	if (!file)
-		return moe_err_set(err, MOE_EFORMAT, "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
 		                   setup->ckpt->path);
-	struct moe_buf name = {0};
+	struct moe_buf name = { 0 };
 	moe_buf_addf(&name, "%s/tokenizer.json", setup->ckpt->path);
 	enum moe_status status = moe_buf_check(&name, err);
 	if (!status)
-		status = moe_tokenizer_parse(&setup->tokenizer, file->data, file->n_bytes, config ? config->data : NULL,
-		                             config ? config->n_bytes : 0, name.p, err);
+		status = moe_tokenizer_parse(&setup->tokenizer, file->data, file->n_bytes,
+		                             config ? config->data : NULL, config ? config->n_bytes : 0, name.p, err);
 	moe_buf_free(&name);
 	return status;
 }
@@ -26,7 +27,8 @@ enum moe_status moe_setup_tokenizer(struct moe_setup *setup, struct moe_err *err
 		return MOE_OK;
 	enum moe_status status = open_tokenizer(setup, err);
 	if (!status && setup->model && moe_tokenizer_n_ids(setup->tokenizer) > setup->model->config.vocab_size)
-		status = moe_err_set(err, MOE_EFORMAT, "%s: tokenizer.json has ids up to %d, config.json a vocabulary of %d",
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: tokenizer.json has ids up to %d, config.json a vocabulary of %d",
 		                     setup->ckpt->path, (int)moe_tokenizer_n_ids(setup->tokenizer) - 1,
 		                     (int)setup->model->config.vocab_size);
 	return status;
@@ -43,7 +45,8 @@ enum moe_status moe_setup_open(struct moe_setup *setup, const char *path, const 
 	return status;
 }
 
-enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct moe_watch *watch, struct moe_err *err)
+enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct moe_watch *watch,
+                               struct moe_err *err)
 {
 	enum moe_status status = moe_ckpt_open(&setup->ckpt, path, watch, err);
 	return status ? status : moe_setup_tokenizer(setup, err);
@@ -62,7 +65,8 @@ enum moe_status moe_setup_bias(const struct moe_setup *setup, struct moe_bias *b
 		const struct moe_weight *w = &setup->model->layers[l].part[MOE_PART_ROUTER_BIAS];
 		if (!w->data)
 			continue;
-		w->codec->decode(w->data, bias->values + (int64_t)bias->n_layers * config->n_experts, (size_t)config->n_experts);
+		w->codec->decode(w->data, bias->values + (int64_t)bias->n_layers * config->n_experts,
+		                 (size_t)config->n_experts);
 		bias->layers[bias->n_layers++] = l;
 	}
 	if (bias->n_layers == 0)
@@ -76,5 +80,5 @@ void moe_setup_close(struct moe_setup *setup)
 	moe_model_free(setup->model);
 	moe_ckpt_close(setup->ckpt);
 	moe_device_close(setup->device);
-	*setup = (struct moe_setup){0};
+	*setup = (struct moe_setup){ 0 };
 }

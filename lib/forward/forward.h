@@ -27,15 +27,16 @@ struct moe_hooks {
 	/* Rows of logits [n_tokens][vocab_size], in order, for the tokens whose logits were asked for. */
 	enum moe_status (*logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
 	/* Rows of the MTP layer's logits: row pos predicts token pos + 2. */
-	enum moe_status (*mtp_logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
+	enum moe_status (*mtp_logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits,
+	                              struct moe_err *err);
 };
 
 struct moe_session_opts {
-	int64_t n_ctx;         /* positions a sequence may have */
-	int32_t chunk;         /* tokens a pass, at most */
-	bool routers_only;     /* end each pass at the last router: no logits */
-	bool mtp;              /* run the MTP layer behind the model */
-	bool margins;          /* compute routing margins */
+	int64_t n_ctx; /* positions a sequence may have */
+	int32_t chunk; /* tokens a pass, at most */
+	bool routers_only; /* end each pass at the last router: no logits */
+	bool mtp; /* run the MTP layer behind the model */
+	bool margins; /* compute routing margins */
 	struct moe_hooks hooks;
 };
 
@@ -45,7 +46,7 @@ enum moe_logits { MOE_LOGITS_NONE, MOE_LOGITS_LAST, MOE_LOGITS_ALL };
 MOE_MUST_USE enum moe_status moe_session_open(struct moe_session **out, const struct moe_model *model,
                                               struct moe_device *device, const struct moe_session_opts *opts,
                                               struct moe_err *err);
-void moe_session_close(struct moe_session *session);   /* NULL is fine */
+void moe_session_close(struct moe_session *session); /* NULL is fine */
 
 /* Forgets the sequence; the next token is at position 0. */
 void moe_session_reset(struct moe_session *session);

@@ -4,7 +4,8 @@
  *   lo = max(floor(c(beta_fast)), 0), hi = min(ceil(c(beta_slow)), D - 1)
  *   ramp_i = clamp((i - lo) / (hi - lo), 0, 1);   inv'_i = inv_i (1 - ramp_i) + inv_i / factor ramp_i
  *   g(s, m) = 1 for s <= 1, else 0.1 m ln s + 1
- *   cos and sin times g(factor, mscale) / g(factor, mscale_all_dim); the softmax scale times g(factor, mscale_all_dim)^2
+ *   cos and sin times g(factor, mscale) / g(factor, mscale_all_dim);
+ *   the softmax scale times g(factor, mscale_all_dim)^2
  */
 #include <math.h>
 
@@ -35,9 +36,8 @@ static float frequency(const struct moe_rope *rope, int32_t i)
 void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin)
 {
 	const int32_t half = rope->n_dims / 2;
-	const double scale = rope->yarn ? magnitude(rope->factor, rope->mscale) /
-	                                          magnitude(rope->factor, rope->mscale_all_dim)
-	                                : 1;
+	const double scale =
+	    rope->yarn ? magnitude(rope->factor, rope->mscale) / magnitude(rope->factor, rope->mscale_all_dim) : 1;
 	for (int32_t i = 0; i < half; i++) {
 		const float inv = frequency(rope, i);
 		for (int64_t pos = 0; pos < n_ctx; pos++) {

@@ -56,7 +56,8 @@ enum moe_status moe_sample(const struct moe_sampling *s, const float *logits, in
 {
 	for (int32_t i = 0; i < n; i++)
 		if (isnan(logits[i]))
-			return moe_err_set(err, MOE_EFORMAT, "the logits at position %llu are not numbers", (unsigned long long)position);
+			return moe_err_set(err, MOE_EFORMAT, "the logits at position %llu are not numbers",
+			                   (unsigned long long)position);
 	if (s->temp <= 0) {
 		*token = largest(logits, n);
 		return MOE_OK;

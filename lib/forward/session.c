@@ -39,17 +39,29 @@ uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_ses
 {
 	const struct sizes n = sizes_of(config, opts);
 	const uint64_t cache = (uint64_t)n.cache * (uint64_t)layers_run(config, opts);
-	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work + cache +
-	                        2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) + (uint64_t)config->vocab_size;
+	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
+	                        cache + 2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
+	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
 }
 
 static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n, struct moe_err *err)
 {
-	const struct { float **at; size_t n; } wanted[] = {
-		{ &s->x, n->hidden }, { &s->h, n->hidden }, { &s->y, n->hidden }, { &s->z, n->hidden },
-		{ &s->router_logits, n->experts }, { &s->work, n->work }, { &s->cos, n->rope }, { &s->sin, n->rope },
-		{ &s->head, n->head }, { &s->pair, s->opts.mtp ? 2 * n->hidden : 0 }, { &s->final, s->opts.mtp ? n->hidden : 0 },
+	const struct {
+		float **at;
+		size_t n;
+	} wanted[] = {
+		{ &s->x, n->hidden },
+		{ &s->h, n->hidden },
+		{ &s->y, n->hidden },
+		{ &s->z, n->hidden },
+		{ &s->router_logits, n->experts },
+		{ &s->work, n->work },
+		{ &s->cos, n->rope },
+		{ &s->sin, n->rope },
+		{ &s->head, n->head },
+		{ &s->pair, s->opts.mtp ? 2 * n->hidden : 0 },
+		{ &s->final, s->opts.mtp ? n->hidden : 0 },
 	};
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 		*wanted[i].at = s->device->ops->alloc(s->device, wanted[i].n);
@@ -60,7 +72,8 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 	s->cache = calloc((size_t)n_layers, sizeof *s->cache);
 	for (int32_t l = 0; s->cache && l < n_layers; l++)
 		if (!(s->cache[l] = s->device->ops->alloc(s->device, n->cache)))
-			return moe_err_nomem(err, n->cache * sizeof(float) * (size_t)n_layers, "the cache of keys and values (--ctx)");
+			return moe_err_nomem(err, n->cache * sizeof(float) * (size_t)n_layers,
+			                     "the cache of keys and values (--ctx)");
 	return s->cache ? MOE_OK : moe_err_nomem(err, (size_t)n_layers * sizeof *s->cache, "a session");
 }
 
@@ -68,7 +81,9 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 {
 	const struct moe_config *config = &s->model->config;
 	const struct moe_policy_params params = {
-		.n_experts = config->n_experts, .top_k = config->router.top_k, .n_groups = config->router.n_groups,
+		.n_experts = config->n_experts,
+		.top_k = config->router.top_k,
+		.n_groups = config->router.n_groups,
 		.top_groups = config->router.top_groups,
 	};
 	s->host_router = calloc(n->experts + 1, sizeof *s->host_router);
@@ -80,9 +95,10 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 	s->margins = calloc(n->rows, sizeof *s->margins);
 	s->scratch = calloc(s->policy ? s->policy->scratch(&params) : 1, sizeof *s->scratch);
 	s->bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->bias);
-	if (!s->host_router || !s->host_rows || !s->last_logits || !s->host_hidden || !s->ids || !s->weights || !s->margins ||
-	    !s->scratch || !s->bias)
-		return moe_err_nomem(err, (n->experts + n->head + n->hidden + 4 * n->ids) * sizeof(float), "a session's buffers");
+	if (!s->host_router || !s->host_rows || !s->last_logits || !s->host_hidden || !s->ids || !s->weights ||
+	    !s->margins || !s->scratch || !s->bias)
+		return moe_err_nomem(err, (n->experts + n->head + n->hidden + 4 * n->ids) * sizeof(float),
+		                     "a session's buffers");
 	return MOE_OK;
 }
 
@@ -115,8 +131,11 @@ static enum moe_status find_policy(struct moe_session *s, struct moe_err *err)
 	if (!s->policy)
 		return moe_err_set(err, MOE_EFORMAT, "routing policy '%s' is not known", config->router.policy);
 	const struct moe_policy_params params = {
-		.n_experts = config->n_experts, .top_k = config->router.top_k, .n_groups = config->router.n_groups,
-		.top_groups = config->router.top_groups, .group_score = s->policy->group_score,
+		.n_experts = config->n_experts,
+		.top_k = config->router.top_k,
+		.n_groups = config->router.n_groups,
+		.top_groups = config->router.top_groups,
+		.group_score = s->policy->group_score,
 	};
 	return moe_policy_check(s->policy, &params, err);
 }
@@ -171,15 +190,16 @@ void moe_session_close(struct moe_session *s)
 	if (!s)
 		return;
 	const struct moe_config *config = &s->model->config;
-	float *device_memory[] = { s->x, s->h, s->y, s->z, s->router_logits, s->work, s->cos, s->sin, s->head, s->pair, s->final };
+	float *device_memory[] = { s->x,   s->h,   s->y,    s->z,    s->router_logits, s->work,
+		                   s->cos, s->sin, s->head, s->pair, s->final };
 	for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
 		s->device->ops->release(s->device, device_memory[i]);
 	for (int32_t l = 0; s->cache && l < layers_run(config, &s->opts); l++)
 		s->device->ops->release(s->device, s->cache[l]);
 	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
 		free(s->bias[l]);
-	void *host_memory[] = { s->cache, s->bias, s->host_router, s->host_rows, s->last_logits, s->host_hidden, s->ids,
-		                    s->weights, s->margins, s->scratch };
+	void *host_memory[] = { s->cache,       s->bias, s->host_router, s->host_rows, s->last_logits,
+		                s->host_hidden, s->ids,  s->weights,     s->margins,   s->scratch };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
 		free(host_memory[i]);
 	free(s);
@@ -197,20 +217,22 @@ static enum moe_status tell_hidden(struct moe_session *s, int32_t n_layers, int6
 		return MOE_OK;
 	const size_t n = (size_t)n_tokens * (size_t)s->model->config.hidden_size;
 	enum moe_status status = s->device->ops->download(s->device, s->host_hidden, s->x, n, err);
-	return status ? status : s->opts.hooks.hidden(s->opts.hooks.arg, n_layers, s->pos, n_tokens, s->host_hidden, err);
+	return status ? status
+	              : s->opts.hooks.hidden(s->opts.hooks.arg, n_layers, s->pos, n_tokens, s->host_hidden, err);
 }
 
 /* head(norm(x)) of rows [first, first + n_tokens), a few at a time, told to `tell`; pos is that of row 0. The last row
  * stays in `last`, unless that is NULL. */
-static enum moe_status run_head(struct moe_session *s, const float *normed, const struct moe_weight *head, int64_t first,
-                                int64_t n_tokens, int64_t pos, float *last,
+static enum moe_status run_head(struct moe_session *s, const float *normed, const struct moe_weight *head,
+                                int64_t first, int64_t n_tokens, int64_t pos, float *last,
                                 enum moe_status (*tell)(void *, int64_t, int64_t, const float *, struct moe_err *),
                                 struct moe_err *err)
 {
 	const int64_t hidden = s->model->config.hidden_size, vocab = head->rows;
 	for (int64_t t = first; t < first + n_tokens; t += HEAD_ROWS) {
 		const int64_t n = first + n_tokens - t < HEAD_ROWS ? first + n_tokens - t : HEAD_ROWS;
-		enum moe_status status = s->device->ops->matmul(s->device, normed + t * hidden, n, head, s->head, err);
+		enum moe_status status =
+		    s->device->ops->matmul(s->device, normed + t * hidden, n, head, s->head, err);
 		if (!status)
 			status = s->device->ops->download(s->device, s->host_rows, s->head, (size_t)(n * vocab), err);
 		if (!status && tell)
@@ -237,30 +259,33 @@ static enum moe_status run_mtp(struct moe_session *s, const int32_t *tokens, int
 	const int64_t n = n_tokens - 1 + carried, pos = s->pos - carried;
 	const float *h = s->final + (1 - carried) * hidden;
 	const int32_t *next = tokens + 1 - carried;
-	const struct moe_weight *embed = layer->part[MOE_PART_MTP_EMBED].data ? &layer->part[MOE_PART_MTP_EMBED]
-	                                                                      : &s->model->embed;
-	const struct moe_weight *head = layer->part[MOE_PART_MTP_HEAD].data ? &layer->part[MOE_PART_MTP_HEAD] : &s->model->head;
+	const struct moe_weight *embed =
+	    layer->part[MOE_PART_MTP_EMBED].data ? &layer->part[MOE_PART_MTP_EMBED] : &s->model->embed;
+	const struct moe_weight *head =
+	    layer->part[MOE_PART_MTP_HEAD].data ? &layer->part[MOE_PART_MTP_HEAD] : &s->model->head;
 	bool stopped = false;
 	enum moe_status status = MOE_OK;
 	if (n > 0) {
 		status = ops->embed(s->device, embed, next, n, s->x, err);
 		if (!status)
-			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_ENORM], config->rms_eps, n, s->pair,
-			                      2 * hidden, err);
+			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_ENORM],
+			                      config->rms_eps, n, s->pair, 2 * hidden, err);
 		if (!status)
-			status = ops->rmsnorm(s->device, h, hidden, &layer->part[MOE_PART_MTP_HNORM], config->rms_eps, n,
-			                      s->pair + hidden, 2 * hidden, err);
+			status = ops->rmsnorm(s->device, h, hidden, &layer->part[MOE_PART_MTP_HNORM], config->rms_eps,
+			                      n, s->pair + hidden, 2 * hidden, err);
 		if (!status)
 			status = ops->matmul(s->device, s->pair, n, &layer->part[MOE_PART_MTP_EH_PROJ], s->x, err);
 		if (!status)
 			status = moe_block_run(s, index, s->x, pos, n, generated, &stopped, err);
 		if (!status)
-			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_NORM], config->rms_eps, n, s->h, hidden,
-			                      err);
+			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_NORM],
+			                      config->rms_eps, n, s->h, hidden, err);
 		if (!status)
 			status = run_head(s, s->h, head, 0, n, pos, NULL, s->opts.hooks.mtp_logits, err);
 	}
-	return status ? status : ops->copy_rows(s->device, s->final, hidden, s->final + n_tokens * hidden, hidden, hidden, 1, err);
+	return status ? status
+	              : ops->copy_rows(s->device, s->final, hidden, s->final + n_tokens * hidden, hidden, hidden, 1,
+	                               err);
 }
 
 /* One pass of at most chunk tokens. */
@@ -282,8 +307,8 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
 		return status;
 
 	float *normed = s->opts.mtp ? s->final + config->hidden_size : s->h;
-	status = ops->rmsnorm(s->device, s->x, config->hidden_size, &s->model->final_norm, config->rms_eps, n_tokens, normed,
-	                      config->hidden_size, err);
+	status = ops->rmsnorm(s->device, s->x, config->hidden_size, &s->model->final_norm, config->rms_eps, n_tokens,
+	                      normed, config->hidden_size, err);
 	const int64_t first = want == MOE_LOGITS_ALL ? 0 : n_tokens - 1;
 	if (!status && want != MOE_LOGITS_NONE)
 		status = run_head(s, normed, &s->model->head, first, n_tokens - first, s->pos, s->last_logits,
@@ -299,7 +324,8 @@ enum moe_status moe_session_feed(struct moe_session *s, const int32_t *tokens, i
 	const struct moe_config *config = &s->model->config;
 	for (int64_t t = 0; t < n_tokens; t++)
 		if (tokens[t] < 0 || tokens[t] >= config->vocab_size)
-			return moe_err_set(err, MOE_EFORMAT, "token id %d at position %lld is outside the vocabulary of %d",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "token id %d at position %lld is outside the vocabulary of %d",
 			                   (int)tokens[t], (long long)(s->pos + t), (int)config->vocab_size);
 	if (n_tokens > s->opts.n_ctx - s->pos)
 		return moe_err_set(err, MOE_EUSAGE, "%lld tokens do not fit a context of %lld (--ctx)",

@@ -13,7 +13,8 @@ static int compare(const void *a, const void *b)
 }
 
 /* The distinct layers of the table, ascending. */
-static enum moe_status list_layers(struct moe_bias *bias, const struct moe_table *table, int column, struct moe_err *err)
+static enum moe_status list_layers(struct moe_bias *bias, const struct moe_table *table, int column,
+                                   struct moe_err *err)
 {
 	const int64_t n_rows = moe_table_rows(table);
 	bias->layers = calloc((size_t)n_rows + 1, sizeof *bias->layers);
@@ -39,7 +40,8 @@ static float *row_of(const struct moe_bias *bias, int32_t layer)
 	return at ? bias->values + (at - bias->layers) * bias->n_experts : NULL;
 }
 
-static enum moe_status fill(struct moe_bias *bias, const struct moe_table *table, const int columns[3], struct moe_err *err)
+static enum moe_status fill(struct moe_bias *bias, const struct moe_table *table, const int columns[3],
+                            struct moe_err *err)
 {
 	for (int64_t row = 0; row < moe_table_rows(table); row++) {
 		int64_t layer, expert;
@@ -53,14 +55,16 @@ static enum moe_status fill(struct moe_bias *bias, const struct moe_table *table
 			return status;
 		float *at = &row_of(bias, (int32_t)layer)[expert];
 		if (!isnan(*at))
-			return moe_err_set(err, MOE_EFORMAT, "%s: line %lld: layer %lld, expert %lld stands there twice",
-			                   moe_table_name(table), (long long)moe_table_line(table, row), (long long)layer,
-			                   (long long)expert);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: line %lld: layer %lld, expert %lld stands there twice",
+			                   moe_table_name(table), (long long)moe_table_line(table, row),
+			                   (long long)layer, (long long)expert);
 		*at = (float)value;
 	}
 	for (int64_t i = 0; i < (int64_t)bias->n_layers * bias->n_experts; i++)
 		if (isnan(bias->values[i]))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d, expert %d is missing: every expert of a layer needs a row",
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layer %d, expert %d is missing: every expert of a layer needs a row",
 			                   moe_table_name(table), (int)bias->layers[i / bias->n_experts],
 			                   (int)(i % bias->n_experts));
 	return MOE_OK;
@@ -80,8 +84,8 @@ enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n
 		status = list_layers(bias, table, columns[0], err);
 	if (!status && (moe_table_rows(table) != (int64_t)bias->n_layers * n_experts))
 		status = moe_err_set(err, MOE_EFORMAT, "%s: %lld rows, expected %lld: %d layers of %d experts", path,
-		                     (long long)moe_table_rows(table), (long long)bias->n_layers * n_experts, (int)bias->n_layers,
-		                     (int)n_experts);
+		                     (long long)moe_table_rows(table), (long long)bias->n_layers * n_experts,
+		                     (int)bias->n_layers, (int)n_experts);
 	if (!status) {
 		n = (size_t)bias->n_layers * (size_t)n_experts;
 		bias->values = calloc(n + 1, sizeof *bias->values);
@@ -104,5 +108,5 @@ void moe_bias_free(struct moe_bias *bias)
 {
 	free(bias->layers);
 	free(bias->values);
-	*bias = (struct moe_bias){0};
+	*bias = (struct moe_bias){ 0 };
 }

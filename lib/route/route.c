@@ -14,7 +14,10 @@ static const struct moe_policy *const policies[] = {
 #undef X
 };
 
-const struct moe_policy *moe_policy_at(size_t i) { return i < sizeof policies / sizeof *policies ? policies[i] : NULL; }
+const struct moe_policy *moe_policy_at(size_t i)
+{
+	return i < sizeof policies / sizeof *policies ? policies[i] : NULL;
+}
 
 const struct moe_policy *moe_policy_by_name(const char *name)
 {
@@ -24,25 +27,28 @@ const struct moe_policy *moe_policy_by_name(const char *name)
 	return NULL;
 }
 
-enum moe_status moe_policy_check(const struct moe_policy *policy, const struct moe_policy_params *p, struct moe_err *err)
+enum moe_status moe_policy_check(const struct moe_policy *policy, const struct moe_policy_params *p,
+                                 struct moe_err *err)
 {
 	if (p->n_experts < 1 || p->top_k < 1 || p->top_k > p->n_experts)
-		return moe_err_set(err, MOE_EUSAGE, "policy %s: top_k is %d, expected 1 to the %d experts of the layer",
-		                   policy->name, (int)p->top_k, (int)p->n_experts);
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "policy %s: top_k is %d, expected 1 to the %d experts of the layer", policy->name,
+		                   (int)p->top_k, (int)p->n_experts);
 	if (!(policy->reads & MOE_READS_GROUPS))
 		return MOE_OK;
 	if (p->n_groups < 1 || p->n_experts % p->n_groups)
 		return moe_err_set(err, MOE_EUSAGE, "policy %s: %d groups do not divide %d experts", policy->name,
 		                   (int)p->n_groups, (int)p->n_experts);
 	if (p->top_groups < 1 || p->top_groups > p->n_groups)
-		return moe_err_set(err, MOE_EUSAGE, "policy %s: %d groups are to be kept, expected 1 to %d", policy->name,
-		                   (int)p->top_groups, (int)p->n_groups);
+		return moe_err_set(err, MOE_EUSAGE, "policy %s: %d groups are to be kept, expected 1 to %d",
+		                   policy->name, (int)p->top_groups, (int)p->n_groups);
 	const int32_t group = p->n_experts / p->n_groups;
 	if (p->top_k > (int64_t)group * p->top_groups)
-		return moe_err_set(err, MOE_EUSAGE, "policy %s: top_k is %d, but %d kept groups hold %d experts", policy->name,
-		                   (int)p->top_k, (int)p->top_groups, (int)(group * p->top_groups));
+		return moe_err_set(err, MOE_EUSAGE, "policy %s: top_k is %d, but %d kept groups hold %d experts",
+		                   policy->name, (int)p->top_k, (int)p->top_groups, (int)(group * p->top_groups));
 	if (p->n_groups > 1 && p->group_score == MOE_GROUP_TOP2 && group < 2)
-		return moe_err_set(err, MOE_EUSAGE, "policy %s: groups of 1 expert have no two best to sum", policy->name);
+		return moe_err_set(err, MOE_EUSAGE, "policy %s: groups of 1 expert have no two best to sum",
+		                   policy->name);
 	return MOE_OK;
 }
 

@@ -11,40 +11,44 @@
 /* Decisions of one layer for a run of tokens. A view: the giver says how long it lives.
  * ids are in order of choice score, best first; -1 where fewer than top_k experts were chosen (their weight is 0). */
 struct moe_routing {
-	int32_t layer;            /* the model's own layer index */
+	int32_t layer; /* the model's own layer index */
 	int32_t n_experts, top_k;
 	int64_t n_tokens;
-	const int32_t *ids;       /* [n_tokens][top_k] */
-	const float *weights;     /* [n_tokens][top_k] combine weights, scaling included; NULL: not kept */
-	const float *logits;      /* [n_tokens][n_experts] router outputs; NULL: not kept */
-	const float *margins;     /* [n_tokens] score of the last chosen minus the best not chosen; NULL: not kept */
+	const int32_t *ids; /* [n_tokens][top_k] */
+	const float *weights; /* [n_tokens][top_k] combine weights, scaling included; NULL: not kept */
+	const float *logits; /* [n_tokens][n_experts] router outputs; NULL: not kept */
+	const float *margins; /* [n_tokens] score of the last chosen minus the best not chosen; NULL: not kept */
 };
 
-enum { MOE_GROUP_MAX, MOE_GROUP_TOP2 };   /* how a group of experts is scored */
+enum { MOE_GROUP_MAX, MOE_GROUP_TOP2 }; /* how a group of experts is scored */
 
 /* Every parameter any policy takes; a policy reads those it names in `params`. */
 struct moe_policy_params {
 	int32_t n_experts, top_k;
-	int32_t n_groups, top_groups;   /* 1, 1: no groups */
-	int32_t group_score;            /* MOE_GROUP_MAX or MOE_GROUP_TOP2 */
-	double scale;                   /* factor on the weights */
-	bool normalize;                 /* divide by the sum of the chosen */
-	const float *bias;              /* [n_experts] added to the score for the choice only; NULL: none */
+	int32_t n_groups, top_groups; /* 1, 1: no groups */
+	int32_t group_score; /* MOE_GROUP_MAX or MOE_GROUP_TOP2 */
+	double scale; /* factor on the weights */
+	bool normalize; /* divide by the sum of the chosen */
+	const float *bias; /* [n_experts] added to the score for the choice only; NULL: none */
 };
 
 /* What a policy reads beside top_k; unset options of the others are refused by the tools. */
 enum moe_policy_reads {
-	MOE_READS_GROUPS = 1, MOE_READS_GROUP_SCORE = 2, MOE_READS_SCALE = 4, MOE_READS_NORMALIZE = 8, MOE_READS_BIAS = 16,
+	MOE_READS_GROUPS = 1,
+	MOE_READS_GROUP_SCORE = 2,
+	MOE_READS_SCALE = 4,
+	MOE_READS_NORMALIZE = 8,
+	MOE_READS_BIAS = 16,
 };
 
 /* A routing policy. Members: route/policy/. */
 struct moe_policy {
-	const char *name;       /* "noaux_tc" */
+	const char *name; /* "noaux_tc" */
 	const char *help;
-	const char *source;     /* where the formula was published */
-	unsigned reads;         /* enum moe_policy_reads */
-	int32_t group_score;    /* default */
-	size_t (*scratch)(const struct moe_policy_params *params);   /* floats of scratch per caller */
+	const char *source; /* where the formula was published */
+	unsigned reads; /* enum moe_policy_reads */
+	int32_t group_score; /* default */
+	size_t (*scratch)(const struct moe_policy_params *params); /* floats of scratch per caller */
 	/* logits [n_tokens][n_experts] -> ids, weights [n_tokens][top_k], margins [n_tokens] (NULL: not wanted).
 	 * The margin is the smallest difference of choice scores, of experts or of groups, that separates this choice
 	 * from another; infinite where nothing was left out. Ties go to the lower id. Safe from several threads with
@@ -53,7 +57,7 @@ struct moe_policy {
 	             float *weights, float *margins, float *scratch);
 };
 
-const struct moe_policy *moe_policy_at(size_t i);   /* NULL past the end */
+const struct moe_policy *moe_policy_at(size_t i); /* NULL past the end */
 const struct moe_policy *moe_policy_by_name(const char *name);
 
 /* Do these numbers make sense for this policy? One sentence otherwise (MOE_EUSAGE). */
@@ -71,11 +75,12 @@ void moe_sigmoid(const float *logits, int32_t n, float *out);
 /* The bias table of --bias: layer expert bias, every expert of each layer named once. */
 struct moe_bias {
 	int32_t n_layers, n_experts;
-	int32_t *layers;   /* [n_layers] ascending */
-	float *values;     /* [n_layers][n_experts] */
+	int32_t *layers; /* [n_layers] ascending */
+	float *values; /* [n_layers][n_experts] */
 };
-MOE_MUST_USE enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n_experts, struct moe_err *err);
-const float *moe_bias_at(const struct moe_bias *bias, int32_t layer);   /* NULL where the table has no such layer */
+MOE_MUST_USE enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n_experts,
+                                           struct moe_err *err);
+const float *moe_bias_at(const struct moe_bias *bias, int32_t layer); /* NULL where the table has no such layer */
 void moe_bias_free(struct moe_bias *bias);
 
 #endif

@@ -95,15 +95,17 @@ enum moe_status moe_reroute_run(struct moe_reroute *r, const struct moe_trace_ru
 	r->pieces_per_layer = (run->n_tokens + PIECE - 1) / PIECE;
 	moe_pool_for(r->pool, n_layers * r->pieces_per_layer, 1, route_piece, r);
 	for (int32_t l = 0; l < n_layers; l++) {
-		const int64_t row = l * r->cap_tokens;
+		const int64_t row = l * r->cap_tokens, choice = row * r->params.top_k;
 		r->layers[l] = (struct moe_routing){
 			.layer = run->layers[l].layer, .n_experts = r->params.n_experts, .top_k = r->params.top_k,
-			.n_tokens = run->n_tokens, .ids = r->ids + row * r->params.top_k, .weights = r->weights + row * r->params.top_k,
-			.logits = r->keep_logits ? run->layers[l].logits : NULL, .margins = r->margins ? r->margin + row : NULL,
+			.n_tokens = run->n_tokens, .ids = r->ids + choice, .weights = r->weights + choice,
+			.logits = r->keep_logits ? run->layers[l].logits : NULL,
+			.margins = r->margins ? r->margin + row : NULL,
 		};
 		for (int64_t c = 0; c < run->n_tokens * r->params.top_k; c++)
 			if (r->layers[l].ids[c] < 0)
-				return moe_err_set(err, MOE_EFORMAT, "sequence %lld, position %lld, layer %d: the logits are not numbers",
+				return moe_err_set(err, MOE_EFORMAT,
+				                   "sequence %lld, position %lld, layer %d: the logits are not numbers",
 				                   (long long)run->seq, (long long)(run->pos + c / r->params.top_k),
 				                   (int)run->layers[l].layer);
 	}

@@ -122,7 +122,7 @@ short_text()
 }
 
 @test "a real log of DeepSeek-V2-Lite is imported" {
-	run_split moe-route --from esft --model-config "$DATA/v2-lite.config.json" "$DATA/esft-excerpt" -o x.trace
+	run_split moe-route --from esft --model-config "$DATA/configs/deepseek-v2-lite.json" "$DATA/esft-excerpt/intent" -o x.trace
 	expect_status 0
 	moe-route --print x.trace >x
 	[ "$(cut -f5 x | tail -n +2 | sort -un | wc -l)" -eq 26 ]

@@ -23,9 +23,10 @@ __attribute__((noreturn, format(printf, 1, 2))) static void bail(const char *fmt
 struct run {
 	const struct moe_ckpt *golden;
 	int32_t seq, vocab, hidden, n_tokens, top_k;
-	double logits_error, hidden_error, weights_error, mtp_error;   /* largest so far, relative to the largest golden */
+	double logits_error, hidden_error, weights_error,
+	    mtp_error; /* largest so far, relative to the largest golden */
 	int64_t n_ids, n_wrong;
-	float *logits;   /* [n_tokens][vocab] as computed */
+	float *logits; /* [n_tokens][vocab] as computed */
 };
 
 /* Golden values of one sequence, [n_tokens][width]; NULL where the file has no such tensor. */
@@ -55,12 +56,15 @@ static double worst(const struct run *run, const char *name, int64_t pos, const 
 	if (!want)
 		return INFINITY;
 	for (size_t i = 0; i < n; i++)
-		error = fmax(error, isnan(x[i]) ? INFINITY : fabs(x[i] - want[(size_t)pos * (total / (size_t)run->n_tokens) + i]));
+		error =
+		    fmax(error, isnan(x[i]) ? INFINITY
+		                            : fabs(x[i] - want[(size_t)pos * (total / (size_t)run->n_tokens) + i]));
 	free(want);
 	return error / largest;
 }
 
-static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x, struct moe_err *err)
+static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x,
+                                 struct moe_err *err)
 {
 	(void)err;
 	struct run *run = arg;
@@ -84,7 +88,8 @@ static enum moe_status on_routing(void *arg, const struct moe_routing *r, int64_
 	run->n_ids += r->n_tokens * r->top_k;
 	free(ids);
 	snprintf(name, sizeof name, "expert_weights.%d", (int)r->layer);
-	run->weights_error = fmax(run->weights_error, worst(run, name, pos, r->weights, (size_t)(r->n_tokens * r->top_k)));
+	run->weights_error =
+	    fmax(run->weights_error, worst(run, name, pos, r->weights, (size_t)(r->n_tokens * r->top_k)));
 	return MOE_OK;
 }
 
@@ -109,10 +114,12 @@ static enum moe_status on_mtp(void *arg, int64_t pos, int64_t n, const float *lo
 
 static void check(const struct moe_model *model, const struct moe_ckpt *golden, const char *name)
 {
-	struct moe_err err = {0};
+	struct moe_err err = { 0 };
 	const struct moe_tensor *input = moe_ckpt_find(golden, "input_ids");
 	struct run run = {
-		.golden = golden, .vocab = model->config.vocab_size, .hidden = model->config.hidden_size,
+		.golden = golden,
+		.vocab = model->config.vocab_size,
+		.hidden = model->config.hidden_size,
 		.n_tokens = (int32_t)input->dims[1],
 	};
 	const size_t n_logits = (size_t)run.n_tokens * (size_t)run.vocab;
@@ -126,15 +133,23 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 		int32_t ids[512];
 		for (int32_t t = 0; t < run.n_tokens; t++)
 			ids[t] = (int32_t)((const int64_t *)(const void *)input->data)[run.seq * run.n_tokens + t];
-		/* chunk, threads, generated: the second and third must repeat the first bit for bit; the last form is absorbed */
-		static const struct { int32_t chunk; bool threads, generated; } ways[] = {
-			{ 512, false, false }, { 7, true, false }, { 1, true, false }, { 512, true, true },
+		/* The second and third must repeat the first bit for bit; the last is the absorbed form. */
+		static const struct {
+			int32_t chunk;
+			bool threads, generated;
+		} ways[] = {
+			{ 512, false, false },
+			{ 7, true, false },
+			{ 1, true, false },
+			{ 512, true, true },
 		};
 		for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
 			struct moe_device *device = NULL;
 			struct moe_session *session = NULL;
 			const struct moe_session_opts opts = {
-				.n_ctx = run.n_tokens, .chunk = ways[w].chunk, .mtp = mtp,
+				.n_ctx = run.n_tokens,
+				.chunk = ways[w].chunk,
+				.mtp = mtp,
 				.hooks = { &run, on_hidden, on_routing, on_logits, mtp ? on_mtp : NULL },
 			};
 			if (moe_device_open(&device, "cpu", ways[w].threads ? pool : NULL, &err) ||
@@ -144,8 +159,8 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 			if (w == 0)
 				memcpy(first, run.logits, n_logits * sizeof *first);
 			else if (!ways[w].generated)
-				ok(memcmp(first, run.logits, n_logits * sizeof *first) == 0, "%s seq %d: same bits in chunks of %d", name,
-				   (int)run.seq, (int)ways[w].chunk);
+				ok(memcmp(first, run.logits, n_logits * sizeof *first) == 0,
+				   "%s seq %d: same bits in chunks of %d", name, (int)run.seq, (int)ways[w].chunk);
 			moe_session_close(session);
 			moe_device_close(device);
 		}
@@ -156,8 +171,8 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 	   (long long)run.n_wrong);
 	ok(run.weights_error <= 1e-5, "%s: weights within 1e-5 (%.2g)", name, run.weights_error);
 	if (mtp)
-		ok(run.mtp_error <= 2e-5 && run.mtp_error > 0, "%s: MTP logits within 2e-5 of the largest (%.2g)", name,
-		   run.mtp_error);
+		ok(run.mtp_error <= 2e-5 && run.mtp_error > 0, "%s: MTP logits within 2e-5 of the largest (%.2g)",
+		   name, run.mtp_error);
 	moe_pool_free(pool);
 	free(first);
 	free(run.logits);
@@ -165,7 +180,7 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 
 static void check_directory(const char *top, const char *weights, const char *name)
 {
-	struct moe_err err = {0};
+	struct moe_err err = { 0 };
 	char path[4096], golden_path[4096];
 	struct moe_ckpt *ckpt = NULL, *golden = NULL;
 	struct moe_model *model = NULL;
@@ -185,7 +200,8 @@ int main(void)
 	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".";
 	check_directory(top, "share/models", "tiny-v3");
 	check_directory(top, "share/models", "tiny-v2");
-	static const char *const names[] = { "deepseek_v3", "deepseek_v2", "deepseek_v2_lite", "moonlight", "kimi_k2" };
+	static const char *const names[] = { "deepseek_v3", "deepseek_v2", "deepseek_v2_lite", "moonlight",
+		                             "kimi_k2" };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);
 	return done();

@@ -10,8 +10,9 @@
 /* What the cases call a policy. */
 static const struct moe_policy *policy_of(const char *name)
 {
-	static const char *const names[][2] = { { "softmax", "softmax_topk" }, { "v2", "group_limited" },
-		                                    { "noaux_tc", "noaux_tc" } };
+	static const char *const names[][2] = { { "softmax", "softmax_topk" },
+		                                { "v2", "group_limited" },
+		                                { "noaux_tc", "noaux_tc" } };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (strcmp(names[i][0], name) == 0)
 			return moe_policy_by_name(names[i][1]);
@@ -34,10 +35,11 @@ static float *values(const struct moe_ckpt *ckpt, const char *prefix, const char
 static void check_case(const char *dir, const json_t *c)
 {
 	const struct moe_policy *policy = policy_of(json_string_value(json_object_get(c, "policy")));
-	const char *name = json_string_value(json_object_get(c, "case")), *file = json_string_value(json_object_get(c, "file"));
+	const char *name = json_string_value(json_object_get(c, "case")),
+		   *file = json_string_value(json_object_get(c, "file"));
 	if (!policy)
 		return;
-	struct moe_err err = {0};
+	struct moe_err err = { 0 };
 	struct moe_ckpt *ckpt = NULL;
 	char path[4096];
 	snprintf(path, sizeof path, "%s/%s", dir, file);
@@ -45,7 +47,9 @@ static void check_case(const char *dir, const json_t *c)
 		ok(false, "%s", err.text);
 		return;
 	}
-	struct moe_policy_params p = { .n_groups = 1, .top_groups = 1, .scale = 1, .group_score = policy->group_score };
+	struct moe_policy_params p = {
+		.n_groups = 1, .top_groups = 1, .scale = 1, .group_score = policy->group_score
+	};
 	(void)!moe_json_i32(c, "n_experts", name, 1, INT32_MAX, &p.n_experts, &err);
 	(void)!moe_json_i32(c, "top_k", name, 1, INT32_MAX, &p.top_k, &err);
 	(void)!moe_json_i32(c, "groups", name, 1, INT32_MAX, &p.n_groups, &err);
@@ -56,11 +60,12 @@ static void check_case(const char *dir, const json_t *c)
 	p.bias = bias;
 
 	enum { ROWS = 64 };
-	float *logits = values(ckpt, "", "logits"), *ids = values(ckpt, name, "ids"), *weights = values(ckpt, name, "weights"),
-	      *margins = values(ckpt, name, "margin");
+	float *logits = values(ckpt, "", "logits"), *ids = values(ckpt, name, "ids"),
+	      *weights = values(ckpt, name, "weights"), *margins = values(ckpt, name, "margin");
 	const size_t n = ROWS * (size_t)p.top_k;
 	int32_t *got_ids = calloc(n, sizeof *got_ids);
-	float *got = calloc(n, sizeof *got), *scratch = calloc(policy->scratch(&p), sizeof *scratch), got_margins[ROWS];
+	float *got = calloc(n, sizeof *got), *scratch = calloc(policy->scratch(&p), sizeof *scratch),
+	      got_margins[ROWS];
 	ok(moe_policy_check(policy, &p, &err) == MOE_OK, "%s/%s: the parameters make sense %s", file, name, err.text);
 	policy->rows(&p, logits, ROWS, got_ids, got, got_margins, scratch);
 	int wrong = 0;
@@ -71,7 +76,8 @@ static void check_case(const char *dir, const json_t *c)
 			largest = fmax(largest, fabs(weights[t * p.top_k + k]));
 		for (int32_t k = 0; k < p.top_k; k++) {
 			wrong += got_ids[t * p.top_k + k] != (int32_t)ids[t * p.top_k + k];
-			weight_error = fmax(weight_error, fabs(got[t * p.top_k + k] - weights[t * p.top_k + k]) / largest);
+			weight_error =
+			    fmax(weight_error, fabs(got[t * p.top_k + k] - weights[t * p.top_k + k]) / largest);
 		}
 		if (isfinite(margins[t]) || isfinite(got_margins[t]))
 			margin_error = fmax(margin_error, fabs(got_margins[t] - margins[t]));
@@ -94,21 +100,33 @@ static void worked_vector(void)
 {
 	static const float logits[8] = { .3f, -1.2f, 2, .1f, -.5f, 1.4f, .9f, -2 };
 	static const float bias[8] = { .05f, .4f, -.3f, 0, .2f, 0, -.1f, .6f };
-	static const struct { const char *policy; double scale; bool normalize; int32_t ids[3]; double weights[3]; } wanted[] = {
+	static const struct {
+		const char *policy;
+		double scale;
+		bool normalize;
+		int32_t ids[3];
+		double weights[3];
+	} wanted[] = {
 		{ "noaux_tc", 2.5, true, { 5, 7, 6 }, { 1.228582, 0.182565, 1.088853 } },
 		{ "group_limited", 16, false, { 2, 5, 3 }, { 6.793773, 3.728502, 1.016135 } },
 	};
 	for (size_t i = 0; i < 2; i++) {
 		const struct moe_policy *policy = moe_policy_by_name(wanted[i].policy);
-		const struct moe_policy_params p = { .n_experts = 8, .top_k = 3, .n_groups = 4, .top_groups = 2,
-			                                 .group_score = policy->group_score, .scale = wanted[i].scale,
-			                                 .normalize = wanted[i].normalize, .bias = bias };
+		const struct moe_policy_params p = { .n_experts = 8,
+			                             .top_k = 3,
+			                             .n_groups = 4,
+			                             .top_groups = 2,
+			                             .group_score = policy->group_score,
+			                             .scale = wanted[i].scale,
+			                             .normalize = wanted[i].normalize,
+			                             .bias = bias };
 		int32_t ids[3];
 		float weights[3], scratch[64];
 		policy->rows(&p, logits, 1, ids, weights, NULL, scratch);
 		for (int k = 0; k < 3; k++) {
 			is_i64(ids[k], wanted[i].ids[k], "worked vector, %s: choice %d", wanted[i].policy, k);
-			is_close(weights[k], wanted[i].weights[k], 1e-6, "worked vector, %s: weight %d", wanted[i].policy, k);
+			is_close(weights[k], wanted[i].weights[k], 1e-6, "worked vector, %s: weight %d",
+			         wanted[i].policy, k);
 		}
 	}
 }
@@ -120,7 +138,9 @@ static void edges(void)
 	static int32_t ids[384];
 	for (size_t i = 0; moe_policy_at(i); i++) {
 		const struct moe_policy *policy = moe_policy_at(i);
-		struct moe_policy_params p = { .n_experts = 384, .top_k = 384, .n_groups = 1, .top_groups = 1, .scale = 1 };
+		struct moe_policy_params p = {
+			.n_experts = 384, .top_k = 384, .n_groups = 1, .top_groups = 1, .scale = 1
+		};
 		for (int e = 0; e < 384; e++)
 			logits[e] = (float)((e * 7) % 384) / 384;
 		policy->rows(&p, logits, 1, ids, weights, &margin, scratch);
@@ -138,10 +158,13 @@ static void edges(void)
 		policy->rows(&p, logits, 1, ids, weights, &margin, scratch);
 		ok(ids[0] == -1 && ids[1] == -1 && weights[0] == 0, "%s: no choice among NaN", policy->name);
 	}
-	struct moe_err err = {0};
+	struct moe_err err = { 0 };
 	struct moe_policy_params p = { .n_experts = 8, .top_k = 9, .n_groups = 1, .top_groups = 1 };
-	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "top_k above the experts: %s", err.text);
-	p = (struct moe_policy_params){ .n_experts = 8, .top_k = 3, .n_groups = 8, .top_groups = 4, .group_score = MOE_GROUP_TOP2 };
+	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "top_k above the experts: %s",
+	   err.text);
+	p = (struct moe_policy_params){
+		.n_experts = 8, .top_k = 3, .n_groups = 8, .top_groups = 4, .group_score = MOE_GROUP_TOP2
+	};
 	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "groups of one: %s", err.text);
 }
 
@@ -151,13 +174,12 @@ int main(void)
 	snprintf(dir, sizeof dir, "%s/tests/golden/routers", getenv("MOE_TOP") ? getenv("MOE_TOP") : ".");
 	char path[4096];
 	snprintf(path, sizeof path, "%s/cases.json", dir);
-	struct moe_err err = {0};
+	struct moe_err err = { 0 };
 	json_t *cases = NULL;
 	if (ok(moe_json_load(&cases, path, 1 << 20, &err) == MOE_OK, "cases.json %s", err.text)) {
 		size_t i;
 		json_t *c;
-		json_array_foreach(cases, i, c)
-			check_case(dir, c);
+		json_array_foreach(cases, i, c) check_case(dir, c);
 	}
 	json_decref(cases);
 	worked_vector();

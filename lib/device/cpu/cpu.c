@@ -22,7 +22,8 @@ static void cpu_release(struct moe_device *device, float *p)
 	free(p);
 }
 
-static enum moe_status cpu_copy(struct moe_device *device, float *to, const float *from, size_t n, struct moe_err *err)
+static enum moe_status cpu_copy(struct moe_device *device, float *to, const float *from, size_t n,
+                                struct moe_err *err)
 {
 	(void)device;
 	(void)err;
@@ -76,11 +77,12 @@ static enum moe_status cpu_embed(struct moe_device *device, const struct moe_wei
 	return MOE_OK;
 }
 
-static enum moe_status cpu_rmsnorm(struct moe_device *device, const float *x, int64_t x_stride, const struct moe_weight *w,
-                                   double eps, int64_t n_tokens, float *out, int64_t out_stride, struct moe_err *err)
+static enum moe_status cpu_rmsnorm(struct moe_device *device, const float *x, int64_t x_stride,
+                                   const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
+                                   int64_t out_stride, struct moe_err *err)
 {
 	struct cpu_device *cpu = (struct cpu_device *)device;
-	const int64_t cols = w->rows * w->cols;   /* a vector, however it is held */
+	const int64_t cols = w->rows * w->cols; /* a vector, however it is held */
 	enum moe_status status = cpu_reserve(cpu, (size_t)cols, err);
 	if (status)
 		return status;
@@ -174,7 +176,8 @@ static enum moe_status check_choice(struct moe_err *err)
 	for (size_t i = 0; moe_dot_at(i); i++)
 		if (strcmp(moe_dot_at(i)->name, name) == 0)
 			return MOE_OK;
-	return moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of the instruction sets of moe-run --list-cpus", name);
+	return moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of the instruction sets of moe-run --list-cpus",
+	                   name);
 }
 
 enum moe_status moe_cpu_open(struct moe_device **out, struct moe_pool *pool, struct moe_err *err)

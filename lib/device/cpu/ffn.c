@@ -14,9 +14,9 @@ enum { TILE_ROWS = 16, TILE_TOKENS = 32 };
 /* One network applied to some rows of x; the rows and where the results go are consecutive in `in` and `mid`. */
 struct network {
 	const struct moe_weight *gate, *up, *down;
-	const float *in;    /* [n][hidden] */
-	float *mid;         /* [n][ffn] */
-	float *out;         /* [n][hidden] */
+	const float *in; /* [n][hidden] */
+	float *mid; /* [n][ffn] */
+	float *out; /* [n][hidden] */
 	int64_t n;
 };
 
@@ -34,7 +34,8 @@ static void enter_piece(void *arg, int64_t begin, int64_t end, int thread)
 	const struct job *job = arg;
 	for (int64_t item = begin; item < end; item++) {
 		const struct network *net = &job->networks[item / job->tiles_per_network];
-		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->gate->cols, ffn = net->gate->rows;
+		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->gate->cols,
+			      ffn = net->gate->rows;
 		const int64_t n = row + TILE_ROWS <= ffn ? TILE_ROWS : ffn - row;
 		float *gate = job->cpu->scratch[thread].p, *up = gate + TILE_ROWS * cols;
 		float *g = up + TILE_ROWS * cols, *u = g + TILE_TOKENS * TILE_ROWS;
@@ -56,7 +57,8 @@ static void leave_piece(void *arg, int64_t begin, int64_t end, int thread)
 	const struct job *job = arg;
 	for (int64_t item = begin; item < end; item++) {
 		const struct network *net = &job->networks[item / job->tiles_per_network];
-		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->down->cols, hidden = net->down->rows;
+		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->down->cols,
+			      hidden = net->down->rows;
 		const int64_t n = row + TILE_ROWS <= hidden ? TILE_ROWS : hidden - row;
 		float *down = job->cpu->scratch[thread].p;
 		cpu_decode_rows(net->down, row, n, down);
@@ -95,8 +97,8 @@ enum moe_status cpu_ffn(struct moe_device *device, const float *x, int64_t n_tok
 
 /* Choices sorted by expert: the rows of expert e are [offset[e], offset[e+1]); row_of[choice] is a choice's row. */
 struct groups {
-	int64_t *offset;   /* [n_experts + 1] */
-	int64_t *row_of;   /* [n_tokens][top_k], -1: no choice */
+	int64_t *offset; /* [n_experts + 1] */
+	int64_t *row_of; /* [n_tokens][top_k], -1: no choice */
 };
 
 static void group_choices(const struct moe_experts_args *a, struct groups *g)
@@ -118,7 +120,7 @@ static void group_choices(const struct moe_experts_args *a, struct groups *g)
 struct combine {
 	const struct moe_experts_args *args;
 	const struct groups *groups;
-	const float *rows;   /* [choices][hidden] */
+	const float *rows; /* [choices][hidden] */
 };
 
 static void combine_piece(void *arg, int64_t begin, int64_t end, int thread)
@@ -192,8 +194,13 @@ enum moe_status cpu_experts(struct moe_device *device, const struct moe_experts_
 	for (int32_t e = 0; e < a->n_experts; e++) {
 		const int64_t first = groups.offset[e], n = groups.offset[e + 1] - first;
 		if (n)
-			networks[n_networks++] = (struct network){ &a->gate[e], &a->up[e], &a->down[e], in + first * a->hidden,
-				                                   mid + first * a->ffn, out + first * a->hidden, n };
+			networks[n_networks++] = (struct network){ &a->gate[e],
+				                                   &a->up[e],
+				                                   &a->down[e],
+				                                   in + first * a->hidden,
+				                                   mid + first * a->ffn,
+				                                   out + first * a->hidden,
+				                                   n };
 	}
 	status = run_networks(cpu, networks, n_networks, err);
 	if (status)

@@ -25,13 +25,13 @@ struct attention {
 
 /* A thread's scratch, carved. */
 struct room {
-	float *weight;   /* [nope + v][kv_lora] of this head */
-	float *query;    /* [tokens][kv_lora + rope], absorbed only */
-	float *keys;     /* [BLOCK][nope + rope], expanded only */
-	float *values;   /* [BLOCK][v], expanded only */
-	float *scores;   /* [BLOCK] */
-	float *sums;     /* [tokens][width]: v expanded, kv_lora absorbed */
-	struct online *online;   /* [tokens] */
+	float *weight; /* [nope + v][kv_lora] of this head */
+	float *query; /* [tokens][kv_lora + rope], absorbed only */
+	float *keys; /* [BLOCK][nope + rope], expanded only */
+	float *values; /* [BLOCK][v], expanded only */
+	float *scores; /* [BLOCK] */
+	float *sums; /* [tokens][width]: v expanded, kv_lora absorbed */
+	struct online *online; /* [tokens] */
 };
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -63,13 +63,13 @@ static struct room carve(const struct moe_mla_args *a, float *p, int64_t n_token
 }
 
 /* Folds scores[0 .. n) of one token and the rows they weigh into its running sums. */
-static void fold(const struct moe_dot *dot, float *scores, int64_t n, const float *rows, int64_t row_stride, int64_t width,
-                 struct online *online, float *sums)
+static void fold(const struct moe_dot *dot, float *scores, int64_t n, const float *rows, int64_t row_stride,
+                 int64_t width, struct online *online, float *sums)
 {
 	float max = online->max;
 	for (int64_t s = 0; s < n; s++)
 		max = scores[s] > max ? scores[s] : max;
-	const float keep = expf(online->max - max);   /* exp(-inf) = 0 at the first block */
+	const float keep = expf(online->max - max); /* exp(-inf) = 0 at the first block */
 	online->max = max;
 	online->sum *= keep;
 	for (int64_t i = 0; i < width; i++)
@@ -89,14 +89,15 @@ static void expand(const struct attention *at, const struct room *room, int64_t 
 	const int64_t row = a->kv_lora + a->rope, key = a->nope + a->rope;
 	const float *cache = a->cache + block * row;
 	dot->tile(room->weight, a->nope, a->kv_lora, cache, n, row, a->kv_lora, room->keys, key);
-	dot->tile(room->weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora, cache, n, row, a->kv_lora, room->values,
-	          a->v);
+	dot->tile(room->weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora, cache, n, row, a->kv_lora,
+	          room->values, a->v);
 	for (int64_t s = 0; s < n; s++)
 		memcpy(room->keys + s * key + a->nope, cache + s * row + a->kv_lora, (size_t)a->rope * sizeof(float));
 }
 
 /* The query of each token in the latent space: W_UK^T q_nope, then q_pe. */
-static void absorb(const struct attention *at, const struct room *room, const float *q, int64_t q_stride, int64_t n_tokens)
+static void absorb(const struct attention *at, const struct room *room, const float *q, int64_t q_stride,
+                   int64_t n_tokens)
 {
 	const struct moe_mla_args *a = at->args;
 	const int64_t row = a->kv_lora + a->rope;
@@ -104,7 +105,8 @@ static void absorb(const struct attention *at, const struct room *room, const fl
 		float *to = room->query + t * row;
 		memset(to, 0, (size_t)a->kv_lora * sizeof *to);
 		for (int32_t i = 0; i < a->nope; i++)
-			at->cpu->dot->axpy(q[t * q_stride + i], room->weight + (int64_t)i * a->kv_lora, a->kv_lora, to);
+			at->cpu->dot->axpy(q[t * q_stride + i], room->weight + (int64_t)i * a->kv_lora, a->kv_lora,
+			                   to);
 		memcpy(to + a->kv_lora, q + t * q_stride + a->nope, (size_t)a->rope * sizeof *to);
 	}
 }
@@ -126,7 +128,7 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 	for (int64_t t = 0; t < n; t++)
 		room.online[t] = (struct online){ -INFINITY, 0 };
 
-	const int64_t end = a->pos0 + first + n;   /* positions visible to the last of these tokens */
+	const int64_t end = a->pos0 + first + n; /* positions visible to the last of these tokens */
 	for (int64_t block = 0; block < end; block += BLOCK) {
 		const int64_t in_block = end - block < BLOCK ? end - block : BLOCK;
 		if (!a->absorbed)
@@ -141,7 +143,8 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 				dot->tile(room.keys, m, key, q + t * q_stride, 1, key, key, room.scores, m);
 			for (int64_t s = 0; s < m; s++)
 				room.scores[s] *= a->scale;
-			fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t], room.sums + t * width);
+			fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t],
+			     room.sums + t * width);
 		}
 	}
 	for (int64_t t = 0; t < n; t++) {
@@ -149,8 +152,8 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 		for (int64_t i = 0; i < width; i++)
 			room.sums[t * width + i] /= room.online[t].sum;
 		if (a->absorbed)
-			dot->tile(room.weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora, room.sums + t * width, 1, width,
-			          width, out, a->v);
+			dot->tile(room.weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora,
+			          room.sums + t * width, 1, width, width, out, a->v);
 		else
 			memcpy(out, room.sums + t * width, (size_t)width * sizeof *out);
 	}

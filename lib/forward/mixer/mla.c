@@ -4,9 +4,15 @@
  *   out = W_O attention(rope(q), cache) */
 #include "forward/session.h"
 
-static int64_t cache_elems(const struct moe_config *config) { return config->kv_lora_rank + config->qk_rope_head_dim; }
+static int64_t cache_elems(const struct moe_config *config)
+{
+	return config->kv_lora_rank + config->qk_rope_head_dim;
+}
 
-static int64_t key_dim(const struct moe_config *config) { return config->qk_nope_head_dim + config->qk_rope_head_dim; }
+static int64_t key_dim(const struct moe_config *config)
+{
+	return config->qk_nope_head_dim + config->qk_rope_head_dim;
+}
 
 static int64_t work_elems(const struct moe_config *config)
 {
@@ -14,8 +20,8 @@ static int64_t work_elems(const struct moe_config *config)
 }
 
 /* q [n_tokens][n_heads][nope + rope], before rotation; low is work space of [n_tokens][q_lora_rank]. */
-static enum moe_status project_q(struct moe_session *s, const struct moe_layer *layer, const float *x, int64_t n_tokens,
-                                 float *low, float *q, struct moe_err *err)
+static enum moe_status project_q(struct moe_session *s, const struct moe_layer *layer, const float *x,
+                                 int64_t n_tokens, float *low, float *q, struct moe_err *err)
 {
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_config *config = &s->model->config;
@@ -24,8 +30,8 @@ static enum moe_status project_q(struct moe_session *s, const struct moe_layer *
 	const int64_t rank = config->q_lora_rank;
 	enum moe_status status = ops->matmul(s->device, x, n_tokens, &layer->part[MOE_PART_Q_A], low, err);
 	if (!status)
-		status = ops->rmsnorm(s->device, low, rank, &layer->part[MOE_PART_Q_A_NORM], config->mla_norm_eps, n_tokens, low,
-		                      rank, err);
+		status = ops->rmsnorm(s->device, low, rank, &layer->part[MOE_PART_Q_A_NORM], config->mla_norm_eps,
+		                      n_tokens, low, rank, err);
 	if (!status)
 		status = ops->matmul(s->device, low, n_tokens, &layer->part[MOE_PART_Q_B], q, err);
 	return status;
@@ -36,15 +42,23 @@ static enum moe_status rotate(struct moe_session *s, float *x, int64_t stride, i
 {
 	const struct moe_rope *rope = &s->model->config.rope;
 	const struct moe_rope_args args = {
-		.x = x, .n_tokens = n_tokens, .token_stride = stride, .n_heads = n_heads, .head_stride = (int32_t)head_stride,
-		.n_dims = rope->n_dims, .interleaved = rope->interleaved, .cos = s->cos, .sin = s->sin, .pos0 = pos,
+		.x = x,
+		.n_tokens = n_tokens,
+		.token_stride = stride,
+		.n_heads = n_heads,
+		.head_stride = (int32_t)head_stride,
+		.n_dims = rope->n_dims,
+		.interleaved = rope->interleaved,
+		.cos = s->cos,
+		.sin = s->sin,
+		.pos0 = pos,
 	};
 	return s->device->ops->rope(s->device, &args, err);
 }
 
 /* Latent and rotated key of the new tokens, appended to the layer's cache. */
-static enum moe_status extend_cache(struct moe_session *s, const struct moe_layer *layer, float *cache, const float *x,
-                                    int64_t pos, int64_t n_tokens, float *low, struct moe_err *err)
+static enum moe_status extend_cache(struct moe_session *s, const struct moe_layer *layer, float *cache,
+                                    const float *x, int64_t pos, int64_t n_tokens, float *low, struct moe_err *err)
 {
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_config *config = &s->model->config;
@@ -52,8 +66,8 @@ static enum moe_status extend_cache(struct moe_session *s, const struct moe_laye
 	float *to = cache + pos * row;
 	enum moe_status status = ops->matmul(s->device, x, n_tokens, &layer->part[MOE_PART_KV_A], low, err);
 	if (!status)
-		status = ops->rmsnorm(s->device, low, row, &layer->part[MOE_PART_KV_A_NORM], config->mla_norm_eps, n_tokens, to,
-		                      row, err);
+		status = ops->rmsnorm(s->device, low, row, &layer->part[MOE_PART_KV_A_NORM], config->mla_norm_eps,
+		                      n_tokens, to, row, err);
 	if (!status)
 		status = ops->copy_rows(s->device, to + rank, row, low + rank, row, row - rank, n_tokens, err);
 	if (!status)
@@ -72,16 +86,26 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 
 	enum moe_status status = project_q(s, layer, x, n_tokens, low, q, err);
 	if (!status)
-		status = rotate(s, q + config->qk_nope_head_dim, config->n_heads * key, config->n_heads, key, pos, n_tokens, err);
+		status = rotate(s, q + config->qk_nope_head_dim, config->n_heads * key, config->n_heads, key, pos,
+		                n_tokens, err);
 	if (!status)
 		status = extend_cache(s, layer, s->cache[index], x, pos, n_tokens, latent, err);
 	if (status)
 		return status;
 	const struct moe_mla_args args = {
-		.n_heads = config->n_heads, .nope = config->qk_nope_head_dim, .rope = config->qk_rope_head_dim,
-		.v = config->v_head_dim, .kv_lora = config->kv_lora_rank, .scale = s->softmax_scale, .q = q,
-		.cache = s->cache[index], .pos0 = pos, .n_tokens = n_tokens, .kv_b = layer->part[MOE_PART_KV_B],
-		.absorbed = generated, .out = mixed,
+		.n_heads = config->n_heads,
+		.nope = config->qk_nope_head_dim,
+		.rope = config->qk_rope_head_dim,
+		.v = config->v_head_dim,
+		.kv_lora = config->kv_lora_rank,
+		.scale = s->softmax_scale,
+		.q = q,
+		.cache = s->cache[index],
+		.pos0 = pos,
+		.n_tokens = n_tokens,
+		.kv_b = layer->part[MOE_PART_KV_B],
+		.absorbed = generated,
+		.out = mixed,
 	};
 	status = s->device->ops->mla(s->device, &args, err);
 	if (!status)
