@@ -260,7 +260,7 @@ static enum moe_status write_files(struct merge *m, struct moe_err *err)
 		if (__builtin_add_overflow(total, m->source.files[f].n_bytes, &total))
 			total = UINT64_MAX;
 	if (!status && !(m->opts->flags & MOE_OUT_FORCE))
-		status = moe_free_space(m->dir ? moe_outdir_temp(m->dir) : m->opts->out, total, err);
+		status = moe_free_space(m->opts->out, total, err);
 	for (size_t f = 0; f < m->source.n_files && !status; f++)
 		status = put_file(m, &m->source.files[f], err);
 	if (m->dir && status)

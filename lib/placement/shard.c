@@ -4,6 +4,7 @@
  * writes what the rank holds of it; the pieces run side by side, each output being touched by its own alone. */
 #include "placement/shard.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -377,10 +378,21 @@ static enum moe_status check_room(const struct job *job, struct moe_err *err)
 	for (int32_t r = 0; r < n_ranks; r++)
 		total += bytes[r];
 	if (!status && !(job->opts->flags & MOE_OUT_FORCE))
-		status = moe_free_space(moe_outdir_temp(job->dir), total, err);
+		status = moe_free_space(job->opts->out, total, err);
 out:
 	free(bytes);
 	return status;
+}
+
+/* In a sentence, files are called what they would have been called. */
+static void name_final(struct moe_err *err, const char *temp, const char *final)
+{
+	char *at = err ? strstr(err->text, temp) : NULL, rest[sizeof err->text];
+
+	if (!at)
+		return;
+	snprintf(rest, sizeof rest, "%s", at + strlen(temp));
+	snprintf(at, sizeof err->text - (size_t)(at - err->text), "%s%s", final, rest);
 }
 
 static enum moe_status write_all(struct job *job, struct moe_err *err)
@@ -401,10 +413,11 @@ static enum moe_status write_all(struct job *job, struct moe_err *err)
 	}
 	for (int32_t r = 0; r < job->layout->plan.n_ranks; r++)
 		moe_ckpt_out_abort(job->outs[r]);
-	if (status)
-		moe_outdir_abort(job->dir);
-	else
-		status = moe_outdir_commit(job->dir, err);
+	if (!status)
+		return moe_outdir_commit(job->dir, err);
+	if (job->dir)
+		name_final(err, moe_outdir_temp(job->dir), job->opts->out);
+	moe_outdir_abort(job->dir);
 	return status;
 }
 

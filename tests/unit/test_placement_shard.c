@@ -95,7 +95,7 @@ static void make_plan(struct moe_plan *plan, const struct moe_config *config, in
 static void damage(const char *path, long from_end)
 {
 	FILE *f = fopen(path, "r+b");
-	int c;
+	int c = 0;
 
 	if (!ok(f && !fseek(f, -from_end, SEEK_END) && (c = fgetc(f)) != EOF, "%s is there", moe_path_base(path)))
 		return;
