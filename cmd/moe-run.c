@@ -1,11 +1,9 @@
 /* moe-run: text or ids through the model: generated text, scores, logits, hidden states, a trace. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/json.h"
-#include "base/table.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
 #include "eval/score.h"
@@ -250,29 +248,11 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	return status;
 }
 
-static void print_score(struct run *run, struct moe_buf *out, const char *source, const struct moe_score *s)
-{
-	const double ppl = moe_score_ppl(s), bpb = moe_score_bpb(s);
-	if (run->ctx->common.json) {
-		moe_buf_adds(out, "{\"source\":");
-		moe_json_quote(out, source, strlen(source));
-		moe_buf_addf(out, ",\"tokens\":%lld,\"bytes\":%lld,\"logprob\":%.6f,\"ppl\":", (long long)s->n_tokens,
-		             (long long)s->n_bytes, s->logprob);
-		isfinite(ppl) ? moe_buf_addf(out, "%.6f", ppl) : moe_buf_adds(out, "null");
-		moe_buf_adds(out, ",\"bpb\":");
-		isfinite(bpb) ? moe_buf_addf(out, "%.6f}\n", bpb) : moe_buf_adds(out, "null}\n");
-		return;
-	}
-	moe_table_quote(out, source, strlen(source));
-	moe_buf_addf(out, "\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", (long long)s->n_tokens, (long long)s->n_bytes,
-	             s->logprob, ppl, bpb);
-}
-
 /* All sequences of one source end with a row; after the last source comes the total. */
 static enum moe_status print_source(struct run *run, struct moe_score *total, struct moe_err *err)
 {
 	struct moe_buf line = { 0 };
-	print_score(run, &line, run->seqs.items[run->seq].source, &run->scorer.sum);
+	moe_score_print(&run->scorer.sum, run->seqs.items[run->seq].source, run->ctx->common.json, &line);
 	total->n_tokens += run->scorer.sum.n_tokens;
 	total->n_bytes += run->scorer.sum.n_bytes;
 	total->logprob += run->scorer.sum.logprob;
@@ -294,7 +274,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 		                           .pool = run->pool,
 		                           .vocab_size = run->setup.model->config.vocab_size };
 	if (score && !run->ctx->common.json)
-		status = moe_out_printf(run->out, err, "source\ttokens\tbytes\tlogprob\tppl\tbpb\n");
+		status = moe_out_printf(run->out, err, "%s", MOE_SCORE_HEAD);
 	tool_progress_start(&run->progress, run->ctx, "tokens", moe_sequences_tokens(&run->seqs), TOOL_TOKENS);
 	for (run->seq = 0; run->seq < run->seqs.n && !status; run->seq++) {
 		const struct moe_sequence *seq = &run->seqs.items[run->seq];
@@ -314,7 +294,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 	tool_progress_finish(&run->progress);
 	if (!status && score) {
 		struct moe_buf line = { 0 };
-		print_score(run, &line, "total", &total);
+		moe_score_print(&total, "total", run->ctx->common.json, &line);
 		status = moe_buf_check(&line, err);
 		if (!status)
 			status = moe_out_write(run->out, line.p, line.n, err);

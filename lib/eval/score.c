@@ -3,12 +3,40 @@
 #include "eval/score.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/table.h"
 
 double moe_score_ppl(const struct moe_score *s) { return s->n_tokens ? exp(-s->logprob / (double)s->n_tokens) : NAN; }
 
 double moe_score_bpb(const struct moe_score *s)
 {
 	return s->n_bytes ? -s->logprob / ((double)s->n_bytes * 0.693147180559945309417) : NAN;
+}
+
+static void add_number(struct moe_buf *out, const char *name, double value)
+{
+	moe_buf_addf(out, ",\"%s\":", name);
+	isfinite(value) ? moe_buf_addf(out, "%.6f", value) : moe_buf_adds(out, "null");
+}
+
+void moe_score_print(const struct moe_score *s, const char *source, bool json, struct moe_buf *out)
+{
+	const double ppl = moe_score_ppl(s), bpb = moe_score_bpb(s);
+	if (!json) {
+		moe_table_quote(out, source, strlen(source));
+		moe_buf_addf(out, "\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", (long long)s->n_tokens, (long long)s->n_bytes,
+		             s->logprob, ppl, bpb);
+		return;
+	}
+	moe_buf_adds(out, "{\"source\":");
+	moe_json_quote(out, source, strlen(source));
+	moe_buf_addf(out, ",\"tokens\":%lld,\"bytes\":%lld", (long long)s->n_tokens, (long long)s->n_bytes);
+	add_number(out, "logprob", s->logprob);
+	add_number(out, "ppl", ppl);
+	add_number(out, "bpb", bpb);
+	moe_buf_adds(out, "}\n");
 }
 
 double moe_log_prob(const float *logits, int32_t n, int32_t id)

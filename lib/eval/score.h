@@ -17,6 +17,10 @@ struct moe_score {
 double moe_score_ppl(const struct moe_score *score); /* exp(-logprob / tokens); NaN for no tokens */
 double moe_score_bpb(const struct moe_score *score); /* -logprob / (bytes ln 2); NaN for no bytes */
 
+/* Appends the row of a source under this header line; json: an object of the same names, NaN as null. */
+#define MOE_SCORE_HEAD "source\ttokens\tbytes\tlogprob\tppl\tbpb\n"
+void moe_score_print(const struct moe_score *score, const char *source, bool json, struct moe_buf *out);
+
 /* Adds up the rows of logits that moe_hooks.logits delivers for one sequence. tokenizer NULL: bytes stay 0. */
 struct moe_scorer {
 	const struct moe_tokenizer *tokenizer;
