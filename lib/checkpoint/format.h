@@ -45,7 +45,8 @@ struct moe_format_writer {
 	/* After the last byte of the last tensor: everything else is written and the output made final. */
 	MOE_MUST_USE enum moe_status (*finish)(struct moe_ckpt_out *out, struct moe_err *err);
 	void (*free_layout)(void *layout);
-	/* Calls fn for every file that a layout of `total` bytes makes, names as the user will see them below out->path;
+	/* Calls fn for every file that a layout of `total` bytes makes, names as the user will see them below
+	 * out->path;
 	 * "" is out->path itself. */
 	void (*files)(const struct moe_ckpt_out *out, const void *layout, uint64_t total,
 	              void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg);

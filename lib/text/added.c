@@ -132,7 +132,8 @@ static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes
 	return found;
 }
 
-static enum moe_status add_part(struct moe_added_parts *parts, size_t start, size_t end, int32_t id, struct moe_err *err)
+static enum moe_status add_part(struct moe_added_parts *parts, size_t start, size_t end, int32_t id,
+                                struct moe_err *err)
 {
 	if (parts->n == parts->cap) {
 		size_t cap = parts->cap ? 2 * parts->cap : 16;

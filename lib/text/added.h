@@ -26,8 +26,8 @@ struct moe_added_set;
 MOE_MUST_USE enum moe_status moe_added_set_new(struct moe_added_set **out, const struct moe_added_token *tokens,
                                                struct moe_err *err);
 /* The token tokens[index] is written as codes[0 .. n). Written the same way, the first added holds. n 0 is ignored. */
-MOE_MUST_USE enum moe_status moe_added_set_add(struct moe_added_set *set, const uint32_t *codes, size_t n, int32_t index,
-                                               struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_added_set_add(struct moe_added_set *set, const uint32_t *codes, size_t n,
+                                               int32_t index, struct moe_err *err);
 void moe_added_set_free(struct moe_added_set *set);   /* NULL is fine */
 
 /* A part of a text: an added token, or, with id -1, what lies between two. */

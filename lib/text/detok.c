@@ -1,4 +1,5 @@
-/* Ids to text, one at a time: each token runs through the chain of decoders, which hold back what is not certain yet. */
+/* Ids to text, one at a time: each token runs through the chain of decoders, which hold back what is not certain yet.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,8 @@ enum moe_status moe_detok_new(struct moe_detok **out, const struct moe_tokenizer
 	}
 	for (size_t i = 0; i < tok->n_chain; i++) {
 		const struct moe_decoder *kind = (const struct moe_decoder *)tok->chain[i]->part;
-		dt->links[i] = (struct moe_decode_link){kind, tok->chain[i]->self, dt->states + at, &dt->links[i + 1], NULL};
+		dt->links[i] =
+			(struct moe_decode_link){ kind, tok->chain[i]->self, dt->states + at, &dt->links[i + 1], NULL };
 		at += state_size(kind);
 	}
 	*out = dt;
@@ -52,8 +54,8 @@ enum moe_status moe_detok_add(struct moe_detok *detok, int32_t id, struct moe_bu
 	const struct moe_token *token = moe_token_of(tok, id);
 
 	if (!token)
-		return moe_err_set(err, MOE_EFORMAT, "%s: no token has the id %d (ids are below %d)", tok->name, (int)id,
-		                   (int)moe_tokenizer_n_ids(tok));
+		return moe_err_set(err, MOE_EFORMAT, "%s: no token has the id %d (ids are below %d)", tok->name,
+		                   (int)id, (int)moe_tokenizer_n_ids(tok));
 	if (detok->skip_special && token->special)
 		return MOE_OK;
 	detok->links[tok->n_chain].out = text;

@@ -18,8 +18,8 @@ static enum moe_status parse_class(struct moe_pattern *ps, struct moe_charset *s
 
 static enum moe_status refuse(struct moe_pattern *ps, size_t at, const char *what)
 {
-	return moe_err_set(ps->err, MOE_EFORMAT, "%s: %s at character %zu of the pattern is not supported", ps->where, what,
-	                   at + 1);
+	return moe_err_set(ps->err, MOE_EFORMAT, "%s: %s at character %zu of the pattern is not supported", ps->where,
+	                   what, at + 1);
 }
 
 static enum moe_status add_item(struct moe_pattern *ps, int set, const char *syntax)

@@ -1,4 +1,5 @@
-/* The parser of patterns: from Oniguruma's syntax to a list of syntax bytes and sets of code points. Indoors of regex.c. */
+/* The parser of patterns: from Oniguruma's syntax to a list of syntax bytes and sets of code points. Indoors of
+ * regex.c. */
 #ifndef MOE_TEXT_PATTERN_H
 #define MOE_TEXT_PATTERN_H
 

@@ -1,5 +1,5 @@
-/* Three steps: pattern.c turns a pattern into a list of syntax bytes and sets; divide() finds the classes of code points
- * that no set tells apart and numbers them; emit() writes the pattern again over those numbers, for PCRE2. */
+/* Three steps: pattern.c turns a pattern into a list of syntax bytes and sets; divide() finds the classes of code
+ * points that no set tells apart and numbers them; emit() writes the pattern again over those numbers, for PCRE2. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
 
@@ -35,8 +35,8 @@ struct moe_regex_scan {
 	uint8_t *classes;              /* [n] */
 };
 
-/* The classes: an elementary interval is a run of code points that no range of any set divides; two intervals are of one
- * class if they are in the same sets. */
+/* The classes: an elementary interval is a run of code points that no range of any set divides; two intervals are of
+ * one class if they are in the same sets. */
 struct division {
 	uint32_t *starts;    /* [n] first code point of each interval, ascending, starts[0] = 0 */
 	int16_t *class_of;   /* [n] */
@@ -96,8 +96,10 @@ static enum moe_status divide(const struct moe_pattern *ps, struct division *dv)
 				continue;
 			if (inside_of[old] < 0) {
 				if (dv->n_classes == MAX_CLASSES)
-					return moe_err_set(ps->err, MOE_EFORMAT, "%s: the pattern tells more than %d kinds of "
-					                   "characters apart, which is not supported", ps->where, MAX_CLASSES);
+					return moe_err_set(ps->err, MOE_EFORMAT,
+					                   "%s: the pattern tells more than %d kinds of "
+					                   "characters apart, which is not supported",
+					                   ps->where, MAX_CLASSES);
 				inside_of[old] = (int16_t)dv->n_classes++;
 			}
 			dv->class_of[k] = inside_of[old];
@@ -194,8 +196,8 @@ static enum moe_status emit(const struct moe_pattern *ps, const struct division 
 	}
 	status = moe_buf_check(&out, ps->err);
 	if (!status) {
-		re->code = pcre2_compile((PCRE2_SPTR)(out.p ? out.p : ""), out.n, PCRE2_NEVER_UTF | PCRE2_NEVER_UCP, &code,
-		                         &at, NULL);
+		re->code = pcre2_compile((PCRE2_SPTR)(out.p ? out.p : ""), out.n, PCRE2_NEVER_UTF | PCRE2_NEVER_UCP,
+		                         &code, &at, NULL);
 		if (!re->code) {
 			pcre2_get_error_message(code, text, sizeof text);
 			status = moe_err_set(ps->err, MOE_EFORMAT, "%s: the pattern does not compile: %s", ps->where,

@@ -1,8 +1,8 @@
 /* Patterns of tokenizer.json (Oniguruma's dialect) over code points.
  *
  * Every atom of a pattern is a set of code points. Compiling divides all code points into the classes that the pattern
- * tells apart (a few dozen), so a text becomes one byte per code point and PCRE2 matches bytes: which Unicode PCRE2 knows
- * does not matter, and a class of a thousand ranges costs no more than a letter. */
+ * tells apart (a few dozen), so a text becomes one byte per code point and PCRE2 matches bytes: which Unicode PCRE2
+ * knows does not matter, and a class of a thousand ranges costs no more than a letter. */
 #ifndef MOE_TEXT_REGEX_H
 #define MOE_TEXT_REGEX_H
 

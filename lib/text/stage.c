@@ -187,8 +187,8 @@ static void take_spare(struct moe_split *split)
 	split->pieces = done;
 }
 
-enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan, struct moe_piece piece, bool invert,
-                                 struct moe_err *err)
+enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan, struct moe_piece piece,
+                                 bool invert, struct moe_err *err)
 {
 	size_t from = piece.start, gap = piece.start, start, stop;
 	bool found, any = false;

@@ -23,7 +23,8 @@ struct moe_codes {
 MOE_MUST_USE enum moe_status moe_codes_room(struct moe_codes *codes, size_t n, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_codes_add(struct moe_codes *codes, const uint32_t *p, size_t n, struct moe_err *err);
 /* Appends bytes read as UTF-8, invalid ones as U+FFFD. */
-MOE_MUST_USE enum moe_status moe_codes_add_utf8(struct moe_codes *codes, const char *text, size_t n, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_codes_add_utf8(struct moe_codes *codes, const char *text, size_t n,
+                                                struct moe_err *err);
 void moe_codes_free(struct moe_codes *codes);
 
 /* What every member begins with. parse gets the member's object; `where` is its key path, for messages. On failure it
@@ -37,7 +38,8 @@ struct moe_part {
 struct moe_normalizer {
 	struct moe_part part;
 	/* text becomes its normal form; spare is scratch, and the two may be exchanged. */
-	enum moe_status (*apply)(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err);
+	enum moe_status (*apply)(const void *self, struct moe_codes *text, struct moe_codes *spare,
+	                         struct moe_err *err);
 };
 
 /* A range of code points; is_match: whether the pattern that divides the text matched it. */
@@ -56,8 +58,8 @@ MOE_MUST_USE enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t st
 
 /* Replaces *out by the matches within a piece and the gaps between them, which together cover it. An empty match right
  * behind another match does not count. invert exchanges matches and gaps. */
-MOE_MUST_USE enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan, struct moe_piece piece,
-                                              bool invert, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan,
+                                              struct moe_piece piece, bool invert, struct moe_err *err);
 
 /* A text being split, and scratch for those who split it. */
 struct moe_split {

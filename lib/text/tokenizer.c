@@ -144,8 +144,10 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 
 		tok->tokens[n_vocab + i] = (struct moe_token){a->id, true, a->special, a->content, a->shown, {0}};
 		if (id >= 0 && id != a->id)
-			return moe_err_set(err, MOE_EFORMAT, "%s: added_tokens[%zu]: '%.*s' has the id %d there and %d in the "
-			                   "vocabulary", tok->name, i, print_width(a->content), a->content.p, (int)a->id, (int)id);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: added_tokens[%zu]: '%.*s' has the id %d there and %d in the "
+			                   "vocabulary",
+			                   tok->name, i, print_width(a->content), a->content.p, (int)a->id, (int)id);
 	}
 	qsort(tok->tokens, n, sizeof *tok->tokens, compare_tokens);
 	for (size_t i = 1; i < n; i++) {
@@ -155,9 +157,11 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 			tok->tokens[++kept] = *next;
 			continue;
 		}
-		if (!next->added || next->text.n != last->text.n || memcmp(next->text.p, last->text.p, next->text.n) != 0)
-			return moe_err_set(err, MOE_EFORMAT, "%s: the id %d is both '%.*s' and '%.*s'", tok->name, (int)next->id,
-			                   print_width(last->text), last->text.p, print_width(next->text), next->text.p);
+		if (!next->added || next->text.n != last->text.n ||
+		    memcmp(next->text.p, last->text.p, next->text.n) != 0)
+			return moe_err_set(err, MOE_EFORMAT, "%s: the id %d is both '%.*s' and '%.*s'", tok->name,
+			                   (int)next->id, print_width(last->text), last->text.p,
+			                   print_width(next->text), next->text.p);
 		last->added = true;
 		last->special |= next->special;
 		last->shown = next->shown;
@@ -219,7 +223,8 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 		}
 		token->bytes.n = in.n;
 		moe_buf_add(&tok->bytes, in.p ? in.p : "", in.n);
-		status = in.failed || out.failed ? moe_err_nomem(err, in.cap, "tokens") : moe_buf_check(&tok->bytes, err);
+		status = in.failed || out.failed ? moe_err_nomem(err, in.cap, "tokens")
+		                                 : moe_buf_check(&tok->bytes, err);
 	}
 	at = tok->bytes.p ? tok->bytes.p : "";
 	for (size_t i = 0; i < tok->n_tokens; i++) {
@@ -253,7 +258,8 @@ static enum moe_status template_id(const struct moe_tokenizer *tok, const json_t
 }
 
 /* What a template puts around a single text: BOS before, EOS behind. */
-static enum moe_status read_template(struct moe_tokenizer *tok, const json_t *obj, const char *where, struct moe_err *err)
+static enum moe_status read_template(struct moe_tokenizer *tok, const json_t *obj, const char *where,
+                                     struct moe_err *err)
 {
 	const json_t *single = json_object_get(obj, "single");
 	size_t n_before = 0, n_behind = 0, n_texts = 0;
@@ -276,8 +282,10 @@ static enum moe_status read_template(struct moe_tokenizer *tok, const json_t *ob
 	tok->add_bos = n_before == 1;
 	tok->add_eos = n_behind == 1;
 	if (n_texts != 1 || n_before > 1 || n_behind > 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s.single: the text with at most one special token before and one behind "
-		                   "is expected", where);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s.single: the text with at most one special token before and one behind "
+		                   "is expected",
+		                   where);
 	return MOE_OK;
 }
 
@@ -308,8 +316,8 @@ static enum moe_status read_post_processor(struct moe_tokenizer *tok, const json
 }
 
 /* bos_token or eos_token: a string or an object with content. */
-static enum moe_status read_named(const struct moe_tokenizer *tok, const json_t *config, const char *key, const char *where,
-                                  int32_t *id, struct moe_err *err)
+static enum moe_status read_named(const struct moe_tokenizer *tok, const json_t *config, const char *key,
+                                  const char *where, int32_t *id, struct moe_err *err)
 {
 	const json_t *value = json_object_get(config, key);
 
@@ -318,7 +326,8 @@ static enum moe_status read_named(const struct moe_tokenizer *tok, const json_t 
 	if (!value || json_is_null(value))
 		return MOE_OK;
 	if (!json_is_string(value))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: a string or an object with content is expected", where, key);
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: a string or an object with content is expected", where,
+		                   key);
 	*id = moe_tokenizer_find(tok, json_string_value(value), json_string_length(value));
 	return MOE_OK;
 }

@@ -1,8 +1,8 @@
 /* Ids and texts of a reference tokenizer:
  *     test_text_golden [TOKENIZER.json ENCODE.jsonl DECODE.jsonl]
- * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds nothing for
- * the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, the large ones unpacked
- * by xz. */
+ * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds nothing
+ * for the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, the large
+ * ones unpacked by xz. */
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +97,8 @@ static bool check_decode(const struct moe_tokenizer *tok, const json_t *line, co
 		status = moe_detok_finish(detok, &stream, &err);
 	if (status)
 		printf("# %s: %s\n", where, err.text);
-	same = text.n == json_string_length(want) && (text.n == 0 || memcmp(text.p, json_string_value(want), text.n) == 0);
+	same = text.n == json_string_length(want) &&
+	       (text.n == 0 || memcmp(text.p, json_string_value(want), text.n) == 0);
 	same_stream = stream.n == text.n && (text.n == 0 || memcmp(text.p, stream.p, text.n) == 0);
 	if (!same || !same_stream)
 		printf("# %s: decode: expected '%s', found '%s', one by one '%s'\n", where, json_string_value(want),

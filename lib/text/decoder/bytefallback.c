@@ -34,7 +34,8 @@ static int hex(char c)
 /* The byte that a token stands for, or -1. */
 static int token_byte(struct moe_str token)
 {
-	if (token.n != 6 || memcmp(token.p, "<0x", 3) != 0 || token.p[5] != '>' || hex(token.p[3]) < 0 || hex(token.p[4]) < 0)
+	if (token.n != 6 || memcmp(token.p, "<0x", 3) != 0 || token.p[5] != '>' || hex(token.p[3]) < 0 ||
+	    hex(token.p[4]) < 0)
 		return -1;
 	return hex(token.p[3]) << 4 | hex(token.p[4]);
 }

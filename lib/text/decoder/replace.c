@@ -42,7 +42,8 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	if (!rp)
 		return moe_err_nomem(err, sizeof *rp, "a decoder");
 	if (!moe_json_has(object, "String"))
-		status = moe_err_set(err, MOE_EFORMAT, "%s.pattern: only {\"String\": ...} is supported in a decoder", where);
+		status = moe_err_set(err, MOE_EFORMAT, "%s.pattern: only {\"String\": ...} is supported in a decoder",
+		                     where);
 	else
 		status = moe_stage_str(object, "String", where, &pattern, err);
 	if (!status && pattern.n == 0)

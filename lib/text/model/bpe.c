@@ -143,8 +143,9 @@ static enum moe_status read_vocab(struct bpe *bpe, const json_t *vocab, const ch
 		size_t n = strlen(key), slot;
 
 		if (id < 0 || id > INT32_MAX - 1)
-			return moe_err_set(err, MOE_EFORMAT, "%s.vocab: the id of '%.100s' is not a number from 0 to 2147483646",
-			                   where, key);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s.vocab: the id of '%.100s' is not a number from 0 to 2147483646", where,
+			                   key);
 		if (n > UINT32_MAX)
 			return moe_err_set(err, MOE_EFORMAT, "%s.vocab: a token of %zu bytes", where, n);
 		memcpy(bpe->blob + at, key, n);
@@ -180,7 +181,8 @@ static enum moe_status read_pair(const json_t *item, size_t i, const char *where
 			return MOE_OK;
 		}
 	}
-	return moe_err_set(err, MOE_EFORMAT, "%s.merges[%zu]: two tokens are expected, as \"a b\" or [\"a\", \"b\"]", where, i);
+	return moe_err_set(err, MOE_EFORMAT, "%s.merges[%zu]: two tokens are expected, as \"a b\" or [\"a\", \"b\"]",
+	                   where, i);
 }
 
 static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const char *where, struct moe_err *err)
@@ -191,8 +193,10 @@ static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const 
 	enum moe_status status = MOE_OK;
 
 	if (!json_is_array(merges))
-		return moe_err_set(err, MOE_EFORMAT, "%s.merges: an array is expected; a vocabulary without its merges cannot "
-		                   "encode", where);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s.merges: an array is expected; a vocabulary without its merges cannot "
+		                   "encode",
+		                   where);
 	if (n >= NO_RANK)
 		return moe_err_set(err, MOE_EFORMAT, "%s.merges: too many", where);
 	bpe->merges = malloc(size * sizeof *bpe->merges);
@@ -221,8 +225,9 @@ static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const 
 		for (int k = 0; k < 3 && !status; k++) {
 			struct moe_str s = k < 2 ? pair[k] : (struct moe_str){joined.p ? joined.p : "", joined.n};
 			if (ids[k] < 0)
-				status = moe_err_set(err, MOE_EFORMAT, "%s.merges[%zu]: '%.*s' is not in the vocabulary", where,
-				                     i, (int)(s.n < 100 ? s.n : 100), s.p);
+				status =
+					moe_err_set(err, MOE_EFORMAT, "%s.merges[%zu]: '%.*s' is not in the vocabulary",
+				                    where, i, (int)(s.n < 100 ? s.n : 100), s.p);
 		}
 		if (!status) {
 			/* Written twice, the later rank holds. */
@@ -242,14 +247,14 @@ static enum moe_status check_options(const json_t *obj, const char *where, struc
 	enum moe_status status = moe_json_f64(obj, "dropout", where, &dropout, err);
 
 	if (!status && dropout != 0)
-		return moe_err_set(err, MOE_EFORMAT, "%s.dropout: %g would make ids random; only 0 or null is supported", where,
-		                   dropout);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s.dropout: %g would make ids random; only 0 or null is supported", where, dropout);
 	for (size_t i = 0; i < 2 && !status; i++) {
 		const char *affix = "";
 		status = moe_json_str(obj, affixes[i], where, &affix, err);
 		if (!status && *affix)
-			return moe_err_set(err, MOE_EFORMAT, "%s.%s: '%.100s' is not supported, only nothing", where, affixes[i],
-			                   affix);
+			return moe_err_set(err, MOE_EFORMAT, "%s.%s: '%.100s' is not supported, only nothing", where,
+			                   affixes[i], affix);
 	}
 	return status;
 }
@@ -294,14 +299,16 @@ static enum moe_status bpe_parse(void **self, const json_t *obj, const char *whe
 	if (!status) {
 		bpe->unk_id = unk ? find(bpe, moe_str_of(unk)) : -1;
 		if (unk && bpe->unk_id < 0)
-			status = moe_err_set(err, MOE_EFORMAT, "%s.unk_token: '%.100s' is not in the vocabulary", where, unk);
+			status = moe_err_set(err, MOE_EFORMAT, "%s.unk_token: '%.100s' is not in the vocabulary", where,
+			                     unk);
 	}
 	if (status) {
 		bpe_free(bpe);
 		return status;
 	}
 	for (int b = 0; b < 256; b++) {
-		bpe->byte_ids[b] = find(bpe, (struct moe_str){(char *)utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)b))});
+		bpe->byte_ids[b] =
+			find(bpe, (struct moe_str){ (char *)utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)b)) });
 		snprintf(code, sizeof code, "<0x%02X>", b);
 		bpe->code_ids[b] = find(bpe, moe_str_of(code));
 	}
@@ -379,7 +386,8 @@ static enum moe_status need_symbols(struct scratch *sc, size_t n, struct moe_err
 
 static enum moe_status unknown_char(const char *p, size_t n, struct moe_err *err)
 {
-	return moe_err_set(err, MOE_EFORMAT, "the tokenizer has no token for the character '%.*s', nor an unk_token", (int)n, p);
+	return moe_err_set(err, MOE_EFORMAT, "the tokenizer has no token for the character '%.*s', nor an unk_token",
+	                   (int)n, p);
 }
 
 /* The ids of single characters into sc->symbols. A character without an id becomes its bytes as <0xHH> if byte_fallback
@@ -570,7 +578,8 @@ static enum moe_status encode_piece(const struct bpe *bpe, struct scratch *sc, s
 	enum moe_status status;
 
 	if (piece.n > INT32_MAX / 4)
-		return moe_err_set(err, MOE_EFORMAT, "a piece of text of %zu bytes that nothing divides, at most %d are supported",
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "a piece of text of %zu bytes that nothing divides, at most %d are supported",
 		                   piece.n, INT32_MAX / 4);
 	/* A character of n bytes becomes at most 2 n symbols: the bytes of its visible characters. */
 	status = need_symbols(sc, 2 * piece.n, err);
@@ -594,8 +603,8 @@ static enum moe_status encode_piece(const struct bpe *bpe, struct scratch *sc, s
 	return MOE_OK;
 }
 
-static enum moe_status encode(const void *self, void *scratch, struct moe_str piece, bool byte_level, struct moe_ids *ids,
-                              struct moe_err *err)
+static enum moe_status encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
+                              struct moe_ids *ids, struct moe_err *err)
 {
 	struct scratch *sc = scratch;
 	struct cached *slot = NULL;

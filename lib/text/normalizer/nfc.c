@@ -97,8 +97,8 @@ static enum moe_status add_normalized(struct moe_codes *out, const uint32_t *p, 
 		status = moe_codes_room(out, MAX_DECOMPOSED + 1, err);
 		if (status)
 			return status;
-		used = utf8proc_decompose_char((utf8proc_int32_t)p[k], (utf8proc_int32_t *)(out->p + out->n), MAX_DECOMPOSED,
-		                               UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
+		used = utf8proc_decompose_char((utf8proc_int32_t)p[k], (utf8proc_int32_t *)(out->p + out->n),
+		                               MAX_DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
 		if (used < 0 || used > MAX_DECOMPOSED)
 			return moe_err_set(err, MOE_EFORMAT, "U+%04X does not decompose: %s", p[k],
 			                   used < 0 ? utf8proc_errmsg(used) : "too long");

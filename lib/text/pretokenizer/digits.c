@@ -29,7 +29,8 @@ static enum moe_status split(const void *self, struct moe_split *split, struct m
 {
 	const struct digits *dg = self;
 
-	return moe_split_where(split, moe_unicode_is_numeric, dg->individual ? MOE_SPLIT_ISOLATED : MOE_SPLIT_CONTIGUOUS, err);
+	return moe_split_where(split, moe_unicode_is_numeric,
+	                       dg->individual ? MOE_SPLIT_ISOLATED : MOE_SPLIT_CONTIGUOUS, err);
 }
 
 const struct moe_pretokenizer moe_pretokenizer_digits = {

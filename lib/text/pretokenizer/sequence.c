@@ -14,8 +14,10 @@ static enum moe_status split(const void *self, struct moe_split *split, struct m
 	for (size_t i = 0; i < stages->n && !status; i++) {
 		const struct moe_pretokenizer *kind = (const struct moe_pretokenizer *)stages->v[i].part;
 		if (split->byte_level)
-			return moe_err_set(err, MOE_EFORMAT, "the pre-tokenizer %s behind ByteLevel would split visible "
-			                   "characters that stand for bytes, which is not supported", kind->part.type);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "the pre-tokenizer %s behind ByteLevel would split visible "
+			                   "characters that stand for bytes, which is not supported",
+			                   kind->part.type);
 		status = kind->split(stages->v[i].self, split, err);
 	}
 	return status;
