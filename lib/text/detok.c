@@ -1,5 +1,4 @@
-/* Ids to text, one at a time: each token runs through the chain of decoders, which hold back what is not certain yet.
- */
+/* Ids to text, one at a time: each token runs through the decoders, which hold back what is not yet certain. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +39,8 @@ enum moe_status moe_detok_new(struct moe_detok **out, const struct moe_tokenizer
 	}
 	for (size_t i = 0; i < tok->n_chain; i++) {
 		const struct moe_decoder *kind = (const struct moe_decoder *)tok->chain[i]->part;
-		dt->links[i] =
-			(struct moe_decode_link){ kind, tok->chain[i]->self, dt->states + at, &dt->links[i + 1], NULL };
+		dt->links[i] = (struct moe_decode_link){kind, tok->chain[i]->self, dt->states + at, &dt->links[i + 1],
+		                                        NULL};
 		at += state_size(kind);
 	}
 	*out = dt;

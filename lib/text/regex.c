@@ -98,8 +98,8 @@ static enum moe_status divide(const struct moe_pattern *ps, struct division *dv)
 				if (dv->n_classes == MAX_CLASSES)
 					return moe_err_set(ps->err, MOE_EFORMAT,
 					                   "%s: the pattern tells more than %d kinds of "
-					                   "characters apart, which is not supported",
-					                   ps->where, MAX_CLASSES);
+					                   "characters apart, which is not supported", ps->where,
+					                   MAX_CLASSES);
 				inside_of[old] = (int16_t)dv->n_classes++;
 			}
 			dv->class_of[k] = inside_of[old];

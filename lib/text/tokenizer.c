@@ -1,4 +1,4 @@
-/* Reads a tokenizer, and runs text through its stages. */
+/* Reads a tokenizer, and says what is known of it. */
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -146,8 +146,8 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 		if (id >= 0 && id != a->id)
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "%s: added_tokens[%zu]: '%.*s' has the id %d there and %d in the "
-			                   "vocabulary",
-			                   tok->name, i, print_width(a->content), a->content.p, (int)a->id, (int)id);
+			                   "vocabulary", tok->name, i, print_width(a->content), a->content.p,
+			                   (int)a->id, (int)id);
 	}
 	qsort(tok->tokens, n, sizeof *tok->tokens, compare_tokens);
 	for (size_t i = 1; i < n; i++) {
@@ -224,7 +224,7 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 		token->bytes.n = in.n;
 		moe_buf_add(&tok->bytes, in.p ? in.p : "", in.n);
 		status = in.failed || out.failed ? moe_err_nomem(err, in.cap, "tokens")
-		                                 : moe_buf_check(&tok->bytes, err);
+		                                : moe_buf_check(&tok->bytes, err);
 	}
 	at = tok->bytes.p ? tok->bytes.p : "";
 	for (size_t i = 0; i < tok->n_tokens; i++) {
@@ -284,8 +284,7 @@ static enum moe_status read_template(struct moe_tokenizer *tok, const json_t *ob
 	if (n_texts != 1 || n_before > 1 || n_behind > 1)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s.single: the text with at most one special token before and one behind "
-		                   "is expected",
-		                   where);
+		                   "is expected", where);
 	return MOE_OK;
 }
 
@@ -564,137 +563,4 @@ bool moe_tokenizer_is_special(const struct moe_tokenizer *tok, int32_t id)
 const char *moe_tokenizer_hash(const struct moe_tokenizer *tok)
 {
 	return tok->hash;
-}
-
-/* -- encoding ----------------------------------------------------------------------------------------------------- */
-
-enum moe_status moe_ids_add(struct moe_ids *ids, int32_t id, struct moe_err *err)
-{
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap ? 2 * ids->cap : 64;
-		int32_t *grown = realloc(ids->ids, cap * sizeof *grown);
-		if (!grown)
-			return moe_err_nomem(err, cap * sizeof *grown, "ids");
-		ids->ids = grown;
-		ids->cap = cap;
-	}
-	ids->ids[ids->n++] = id;
-	return MOE_OK;
-}
-
-void moe_ids_free(struct moe_ids *ids)
-{
-	free(ids->ids);
-	*ids = (struct moe_ids){0};
-}
-
-/* One text on its way. */
-struct encoder {
-	const struct moe_tokenizer *tok;
-	struct moe_codes text, part;
-	struct moe_added_parts raw, normal;
-	struct moe_split split;
-	struct moe_buf utf8;
-	void *scratch;
-	struct moe_ids *ids;
-	struct moe_err *err;
-};
-
-/* Normalised text without added tokens. */
-static enum moe_status encode_plain(struct encoder *en, const uint32_t *codes, size_t n)
-{
-	const struct moe_tokenizer *tok = en->tok;
-	const struct moe_text_model *model = (const struct moe_text_model *)tok->model.part;
-	struct moe_split *split = &en->split;
-	enum moe_status status;
-
-	split->text.n = 0;
-	split->pieces.n = 0;
-	split->byte_level = false;
-	status = moe_codes_add(&split->text, codes, n, en->err);
-	if (!status)
-		status = moe_pieces_add(&split->pieces, 0, n, false, en->err);
-	if (!status && tok->pretokenizer.part) {
-		const struct moe_pretokenizer *kind = (const struct moe_pretokenizer *)tok->pretokenizer.part;
-		status = kind->split(tok->pretokenizer.self, split, en->err);
-	}
-	for (size_t i = 0; i < split->pieces.n && !status; i++) {
-		const struct moe_piece *v = &split->pieces.v[i];
-		uint8_t *p;
-
-		en->utf8.n = 0;
-		p = (uint8_t *)moe_buf_room(&en->utf8, 4 * (v->end - v->start));
-		if (!p)
-			return moe_buf_check(&en->utf8, en->err);
-		for (size_t k = v->start; k < v->end; k++)
-			p += moe_utf8_put(p, split->text.p[k]);
-		en->utf8.n = (size_t)((char *)p - en->utf8.p);
-		status = model->encode(tok->model.self, en->scratch, (struct moe_str){en->utf8.p, en->utf8.n},
-		                       split->byte_level, en->ids, en->err);
-	}
-	return status;
-}
-
-/* A part between two added tokens of the raw text. */
-static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, size_t n)
-{
-	const struct moe_tokenizer *tok = en->tok;
-	enum moe_status status;
-
-	en->part.n = 0;
-	status = moe_codes_add(&en->part, codes, n, en->err);
-	if (!status && tok->normalizer.part) {
-		const struct moe_normalizer *kind = (const struct moe_normalizer *)tok->normalizer.part;
-		status = kind->apply(tok->normalizer.self, &en->part, &en->split.spare_text, en->err);
-	}
-	if (status || en->part.n == 0)
-		return status;
-	if (!tok->normal)
-		return encode_plain(en, en->part.p, en->part.n);
-	status = moe_added_divide(tok->normal, en->part.p, en->part.n, &en->normal, en->err);
-	for (size_t i = 0; i < en->normal.n && !status; i++) {
-		const struct moe_added_part *v = &en->normal.v[i];
-		status = v->id >= 0 ? moe_ids_add(en->ids, v->id, en->err)
-		                    : encode_plain(en, en->part.p + v->start, v->end - v->start);
-	}
-	return status;
-}
-
-static enum moe_status encode_text(struct encoder *en, const char *text, size_t n_bytes)
-{
-	const struct moe_tokenizer *tok = en->tok;
-	const struct moe_text_model *model = (const struct moe_text_model *)tok->model.part;
-	enum moe_status status = moe_codes_add_utf8(&en->text, text, n_bytes, en->err);
-
-	if (status)
-		return status;
-	en->scratch = model->scratch_new(tok->model.self, n_bytes);
-	if (!en->scratch)
-		return moe_err_nomem(en->err, 0, "a tokenizer's scratch");
-	if (!tok->raw)
-		return encode_part(en, en->text.p, en->text.n);
-	status = moe_added_divide(tok->raw, en->text.p, en->text.n, &en->raw, en->err);
-	for (size_t i = 0; i < en->raw.n && !status; i++) {
-		const struct moe_added_part *v = &en->raw.v[i];
-		status = v->id >= 0 ? moe_ids_add(en->ids, v->id, en->err)
-		                    : encode_part(en, en->text.p + v->start, v->end - v->start);
-	}
-	return status;
-}
-
-enum moe_status moe_tokenizer_encode(const struct moe_tokenizer *tok, const char *text, size_t n_bytes,
-                                     struct moe_ids *ids, struct moe_err *err)
-{
-	struct encoder en = {.tok = tok, .ids = ids, .err = err};
-	const struct moe_text_model *model = (const struct moe_text_model *)tok->model.part;
-	enum moe_status status = encode_text(&en, text, n_bytes);
-
-	moe_codes_free(&en.text);
-	moe_codes_free(&en.part);
-	free(en.raw.v);
-	free(en.normal.v);
-	moe_split_free(&en.split);
-	moe_buf_free(&en.utf8);
-	model->scratch_free(en.scratch);
-	return status;
 }

@@ -1,8 +1,8 @@
 /* Ids and texts of a reference tokenizer:
  *     test_text_golden [TOKENIZER.json ENCODE.jsonl DECODE.jsonl]
- * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds nothing
- * for the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers, the large
- * ones unpacked by xz. */
+ * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds
+ * nothing for the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers,
+ * the large ones unpacked by xz. */
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>

@@ -155,7 +155,7 @@ static void test_known(const struct moe_tokenizer *tok)
 	is_i64(moe_tokenizer_bos_id(tok), 0, "BOS");
 	is_i64(moe_tokenizer_eos_id(tok), 1, "EOS");
 	ok(moe_tokenizer_is_special(tok, 2) && !moe_tokenizer_is_special(tok, 3) &&
-	           !moe_tokenizer_is_special(tok, 1 << 30),
+	   !moe_tokenizer_is_special(tok, 1 << 30),
 	   "special ids");
 	is_i64((int64_t)strlen(moe_tokenizer_hash(tok)), 32, "a hash of 32 digits");
 	ok(!moe_tokenizer_bytes(tok, 4096, &bytes) && !moe_tokenizer_bytes(tok, -1, &bytes),
@@ -178,64 +178,56 @@ static void test_known(const struct moe_tokenizer *tok)
 static void test_refused(void)
 {
 #define MODEL(vocab, merges) "\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}"
+#define SPLIT(regex, behavior) ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"}," \
+	"\"behavior\":\"" behavior "\"}"
 #define GOOD MODEL("{\"a\":0,\"b\":1,\"ab\":2}", "[\"a b\"]")
 	static const struct {
 		const char *json, *words;
 	} cases[] = {
-		{ "", "t.json" },
-		{ "[]", "t.json: an object is expected" },
-		{ "{}", "t.json: model: an object is expected" },
-		{ "{\"model\":{\"type\":\"Unigram\"}}", "t.json: model.type: 'Unigram' is not known here, only BPE" },
-		{ "{\"model\":{\"vocab\":{}}}", "model.type: '(nothing)'" },
-		{ "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "model.merges: an array is expected" },
-		{ "{" MODEL("{}", "[]") "}", "model.vocab" },
-		{ "{" MODEL("{\"a\":-1}", "[]") "}", "the id of 'a'" },
-		{ "{" MODEL("{\"a\":2147483647}", "[]") "}", "the id of 'a'" },
-		{ "{" MODEL("{\"a\":1.5}", "[]") "}", "the id of 'a'" },
-		{ "{" MODEL("{\"a\":0,\"b\":0}", "[]") "}", "the id 0 is both" },
-		{ "{" MODEL("{\"a\":0,\"b\":1}", "[\"a b\"]") "}", "merges[0]: 'ab' is not in the vocabulary" },
-		{ "{" MODEL("{\"a\":0,\"ab\":1}", "[[\"a\",\"b\"]]") "}", "merges[0]: 'b' is not in the vocabulary" },
-		{ "{" MODEL("{\"a\":0}", "[\"a\"]") "}", "merges[0]: two tokens are expected" },
-		{ "{" MODEL("{\"a\":0}", "[\"a a a\"]") "}", "merges[0]: two tokens are expected" },
-		{ "{" MODEL("{\"a\":0}", "[7]") "}", "merges[0]: two tokens are expected" },
-		{ "{\"model\":{\"type\":\"BPE\",\"dropout\":0.5,\"vocab\":{\"a\":0},\"merges\":[]}}", "model.dropout" },
-		{ "{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"w\",\"vocab\":{\"a\":0},\"merges\":[]}}",
-		  "end_of_word_suffix" },
-		{ "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"a\":0},\"merges\":[]}}",
-		  "unk_token: 'u'" },
-		{ "{" GOOD ",\"normalizer\":{\"type\":\"Lowercase\"}}",
-		  "t.json: normalizer.type: 'Lowercase' is not known here, only NFC" },
-		{ "{" GOOD
-		  ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"X\"}]}}",
-		  "normalizer.normalizers[1].type: 'X'" },
-		{ "{" GOOD
-		  ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
-		  "pre_tokenizer.pattern: a group without its ')'" },
-		{ "{" GOOD ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\\\\b\"},\"behavior\":"
-		           "\"Isolated\"}}",
-		  "the escape '\\b'" },
-		{ "{" GOOD ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{Klingon}\"},"
-		  "\"behavior\":\"Isolated\"}}",
-		  "the property 'Klingon'" },
-		{ "{" GOOD ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?<=a+)b\"},\"behavior\":"
-		           "\"Isolated\"}}",
-		  "does not compile" },
-		{ "{" GOOD
-		  ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Sideways\"}}",
-		  "pre_tokenizer.behavior: 'Sideways'" },
-		{ "{" GOOD ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\"}}",
-		  "pre_tokenizer.pattern" },
-		{ "{" GOOD ",\"decoder\":{\"type\":\"CTC\"}}", "t.json: decoder.type: 'CTC'" },
-		{ "{" GOOD ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":"
-		           "\"ByteFallback\"}]}}",
-		  "decoder: ByteFallback behind Fuse" },
-		{ "{" GOOD ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
-		  "post_processor.type: 'BertProcessing'" },
-		{ "{" GOOD ",\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}]}", "added_tokens[0]" },
-		{ "{" GOOD ",\"added_tokens\":[{\"content\":\"x\"}]}", "added_tokens[0].id" },
-		{ "{" GOOD ",\"added_tokens\":[{\"id\":3}]}", "added_tokens[0].content" },
-		{ "{" GOOD ",\"added_tokens\":[{\"id\":2,\"content\":\"x\"}]}", "the id 2 is both 'ab' and 'x'" },
-		{ "{" GOOD ",\"added_tokens\":[{\"id\":3,\"content\":\"a\"}]}", "'a' has the id 3 there and 0" },
+		{"", "t.json"},
+		{"[]", "t.json: an object is expected"},
+		{"{}", "t.json: model: an object is expected"},
+		{"{\"model\":{\"type\":\"Unigram\"}}", "t.json: model.type: 'Unigram' is not known here, only BPE"},
+		{"{\"model\":{\"vocab\":{}}}", "model.type: '(nothing)'"},
+		{"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "model.merges: an array is expected"},
+		{"{" MODEL("{}", "[]") "}", "model.vocab"},
+		{"{" MODEL("{\"a\":-1}", "[]") "}", "the id of 'a'"},
+		{"{" MODEL("{\"a\":2147483647}", "[]") "}", "the id of 'a'"},
+		{"{" MODEL("{\"a\":1.5}", "[]") "}", "the id of 'a'"},
+		{"{" MODEL("{\"a\":0,\"b\":0}", "[]") "}", "the id 0 is both"},
+		{"{" MODEL("{\"a\":0,\"b\":1}", "[\"a b\"]") "}", "merges[0]: 'ab' is not in the vocabulary"},
+		{"{" MODEL("{\"a\":0,\"ab\":1}", "[[\"a\",\"b\"]]") "}", "merges[0]: 'b' is not in the vocabulary"},
+		{"{" MODEL("{\"a\":0}", "[\"a\"]") "}", "merges[0]: two tokens are expected"},
+		{"{" MODEL("{\"a\":0}", "[\"a a a\"]") "}", "merges[0]: two tokens are expected"},
+		{"{" MODEL("{\"a\":0}", "[7]") "}", "merges[0]: two tokens are expected"},
+		{"{\"model\":{\"type\":\"BPE\",\"dropout\":0.5,\"vocab\":{\"a\":0},\"merges\":[]}}", "model.dropout"},
+		{"{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"w\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+		 "end_of_word_suffix"},
+		{"{\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+		 "unk_token: 'u'"},
+		{"{" GOOD ",\"normalizer\":{\"type\":\"Lowercase\"}}",
+		 "t.json: normalizer.type: 'Lowercase' is not known here, only NFC"},
+		{"{" GOOD ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
+		 "{\"type\":\"NFC\"},{\"type\":\"X\"}]}}",
+		 "normalizer.normalizers[1].type: 'X'"},
+		{"{" GOOD SPLIT("(", "Isolated") "}", "pre_tokenizer.pattern: a group without its ')'"},
+		{"{" GOOD SPLIT("a\\\\b", "Isolated") "}", "the escape '\\b'"},
+		{"{" GOOD SPLIT("\\\\p{Klingon}", "Isolated") "}", "the property 'Klingon'"},
+		{"{" GOOD SPLIT("(?<=a+)b", "Isolated") "}", "does not compile"},
+		{"{" GOOD SPLIT("a", "Sideways") "}", "pre_tokenizer.behavior: 'Sideways'"},
+		{"{" GOOD ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\"}}",
+		 "pre_tokenizer.pattern"},
+		{"{" GOOD ",\"decoder\":{\"type\":\"CTC\"}}", "t.json: decoder.type: 'CTC'"},
+		{"{" GOOD ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+		 "{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}]}}",
+		 "decoder: ByteFallback behind Fuse"},
+		{"{" GOOD ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
+		 "post_processor.type: 'BertProcessing'"},
+		{"{" GOOD ",\"added_tokens\":[{\"id\":-1,\"content\":\"x\"}]}", "added_tokens[0]"},
+		{"{" GOOD ",\"added_tokens\":[{\"content\":\"x\"}]}", "added_tokens[0].id"},
+		{"{" GOOD ",\"added_tokens\":[{\"id\":3}]}", "added_tokens[0].content"},
+		{"{" GOOD ",\"added_tokens\":[{\"id\":2,\"content\":\"x\"}]}", "the id 2 is both 'ab' and 'x'"},
+		{"{" GOOD ",\"added_tokens\":[{\"id\":3,\"content\":\"a\"}]}", "'a' has the id 3 there and 0"},
 	};
 	struct moe_tokenizer *tok = NULL;
 	struct moe_ids ids = {0};
@@ -243,9 +235,8 @@ static void test_refused(void)
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		err = (struct moe_err){0};
-		ok(moe_tokenizer_parse(&tok, cases[i].json, strlen(cases[i].json), NULL, 0, "t.json", &err) ==
-		                   MOE_EFORMAT &&
-		           !tok,
+		ok(moe_tokenizer_parse(&tok, cases[i].json, strlen(cases[i].json), NULL, 0, "t.json",
+		                       &err) == MOE_EFORMAT && !tok,
 		   "refused: %s", cases[i].words);
 		is_like(err.text, cases[i].words, "and the sentence names it");
 	}
@@ -262,11 +253,11 @@ static void test_refused(void)
 static void test_config(void)
 {
 	static const char json[] = "{" GOOD ",\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},"
-				   "{\"id\":9,\"content\":\"</"
-	                           "s>\",\"special\":true}],\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
-				   "{\"type\":\"ByteLevel\"},{\"type\":\"TemplateProcessing\",\"single\":[{"
-	                           "\"SpecialToken\":{\"id\":\"<s>\"}},"
-				   "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[3]}}}]}}";
+		"{\"id\":9,\"content\":\"</s>\",\"special\":true}],"
+		"\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
+		"{\"type\":\"ByteLevel\"},{\"type\":\"TemplateProcessing\","
+		"\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+		"{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[3]}}}]}}";
 	static const char off[] = "{\"add_bos_token\":false,\"eos_token\":{\"content\":\"</s>\"},\"bos_token\":null}";
 	static const char wrong[] = "{\"add_bos_token\":true,\"bos_token\":\"<x>\"}";
 	struct moe_tokenizer *tok = NULL;

@@ -1,34 +1,25 @@
-/* Byte pair encoding: from single characters, the adjacent pair of lowest rank is merged, the leftmost among equals,
- * until no pair has a rank. Short pieces look for the pair by scanning, long ones by a heap, so that a line of ten
- * megabytes without a space takes n log n. */
+/* Byte pair encoding: a vocabulary of pieces and an order of merges. A piece of text begins as single characters, or
+ * bytes written as visible characters, which merge.c joins. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "text/bytechar.h"
+#include "text/merge.h"
 #include "text/stage.h"
 #include "text/utf8.h"
 
 enum {
-	SCAN_MAX = 48,           /* symbols: measured, the heap wins beyond */
 	CACHE_BYTES = 24,        /* longest piece remembered */
 	CACHE_IDS = 8,
 	CACHE_SLOTS = 1 << 14,   /* for a long text; a short one gets fewer */
 };
 
-#define NO_RANK UINT32_MAX
-
 struct entry {
 	const char *text;
 	uint32_t n_bytes;
 	int32_t id;
-};
-
-/* One slot of the table of merges: the pair left, right becomes id. Empty: rank is NO_RANK. */
-struct merge {
-	int32_t left, right, id;
-	uint32_t rank;
 };
 
 struct bpe {
@@ -37,8 +28,7 @@ struct bpe {
 	size_t n;
 	uint32_t *slots;         /* [slot_mask + 1] index into entries + 1; 0: empty */
 	size_t slot_mask;
-	struct merge *merges;    /* [merge_mask + 1] */
-	size_t merge_mask;
+	struct moe_merges merges;
 	int32_t byte_ids[256];   /* of the visible character of a byte; -1: none */
 	int32_t code_ids[256];   /* of <0xHH>; -1: none */
 	int32_t unk_id;          /* -1: none */
@@ -51,19 +41,10 @@ struct cached {
 	int32_t ids[CACHE_IDS];
 };
 
-/* A pair that may still be there: whether it is, the symbols tell when its turn comes. */
-struct candidate {
-	uint32_t rank;
-	int32_t at, left, right, id;
-};
-
 struct scratch {
 	struct cached *cache;    /* [cache_mask + 1] */
 	size_t cache_mask;
-	int32_t *symbols;        /* [cap] ids; -1: merged away */
-	int32_t *prev, *next;    /* [cap] neighbours, -1: none */
-	struct candidate *heap;  /* [cap_heap] */
-	size_t cap, n_heap, cap_heap;
+	struct moe_merging merging;
 	struct moe_buf mapped;
 };
 
@@ -82,12 +63,6 @@ static uint64_t hash_bytes(const char *p, size_t n)
 	return h ^ h >> 29;
 }
 
-static uint64_t hash_pair(int32_t left, int32_t right)
-{
-	uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * UINT64_C(0x9E3779B97F4A7C15);
-	return h ^ h >> 32;
-}
-
 static int32_t find(const void *self, struct moe_str text)
 {
 	const struct bpe *bpe = self;
@@ -98,15 +73,6 @@ static int32_t find(const void *self, struct moe_str text)
 			return e->id;
 	}
 	return -1;
-}
-
-static const struct merge *find_merge(const struct bpe *bpe, int32_t left, int32_t right)
-{
-	size_t i = hash_pair(left, right) & bpe->merge_mask;
-
-	while (bpe->merges[i].rank != NO_RANK && (bpe->merges[i].left != left || bpe->merges[i].right != right))
-		i = (i + 1) & bpe->merge_mask;
-	return &bpe->merges[i];
 }
 
 static size_t table_size(size_t n)
@@ -187,7 +153,7 @@ static enum moe_status read_pair(const json_t *item, size_t i, const char *where
 
 static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const char *where, struct moe_err *err)
 {
-	size_t n = json_array_size(merges), size = table_size(n);
+	size_t n = json_array_size(merges);
 	struct moe_buf joined = {0};
 	struct moe_str pair[2];
 	enum moe_status status = MOE_OK;
@@ -195,15 +161,8 @@ static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const 
 	if (!json_is_array(merges))
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s.merges: an array is expected; a vocabulary without its merges cannot "
-		                   "encode",
-		                   where);
-	if (n >= NO_RANK)
-		return moe_err_set(err, MOE_EFORMAT, "%s.merges: too many", where);
-	bpe->merges = malloc(size * sizeof *bpe->merges);
-	if (!bpe->merges)
-		return moe_err_nomem(err, size * sizeof *bpe->merges, "merges");
-	memset(bpe->merges, 0xFF, size * sizeof *bpe->merges);
-	bpe->merge_mask = size - 1;
+		                   "encode", where);
+	status = moe_merges_room(&bpe->merges, n, err);
 	for (size_t i = 0; i < n && !status; i++) {
 		const json_t *item = json_array_get(merges, i);
 		int32_t ids[3];
@@ -225,15 +184,12 @@ static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const 
 		for (int k = 0; k < 3 && !status; k++) {
 			struct moe_str s = k < 2 ? pair[k] : (struct moe_str){joined.p ? joined.p : "", joined.n};
 			if (ids[k] < 0)
-				status =
-					moe_err_set(err, MOE_EFORMAT, "%s.merges[%zu]: '%.*s' is not in the vocabulary",
-				                    where, i, (int)(s.n < 100 ? s.n : 100), s.p);
+				status = moe_err_set(err, MOE_EFORMAT,
+				                     "%s.merges[%zu]: '%.*s' is not in the vocabulary", where, i,
+				                     (int)(s.n < 100 ? s.n : 100), s.p);
 		}
-		if (!status) {
-			/* Written twice, the later rank holds. */
-			struct merge *m = (struct merge *)find_merge(bpe, ids[0], ids[1]);
-			*m = (struct merge){ids[0], ids[1], ids[2], (uint32_t)i};
-		}
+		if (!status)
+			moe_merges_put(&bpe->merges, ids[0], ids[1], ids[2], (uint32_t)i);
 	}
 	moe_buf_free(&joined);
 	return status;
@@ -268,7 +224,7 @@ static void bpe_free(void *self)
 	free(bpe->blob);
 	free(bpe->entries);
 	free(bpe->slots);
-	free(bpe->merges);
+	moe_merges_free(&bpe->merges);
 	free(bpe);
 }
 
@@ -307,8 +263,8 @@ static enum moe_status bpe_parse(void **self, const json_t *obj, const char *whe
 		return status;
 	}
 	for (int b = 0; b < 256; b++) {
-		bpe->byte_ids[b] =
-			find(bpe, (struct moe_str){ (char *)utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)b)) });
+		bpe->byte_ids[b] = find(bpe,
+		                        (struct moe_str){(char *)utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)b))});
 		snprintf(code, sizeof code, "<0x%02X>", b);
 		bpe->code_ids[b] = find(bpe, moe_str_of(code));
 	}
@@ -338,10 +294,7 @@ static void scratch_free(void *scratch)
 	if (!sc)
 		return;
 	free(sc->cache);
-	free(sc->symbols);
-	free(sc->prev);
-	free(sc->next);
-	free(sc->heap);
+	moe_merging_free(&sc->merging);
 	moe_buf_free(&sc->mapped);
 	free(sc);
 }
@@ -365,33 +318,14 @@ static void *scratch_new(const void *self, size_t n_bytes)
 	return sc;
 }
 
-static enum moe_status need_symbols(struct scratch *sc, size_t n, struct moe_err *err)
-{
-	size_t cap = sc->cap ? sc->cap : 256;
-	int32_t **arrays[] = {&sc->symbols, &sc->prev, &sc->next};
-
-	if (n <= sc->cap)
-		return MOE_OK;
-	while (cap < n)
-		cap *= 2;
-	for (int i = 0; i < 3; i++) {
-		int32_t *grown = realloc(*arrays[i], cap * sizeof *grown);
-		if (!grown)
-			return moe_err_nomem(err, cap * sizeof *grown, "a piece of text");
-		*arrays[i] = grown;
-	}
-	sc->cap = cap;
-	return MOE_OK;
-}
-
 static enum moe_status unknown_char(const char *p, size_t n, struct moe_err *err)
 {
 	return moe_err_set(err, MOE_EFORMAT, "the tokenizer has no token for the character '%.*s', nor an unk_token",
 	                   (int)n, p);
 }
 
-/* The ids of single characters into sc->symbols. A character without an id becomes its bytes as <0xHH> if byte_fallback
- * says so and all are there, otherwise unk_token, one for several in a row if fuse_unk says so. */
+/* The ids of single characters into sc->merging.symbols. A character without an id becomes its bytes as <0xHH> if
+ * byte_fallback says so and all are there, otherwise unk_token, one for several in a row if fuse_unk says so. */
 static enum moe_status first_symbols(const struct bpe *bpe, struct scratch *sc, struct moe_str piece, bool byte_level,
                                      size_t *n, struct moe_err *err)
 {
@@ -416,138 +350,26 @@ static enum moe_status first_symbols(const struct bpe *bpe, struct scratch *sc, 
 		}
 		if (id >= 0) {
 			if (pending)
-				sc->symbols[(*n)++] = bpe->unk_id;
+				sc->merging.symbols[(*n)++] = bpe->unk_id;
 			pending = false;
-			sc->symbols[(*n)++] = id;
+			sc->merging.symbols[(*n)++] = id;
 			continue;
 		}
 		for (size_t k = 0; k < c.n && all; k++)
 			all = bpe->code_ids[(uint8_t)c.p[k]] >= 0;
 		for (size_t k = 0; k < c.n && all; k++)
-			sc->symbols[(*n)++] = bpe->code_ids[(uint8_t)c.p[k]];
+			sc->merging.symbols[(*n)++] = bpe->code_ids[(uint8_t)c.p[k]];
 		if (all)
 			continue;
 		if (bpe->unk_id < 0)
 			return unknown_char(c.p, c.n, err);
 		if (pending && !bpe->fuse_unk)
-			sc->symbols[(*n)++] = bpe->unk_id;
+			sc->merging.symbols[(*n)++] = bpe->unk_id;
 		pending = true;
 	}
 	if (pending)
-		sc->symbols[(*n)++] = bpe->unk_id;
+		sc->merging.symbols[(*n)++] = bpe->unk_id;
 	return MOE_OK;
-}
-
-/* Merges symbols[0 .. n) in place by scanning for the lowest rank; returns how many are left. */
-static size_t merge_by_scan(const struct bpe *bpe, int32_t *symbols, size_t n)
-{
-	const struct merge *pairs[SCAN_MAX];
-
-	for (size_t i = 0; i + 1 < n; i++)
-		pairs[i] = find_merge(bpe, symbols[i], symbols[i + 1]);
-	while (n > 1) {
-		size_t best = 0;
-
-		for (size_t i = 1; i + 1 < n; i++) {
-			if (pairs[i]->rank < pairs[best]->rank)
-				best = i;
-		}
-		if (pairs[best]->rank == NO_RANK)
-			break;
-		symbols[best] = pairs[best]->id;
-		n--;
-		memmove(symbols + best + 1, symbols + best + 2, (n - best - 1) * sizeof *symbols);
-		if (best + 1 < n) {
-			memmove(pairs + best + 1, pairs + best + 2, (n - best - 2) * sizeof *pairs);
-			pairs[best] = find_merge(bpe, symbols[best], symbols[best + 1]);
-		}
-		if (best > 0)
-			pairs[best - 1] = find_merge(bpe, symbols[best - 1], symbols[best]);
-	}
-	return n;
-}
-
-static bool before(const struct candidate *a, const struct candidate *b)
-{
-	return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
-
-static enum moe_status heap_add(struct scratch *sc, const struct bpe *bpe, int32_t at, struct moe_err *err)
-{
-	int32_t left = sc->symbols[at], right = sc->symbols[sc->next[at]];
-	const struct merge *m = find_merge(bpe, left, right);
-	struct candidate new = {m->rank, at, left, right, m->id};
-	size_t i = sc->n_heap;
-
-	if (m->rank == NO_RANK)
-		return MOE_OK;
-	if (sc->n_heap == sc->cap_heap) {
-		size_t cap = sc->cap_heap ? 2 * sc->cap_heap : 256;
-		struct candidate *grown = realloc(sc->heap, cap * sizeof *grown);
-		if (!grown)
-			return moe_err_nomem(err, cap * sizeof *grown, "a piece of text");
-		sc->heap = grown;
-		sc->cap_heap = cap;
-	}
-	sc->n_heap++;
-	for (; i > 0 && before(&new, &sc->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		sc->heap[i] = sc->heap[(i - 1) / 2];
-	sc->heap[i] = new;
-	return MOE_OK;
-}
-
-static struct candidate heap_take(struct scratch *sc)
-{
-	struct candidate top = sc->heap[0], last = sc->heap[--sc->n_heap];
-	size_t i = 0, child;
-
-	while ((child = 2 * i + 1) < sc->n_heap) {
-		if (child + 1 < sc->n_heap && before(&sc->heap[child + 1], &sc->heap[child]))
-			child++;
-		if (!before(&sc->heap[child], &last))
-			break;
-		sc->heap[i] = sc->heap[child];
-		i = child;
-	}
-	sc->heap[i] = last;
-	return top;
-}
-
-/* The same result as merge_by_scan for any n up to INT32_MAX. */
-static enum moe_status merge_by_heap(const struct bpe *bpe, struct scratch *sc, size_t *n, struct moe_err *err)
-{
-	enum moe_status status = MOE_OK;
-	size_t kept = 0;
-
-	sc->n_heap = 0;
-	for (size_t i = 0; i < *n; i++) {
-		sc->prev[i] = (int32_t)i - 1;
-		sc->next[i] = i + 1 < *n ? (int32_t)i + 1 : -1;
-	}
-	for (size_t i = 0; i + 1 < *n && !status; i++)
-		status = heap_add(sc, bpe, (int32_t)i, err);
-	while (sc->n_heap > 0 && !status) {
-		struct candidate c = heap_take(sc);
-		int32_t right = sc->next[c.at];
-
-		if (sc->symbols[c.at] != c.left || right < 0 || sc->symbols[right] != c.right)
-			continue;
-		sc->symbols[c.at] = c.id;
-		sc->symbols[right] = -1;
-		sc->next[c.at] = sc->next[right];
-		if (sc->next[right] >= 0) {
-			sc->prev[sc->next[right]] = c.at;
-			status = heap_add(sc, bpe, c.at, err);
-		}
-		if (sc->prev[c.at] >= 0 && !status)
-			status = heap_add(sc, bpe, sc->prev[c.at], err);
-	}
-	for (size_t i = 0; i < *n; i++) {
-		if (sc->symbols[i] >= 0)
-			sc->symbols[kept++] = sc->symbols[i];
-	}
-	*n = kept;
-	return status;
 }
 
 /* The id of a whole piece for ignore_merges; -1: none. */
@@ -582,14 +404,14 @@ static enum moe_status encode_piece(const struct bpe *bpe, struct scratch *sc, s
 		                   "a piece of text of %zu bytes that nothing divides, at most %d are supported",
 		                   piece.n, INT32_MAX / 4);
 	/* A character of n bytes becomes at most 2 n symbols: the bytes of its visible characters. */
-	status = need_symbols(sc, 2 * piece.n, err);
+	status = moe_merging_room(&sc->merging, 2 * piece.n, err);
 	if (status)
 		return status;
 	if (bpe->ignore_merges) {
 		int32_t id = whole_id(bpe, sc, piece, byte_level);
 		status = moe_buf_check(&sc->mapped, err);
 		if (status || id >= 0) {
-			sc->symbols[0] = id;
+			sc->merging.symbols[0] = id;
 			*n = 1;
 			return status;
 		}
@@ -597,10 +419,7 @@ static enum moe_status encode_piece(const struct bpe *bpe, struct scratch *sc, s
 	status = first_symbols(bpe, sc, piece, byte_level, n, err);
 	if (status)
 		return status;
-	if (*n > SCAN_MAX)
-		return merge_by_heap(bpe, sc, n, err);
-	*n = merge_by_scan(bpe, sc->symbols, *n);
-	return MOE_OK;
+	return moe_merging_run(&sc->merging, &bpe->merges, n, err);
 }
 
 static enum moe_status encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
@@ -625,9 +444,9 @@ static enum moe_status encode(const void *self, void *scratch, struct moe_str pi
 		slot->n_bytes = (uint8_t)piece.n;
 		slot->n_ids = (uint8_t)n;
 		memcpy(slot->text, piece.p, piece.n);
-		memcpy(slot->ids, sc->symbols, n * sizeof *slot->ids);
+		memcpy(slot->ids, sc->merging.symbols, n * sizeof *slot->ids);
 	}
-	return add_ids(ids, sc->symbols, n, err);
+	return add_ids(ids, sc->merging.symbols, n, err);
 }
 
 const struct moe_text_model moe_text_model_bpe = {

@@ -16,8 +16,7 @@ static enum moe_status split(const void *self, struct moe_split *split, struct m
 		if (split->byte_level)
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "the pre-tokenizer %s behind ByteLevel would split visible "
-			                   "characters that stand for bytes, which is not supported",
-			                   kind->part.type);
+			                   "characters that stand for bytes, which is not supported", kind->part.type);
 		status = kind->split(stages->v[i].self, split, err);
 	}
 	return status;

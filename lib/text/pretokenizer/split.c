@@ -40,8 +40,7 @@ static enum moe_status read_behavior(const json_t *obj, const char *where, enum 
 	}
 	return moe_err_set(err, MOE_EFORMAT,
 	                   "%s.behavior: '%.100s' is not one of Isolated, Removed, MergedWithPrevious, "
-	                   "MergedWithNext, Contiguous",
-	                   where, name);
+	                   "MergedWithNext, Contiguous", where, name);
 }
 
 static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
