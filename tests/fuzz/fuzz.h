@@ -1,8 +1,8 @@
 /* A fuzzer of one parser: the .c file defines fuzz_one(), and includes this once.
  *
- * Built with -DMOE_FUZZER it is a libFuzzer target. Otherwise main() replays every file of the folder MOE_TEST_CORPUS, and
- * of each a number of seeded variants: cut, bits flipped, bytes set to extremes, stretches repeated. A sanitizer, a crash
- * or an assertion is what fails; a parser that refuses its input is right. */
+ * Built with -DMOE_FUZZER it is a libFuzzer target. Otherwise main() replays every file of the folder MOE_TEST_CORPUS,
+ * and of each a number of seeded variants: cut, bits flipped, bytes set to extremes, stretches repeated. A sanitizer, a
+ * crash or an assertion is what fails; a parser that refuses its input is right. */
 #ifndef MOE_TESTS_FUZZ_H
 #define MOE_TESTS_FUZZ_H
 
