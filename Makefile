@@ -208,7 +208,7 @@ dist:
 	@mkdir -p $(BUILD)
 	@for p in man/*.[157]; do mandoc -T lint -W warning "$$p" || exit 1; done
 	@if test -n "$$(git status --porcelain)"; then echo 'dist: there are uncommitted changes' >&2; exit 1; fi
-	git archive --prefix=moe-tools-$(VERSION)/ HEAD | xz -9 -T1 > $(BUILD)/moe-tools-$(VERSION).tar.xz.new
+	git archive --prefix=moe-tools-$(VERSION)/ HEAD | xz -6 > $(BUILD)/moe-tools-$(VERSION).tar.xz.new
 	@mv $(BUILD)/moe-tools-$(VERSION).tar.xz.new $(BUILD)/moe-tools-$(VERSION).tar.xz
 	@ls -l $(BUILD)/moe-tools-$(VERSION).tar.xz
 
