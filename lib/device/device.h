@@ -42,6 +42,17 @@ struct moe_mla_args {
 	float *out; /* [n_tokens][n_heads][v] */
 };
 
+/* Grouped-query attention over a cache of keys and values. */
+struct moe_gqa_args {
+	int32_t n_heads, n_kv_heads, head_dim;
+	float scale;
+	const float *q;        /* [n_tokens][n_heads][head_dim], rotated */
+	const float *cache;    /* [pos0 + n_tokens][2][n_kv_heads][head_dim]: rotated keys, values */
+	int64_t pos0, n_tokens;
+	int64_t window;        /* position p sees the last `window` positions, itself included; 0: all */
+	float *out;            /* [n_tokens][n_heads][head_dim] */
+};
+
 /* The routed experts' SwiGLU and its weighted sum:
  * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]). */
 struct moe_experts_args {
@@ -86,6 +97,17 @@ struct moe_device_ops {
 	                                     struct moe_err *err);
 	MOE_MUST_USE enum moe_status (*mla)(struct moe_device *device, const struct moe_mla_args *args,
 	                                    struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*gqa)(struct moe_device *device, const struct moe_gqa_args *args,
+	                                    struct moe_err *err);
+	/* x[t][i] += bias[i], rows `stride` apart. */
+	MOE_MUST_USE enum moe_status (*add_bias)(struct moe_device *device, float *x, int64_t stride,
+	                                         const struct moe_weight *bias, int64_t n_tokens, struct moe_err *err);
+	/* x = min(max(x, -limit), limit). */
+	MOE_MUST_USE enum moe_status (*clamp)(struct moe_device *device, float *x, int64_t n, double limit,
+	                                      struct moe_err *err);
+	/* x[t][i] *= sigmoid(gate[t]). */
+	MOE_MUST_USE enum moe_status (*gate_rows)(struct moe_device *device, float *x, const float *gate, int64_t cols,
+	                                          int64_t n_tokens, struct moe_err *err);
 	/* out = down(silu(gate x) * up x). */
 	MOE_MUST_USE enum moe_status (*ffn)(struct moe_device *device, const float *x, int64_t n_tokens,
 	                                    const struct moe_weight *gate, const struct moe_weight *up,

@@ -91,6 +91,12 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 		return status;
 	status = s->device->ops->ffn(s->device, h, n_tokens, &layer->part[MOE_PART_SHARED_GATE],
 	                             &layer->part[MOE_PART_SHARED_UP], &layer->part[MOE_PART_SHARED_DOWN], s->z, err);
+	/* The mixing gate is one number a token; the router's outputs are on the host by now, so their place is free. */
+	if (!status && config->shared_gate)
+		status = s->device->ops->matmul(s->device, h, n_tokens, &layer->part[MOE_PART_SHARED_MIX], s->router_logits,
+		                                err);
+	if (!status && config->shared_gate)
+		status = s->device->ops->gate_rows(s->device, s->z, s->router_logits, config->hidden_size, n_tokens, err);
 	if (!status)
 		status = s->device->ops->add(s->device, s->y, s->z, n_tokens * config->hidden_size, err);
 	return status;

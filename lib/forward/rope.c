@@ -23,6 +23,8 @@ static double correction(const struct moe_rope *rope, double rotations)
 static float frequency(const struct moe_rope *rope, int32_t i)
 {
 	const float inv = (float)(1.0 / pow(rope->theta, 2.0 * i / rope->n_dims));
+	if (rope->linear > 0)
+		return (float)(inv / rope->linear);
 	if (!rope->yarn)
 		return inv;
 	const double lo = fmax(floor(correction(rope, rope->beta_fast)), 0);

@@ -18,17 +18,34 @@ struct sizes {
 	bool wants_hidden;
 };
 
+static size_t cached_per_token(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	size_t n = 0;
+	for (int32_t l = 0; l < layers_run(config, opts); l++)
+		n += (size_t)config->layers[l].cache_elems;
+	return n;
+}
+
+static size_t most_work(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	int64_t most = 0;
+	for (int32_t l = 0; l < layers_run(config, opts); l++) {
+		const int64_t n = moe_mixer_by_name(config->layers[l].mixer)->work_elems(config);
+		most = n > most ? n : most;
+	}
+	return (size_t)most;
+}
+
 static struct sizes sizes_of(const struct moe_config *config, const struct moe_session_opts *opts)
 {
-	const struct moe_mixer *mixer = moe_mixer_by_name(config->layers[0].mixer);
 	const size_t rows = (size_t)opts->chunk + 1;
 	return (struct sizes){
 		.rows = rows,
 		.hidden = rows * (size_t)config->hidden_size,
 		.experts = rows * (size_t)config->n_experts,
 		.head = opts->routers_only ? 0 : (size_t)HEAD_ROWS * (size_t)config->vocab_size,
-		.work = rows * (size_t)mixer->work_elems(config),
-		.cache = (size_t)opts->n_ctx * (size_t)mixer->cache_elems(config),
+		.work = rows * most_work(config, opts),
+		.cache = (size_t)opts->n_ctx * cached_per_token(config, opts),
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
 		.ids = rows * (size_t)config->router.top_k,
 		.wants_hidden = opts->hooks.hidden != NULL,
@@ -38,9 +55,8 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_session_opts *opts)
 {
 	const struct sizes n = sizes_of(config, opts);
-	const uint64_t cache = (uint64_t)n.cache * (uint64_t)layers_run(config, opts);
 	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
-	                        cache + 2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
+	                        n.cache + 2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
 	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
 }
@@ -70,10 +86,11 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 	}
 	const int32_t n_layers = layers_run(&s->model->config, &s->opts);
 	s->cache = calloc((size_t)n_layers, sizeof *s->cache);
-	for (int32_t l = 0; s->cache && l < n_layers; l++)
-		if (!(s->cache[l] = s->device->ops->alloc(s->device, n->cache)))
-			return moe_err_nomem(err, n->cache * sizeof(float) * (size_t)n_layers,
-			                     "the cache of keys and values (--ctx)");
+	for (int32_t l = 0; s->cache && l < n_layers; l++) {
+		const size_t elems = (size_t)s->opts.n_ctx * (size_t)s->model->config.layers[l].cache_elems;
+		if (!(s->cache[l] = s->device->ops->alloc(s->device, elems)))
+			return moe_err_nomem(err, n->cache * sizeof(float), "the cache of keys and values (--ctx)");
+	}
 	return s->cache ? MOE_OK : moe_err_nomem(err, (size_t)n_layers * sizeof *s->cache, "a session");
 }
 
@@ -152,8 +169,7 @@ static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
 	if (!status)
 		status = s->device->ops->upload(s->device, s->sin, tables + n, n, err);
 	free(tables);
-	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) /
-	                           sqrt((double)config->qk_nope_head_dim + config->qk_rope_head_dim));
+	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) / sqrt((double)config->head_dim));
 	return status;
 }
 

@@ -7,8 +7,6 @@
 /* What mixes tokens in a layer. Members: forward/mixer/. */
 struct moe_mixer {
 	const char *name;
-	/* Numbers cached per token and layer. */
-	int64_t (*cache_elems)(const struct moe_config *config);
 	/* Numbers of work space per token of a pass. */
 	int64_t (*work_elems)(const struct moe_config *config);
 	/* out [n_tokens][hidden] = attention of x [n_tokens][hidden] at positions pos..; extends the layer's cache. */
@@ -31,7 +29,7 @@ struct moe_session {
 	float *final;               /* [chunk + 1][hidden], MTP only: row 0 is the last row of the pass before */
 	float *head;                /* [HEAD_ROWS][vocab] */
 	float *work;                /* [chunk + 1] mixer work */
-	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems] */
+	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems of the layer] */
 	float *cos, *sin;           /* [n_ctx][rope n_dims / 2] */
 	float softmax_scale;
 

@@ -123,7 +123,8 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	out->flops_token = 2.0 * (double)s.matrices;
 	out->flops_4k = 4096.0 * (6.0 * (double)(s.matrices - s.routers) +
 	                          12.0 * c->n_layers * (double)c->hidden_size * 4096.0);
-	out->cache_elems_token = (int64_t)c->n_layers * moe_dim_of(c, MOE_DIM_KV_A);
+	for (int32_t l = 0; l < c->n_layers; l++)
+		out->cache_elems_token += c->layers[l].cache_elems;
 	combinations(c->n_experts, c->router.top_k, out->combinations);
 	return MOE_OK;
 }

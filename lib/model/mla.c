@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "model/gguf_keys.h"
 #include "model/mla.h"
+#include "model/parse.h"
 
 static bool has_q_lora(const struct moe_config *c) { return c->q_lora_rank > 0; }
 static bool has_plain_q(const struct moe_config *c) { return c->q_lora_rank == 0; }
@@ -118,160 +119,26 @@ const struct moe_key moe_mla_keys[] = {
 };
 
 /* Whole numbers of the config. The limits keep every product of two below 2^63. */
-static const struct {
-	const char *key;
-	size_t offset;
-	int32_t min, max;
-} numbers[] = {
-#define NUMBER(key, field, min, max) {key, offsetof(struct moe_config, field), min, max}
-	NUMBER("vocab_size", vocab_size, 1, INT32_MAX),
-	NUMBER("hidden_size", hidden_size, 1, INT32_MAX / 2),
-	NUMBER("num_hidden_layers", n_layers, 1, 100000),
-	NUMBER("num_nextn_predict_layers", n_mtp_layers, 0, 1000),
-	NUMBER("num_attention_heads", n_heads, 1, 1 << 20),
-	NUMBER("q_lora_rank", q_lora_rank, 1, INT32_MAX),
-	NUMBER("kv_lora_rank", kv_lora_rank, 1, INT32_MAX - (1 << 20)),
-	NUMBER("qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 20),
-	NUMBER("qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 20),
-	NUMBER("v_head_dim", v_head_dim, 1, 1 << 20),
-	NUMBER("intermediate_size", intermediate_size, 1, INT32_MAX),
-	NUMBER("moe_intermediate_size", moe_intermediate_size, 1, INT32_MAX),
-	NUMBER("n_routed_experts", n_experts, 1, INT32_MAX),
-	NUMBER("n_shared_experts", n_shared_experts, 0, 65536),
-	NUMBER("num_experts_per_tok", router.top_k, 1, INT32_MAX),
-	NUMBER("n_group", router.n_groups, 1, INT32_MAX),
-	NUMBER("topk_group", router.top_groups, 1, INT32_MAX),
-#undef NUMBER
+static const struct moe_number numbers[] = {
+	MOE_NUMBER("vocab_size", vocab_size, 1, INT32_MAX),
+	MOE_NUMBER("hidden_size", hidden_size, 1, INT32_MAX / 2),
+	MOE_NUMBER("num_hidden_layers", n_layers, 1, 100000),
+	MOE_NUMBER("num_nextn_predict_layers", n_mtp_layers, 0, 1000),
+	MOE_NUMBER("num_attention_heads", n_heads, 1, 1 << 20),
+	MOE_NUMBER("q_lora_rank", q_lora_rank, 1, INT32_MAX),
+	MOE_NUMBER("kv_lora_rank", kv_lora_rank, 1, INT32_MAX - (1 << 20)),
+	MOE_NUMBER("qk_nope_head_dim", qk_nope_head_dim, 1, 1 << 20),
+	MOE_NUMBER("qk_rope_head_dim", qk_rope_head_dim, 2, 1 << 20),
+	MOE_NUMBER("v_head_dim", v_head_dim, 1, 1 << 20),
+	MOE_NUMBER("intermediate_size", intermediate_size, 1, INT32_MAX),
+	MOE_NUMBER("moe_intermediate_size", moe_intermediate_size, 1, INT32_MAX),
+	MOE_NUMBER("n_routed_experts", n_experts, 1, INT32_MAX),
+	MOE_NUMBER("n_shared_experts", n_shared_experts, 0, 65536),
+	MOE_NUMBER("num_experts_per_tok", router.top_k, 1, INT32_MAX),
+	MOE_NUMBER("n_group", router.n_groups, 1, INT32_MAX),
+	MOE_NUMBER("topk_group", router.top_groups, 1, INT32_MAX),
+	{NULL, 0, 0, 0},
 };
-
-enum moe_status moe_mla_word(const json_t *json, const char *key, const char *where, const char *const *allowed,
-                             const char *absent, const char **found, struct moe_err *err)
-{
-	const char *word = absent;
-	enum moe_status st = moe_json_str(json, key, where, &word, err);
-
-	if (st)
-		return st;
-	for (size_t i = 0; allowed[i]; i++)
-		if (!strcmp(word, allowed[i])) {
-			*found = allowed[i];
-			return MOE_OK;
-		}
-	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected \"%s\"%s%s%s, found \"%.64s\"", where, key, allowed[0],
-	                   allowed[1] ? " or \"" : "", allowed[1] ? allowed[1] : "", allowed[1] ? "\"" : "", word);
-}
-
-static enum moe_status finite_in(double value, double min, double max, const char *where, const char *key,
-                                 struct moe_err *err)
-{
-	if (isfinite(value) && value >= min && value <= max)
-		return MOE_OK;
-	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number from %g to %g, found %g", where, key, min, max,
-	                   value);
-}
-
-static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, const char *where, struct moe_err *err)
-{
-	const struct {
-		const char *key;
-		double *value;
-		double absent, min, max;
-	} fields[] = {
-		{"factor", &rope->factor, 0, 1e-6, 1e9},
-		{"beta_fast", &rope->beta_fast, 32, 1e-6, 1e9},
-		{"beta_slow", &rope->beta_slow, 1, 1e-6, 1e9},
-		{"mscale", &rope->mscale, 1, 0, 1e3},
-		{"mscale_all_dim", &rope->mscale_all_dim, 0, 0, 1e3},
-	};
-	enum moe_status st = MOE_OK;
-
-	if (!moe_json_has(scaling, "factor"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: yarn: the key factor is missing", where);
-	for (size_t i = 0; !st && i < sizeof fields / sizeof fields[0]; i++) {
-		*fields[i].value = fields[i].absent;
-		st = moe_json_f64(scaling, fields[i].key, where, fields[i].value, err);
-		if (!st)
-			st = finite_in(*fields[i].value, fields[i].min, fields[i].max, where, fields[i].key, err);
-	}
-	rope->yarn = true;
-	rope->original_positions = 4096;
-	if (!st)
-		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
-		                  &rope->original_positions, err);
-	return st;
-}
-
-/* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
-static enum moe_status parse_rope(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
-{
-	static const char *const spellings[] = {"rope_scaling", "rope_parameters"};
-	struct moe_rope *rope = &c->rope;
-	const char *type = "none";
-	const json_t *scaling = NULL;
-	enum moe_status st;
-
-	rope->n_dims = c->qk_rope_head_dim;
-	rope->interleaved = true;
-	st = moe_json_bool(json, "rope_interleave", where, &rope->interleaved, err);
-	if (!st)
-		st = moe_json_f64(json, "rope_theta", where, &rope->theta, err);
-	for (int i = 0; i < 2 && !st; i++) {
-		const json_t *object = json_object_get(json, spellings[i]);
-
-		if (!object || json_is_null(object))
-			continue;
-		if (!json_is_object(object))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
-		scaling = object;
-		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
-		if (!st)
-			st = moe_json_str(object, "type", where, &type, err);
-		if (!st)
-			st = moe_json_str(object, "rope_type", where, &type, err);
-	}
-	if (!st)
-		st = finite_in(rope->theta, 1.0 + 1e-6, 1e15, where, "rope_theta", err);
-	if (st)
-		return st;
-	if (rope->n_dims % 2)
-		return moe_err_set(err, MOE_EFORMAT, "%s: qk_rope_head_dim: expected an even number, found %d", where,
-		                   rope->n_dims);
-	if (!strcmp(type, "yarn"))
-		return parse_yarn(rope, scaling, where, err);
-	if (strcmp(type, "none") && strcmp(type, "default"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known to this family; "
-		                   "expected none, default or yarn", where, type);
-	return MOE_OK;
-}
-
-static enum moe_status parse_ids(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
-{
-	const json_t *eos = json_object_get(json, "eos_token_id");
-	enum moe_status st;
-
-	if (json_object_get(json, "bos_token_id") && !moe_json_has(json, "bos_token_id"))
-		c->bos_id = -1;
-	st = moe_json_i32(json, "bos_token_id", where, 0, INT32_MAX, &c->bos_id, err);
-	if (st || !eos)
-		return st;
-	c->n_eos = 0;
-	if (json_is_integer(eos)) {
-		st = moe_json_i32(json, "eos_token_id", where, 0, INT32_MAX, &c->eos_ids[0], err);
-		c->n_eos = 1;
-		return st;
-	}
-	const size_t max = sizeof c->eos_ids / sizeof c->eos_ids[0];
-	if (!json_is_null(eos) && (!json_is_array(eos) || json_array_size(eos) > max))
-		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu",
-		                   where, max);
-	for (size_t i = 0; i < json_array_size(eos); i++) {
-		const json_t *id = json_array_get(eos, i);
-		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-			return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: entry %zu is not a token id", where, i);
-		c->eos_ids[c->n_eos++] = (int32_t)json_integer_value(id);
-	}
-	return MOE_OK;
-}
 
 /* Layer l has experts iff l >= first_k_dense_replace and l % moe_layer_freq == 0, l counted from the first layer. */
 static enum moe_status parse_layers(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
@@ -291,6 +158,7 @@ static enum moe_status parse_layers(struct moe_config *c, const json_t *json, co
 	for (int32_t l = 0; l < n; l++) {
 		c->layers[l].mixer = "mla";
 		c->layers[l].ffn = l >= first_dense && l % freq == 0 ? MOE_FFN_MOE : MOE_FFN_DENSE;
+		c->layers[l].cache_elems = moe_dim_of(c, MOE_DIM_KV_A);
 		c->layers[l].mtp = l >= c->n_layers;
 	}
 	return MOE_OK;
@@ -302,11 +170,8 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	static const char *const activations[] = {"silu", NULL};
 	const char *activation;
 	bool biased = false;
-	enum moe_status st = MOE_OK;
+	enum moe_status st = moe_parse_numbers(c, json, where, numbers, err);
 
-	for (size_t i = 0; !st && i < sizeof numbers / sizeof numbers[0]; i++)
-		st = moe_json_i32(json, numbers[i].key, where, numbers[i].min, numbers[i].max,
-		                  (int32_t *)((char *)c + numbers[i].offset), err);
 	if (st)
 		return st;
 	if (json_is_null(json_object_get(json, "q_lora_rank")))
@@ -327,7 +192,7 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	if (!st)
 		st = moe_json_f64(json, "rms_norm_eps", where, &c->rms_eps, err);
 	if (!st)
-		st = finite_in(c->rms_eps, 0, 1, where, "rms_norm_eps", err);
+		st = moe_parse_range(c->rms_eps, 0, 1, where, "rms_norm_eps", err);
 	if (!st)
 		st = moe_json_bool(json, "tie_word_embeddings", where, &c->tie_embeddings, err);
 	if (!st)
@@ -336,35 +201,20 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 		st = moe_err_set(err, MOE_EFORMAT, "%s: attention_bias: expected false, found true (biased "
 		                 "projections are not run)", where);
 	if (!st)
-		st = moe_mla_word(json, "hidden_act", where, activations, "silu", &activation, err);
+		st = moe_parse_word(json, "hidden_act", where, activations, "silu", &activation, err);
+	c->rope.n_dims = c->qk_rope_head_dim;
+	c->rope.interleaved = true;
 	if (!st)
-		st = parse_rope(c, json, where, err);
+		st = moe_json_bool(json, "rope_interleave", where, &c->rope.interleaved, err);
 	if (!st)
-		st = parse_ids(c, json, where, err);
+		st = moe_parse_rope(c, json, where, "qk_rope_head_dim", err);
+	if (!st && c->rope.linear > 0)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling: expected none, default or yarn, found linear", where);
+	if (!st)
+		st = moe_parse_ids(c, json, where, err);
 	if (!st)
 		st = parse_layers(c, json, where, first_dense, err);
 	return st;
-}
-
-enum moe_status moe_mla_check_groups(const struct moe_config *c, const char *where, int32_t min_group_size,
-                                     struct moe_err *err)
-{
-	const struct moe_router_spec *r = &c->router;
-	const int32_t size = r->n_groups <= c->n_experts ? c->n_experts / r->n_groups : 0;
-
-	if (size == 0 || c->n_experts % r->n_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d",
-		                   where, c->n_experts, r->n_groups);
-	if (r->top_groups > r->n_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: topk_group: expected at most n_group %d, found %d", where,
-		                   r->n_groups, r->top_groups);
-	if (r->n_groups > 1 && size < min_group_size)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected groups of at least %d experts, found %d "
-		                   "of %d", where, min_group_size, r->n_groups, size);
-	if (r->top_k > (int64_t)size * r->top_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected at most the %d experts of the "
-		                   "%d kept groups, found %d", where, size * r->top_groups, r->top_groups, r->top_k);
-	return finite_in(r->scale, 1e-9, 1e9, where, "routed_scaling_factor", err);
 }
 
 /* Where the config leaves a key out, its GGUF twin gets the family's default. */

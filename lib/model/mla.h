@@ -14,13 +14,6 @@ extern const struct moe_key moe_mla_keys[];
  * them, first_dense is that of first_k_dense_replace. Then the layers. */
 MOE_MUST_USE enum moe_status moe_mla_parse(struct moe_config *config, const json_t *json, const char *where,
                                            int32_t first_dense, struct moe_err *err);
-/* Are the groups possible: E divides, enough experts in the kept ones? min_group_size is what the group score needs. */
-MOE_MUST_USE enum moe_status moe_mla_check_groups(const struct moe_config *config, const char *where,
-                                                  int32_t min_group_size, struct moe_err *err);
-/* Fails unless the string at key is absent or one of `allowed` (NULL-terminated); *found is the one, or `absent`. */
-MOE_MUST_USE enum moe_status moe_mla_word(const json_t *json, const char *key, const char *where,
-                                          const char *const *allowed, const char *absent, const char **found,
-                                          struct moe_err *err);
 /* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
 MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
                                                 struct moe_err *err);

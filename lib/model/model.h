@@ -21,6 +21,7 @@ struct moe_rope {
 	int32_t n_dims;          /* rotated width */
 	bool interleaved;        /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
 	double theta;
+	double linear;           /* inverse frequencies are divided by it; 0: not */
 	bool yarn;
 	double factor, beta_fast, beta_slow, mscale, mscale_all_dim;
 	int32_t original_positions;
@@ -36,9 +37,17 @@ struct moe_router_spec {
 	bool bias;               /* a correction bias joins the choice, not the weights */
 };
 
+/* Normalisation of queries and keys before rotation. */
+enum moe_qk_norm {
+	MOE_QK_NORM_NONE,
+	MOE_QK_NORM_HEAD,    /* each head over its own numbers, weight [head_dim] */
+	MOE_QK_NORM_WHOLE,   /* all heads together, weight [heads head_dim] */
+};
+
 struct moe_layer_kind {
 	const char *mixer;       /* "mla", ... a member of forward/mixer */
 	enum moe_ffn_kind ffn;
+	int64_t cache_elems;     /* numbers cached per token */
 	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
 };
 
@@ -52,6 +61,11 @@ struct moe_config {
 	int32_t q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;   /* q_lora_rank 0: none */
 	int32_t intermediate_size, moe_intermediate_size;
 	int32_t n_experts, n_shared_experts;
+	int32_t shared_intermediate_size;   /* of all shared experts together; 0: n_shared_experts moe_intermediate_size */
+	bool shared_gate;        /* the shared experts' output is multiplied by sigmoid(w x) */
+	bool qkv_bias;
+	enum moe_qk_norm qk_norm;
+	double clip_qkv;         /* queries, keys and values are clamped to +- this; 0: not */
 	int64_t max_positions;
 	double rms_eps;          /* of the block norms */
 	double mla_norm_eps;     /* of q_a and kv_a norms: 1e-6 whatever the config says */
@@ -69,7 +83,8 @@ enum moe_dim {
 	MOE_DIM_1, MOE_DIM_VOCAB, MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, MOE_DIM_Q_LORA, MOE_DIM_Q /* H (nope + rope) */,
 	MOE_DIM_KV_A /* kv_lora + rope */, MOE_DIM_KV_LORA, MOE_DIM_KV_B /* H (nope + v) */, MOE_DIM_HEADS,
 	MOE_DIM_NOPE,
-	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
+	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_HEAD /* head_dim */, MOE_DIM_Q_ALL /* H head_dim */,
+	MOE_DIM_KV_ALL /* Hkv head_dim */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
 
@@ -79,10 +94,11 @@ enum moe_part {
 	MOE_PART_ATTN_NORM, MOE_PART_FFN_NORM,
 	MOE_PART_Q, MOE_PART_Q_A, MOE_PART_Q_A_NORM, MOE_PART_Q_B, MOE_PART_KV_A, MOE_PART_KV_A_NORM, MOE_PART_KV_B,
 	MOE_PART_K_B, MOE_PART_V_B, MOE_PART_O,
+	MOE_PART_K, MOE_PART_V, MOE_PART_Q_BIAS, MOE_PART_K_BIAS, MOE_PART_V_BIAS, MOE_PART_Q_NORM, MOE_PART_K_NORM,
 	MOE_PART_GATE, MOE_PART_UP, MOE_PART_DOWN,                              /* dense FFN */
 	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
 	MOE_PART_EXPERT_GATE, MOE_PART_EXPERT_UP, MOE_PART_EXPERT_DOWN,
-	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN,
+	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN, MOE_PART_SHARED_MIX,
 	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM,
 	MOE_PART_MTP_HEAD, MOE_N_PARTS,
 };

@@ -140,6 +140,45 @@ static enum moe_status cpu_rope(struct moe_device *device, const struct moe_rope
 	return MOE_OK;
 }
 
+static enum moe_status cpu_add_bias(struct moe_device *device, float *x, int64_t stride, const struct moe_weight *bias,
+                                    int64_t n_tokens, struct moe_err *err)
+{
+	struct cpu_device *cpu = (struct cpu_device *)device;
+	const int64_t n = bias->rows * bias->cols;
+	enum moe_status status = cpu_reserve(cpu, (size_t)n, err);
+	if (status)
+		return status;
+	float *values = cpu->scratch[0].p;
+	bias->codec->decode(bias->data, values, (size_t)n);
+	for (int64_t t = 0; t < n_tokens; t++)
+		for (int64_t i = 0; i < n; i++)
+			x[t * stride + i] += values[i];
+	return MOE_OK;
+}
+
+static enum moe_status cpu_clamp(struct moe_device *device, float *x, int64_t n, double limit, struct moe_err *err)
+{
+	(void)device;
+	(void)err;
+	const float most = (float)limit;
+	for (int64_t i = 0; i < n; i++)
+		x[i] = x[i] > most ? most : x[i] < -most ? -most : x[i];
+	return MOE_OK;
+}
+
+static enum moe_status cpu_gate_rows(struct moe_device *device, float *x, const float *gate, int64_t cols,
+                                     int64_t n_tokens, struct moe_err *err)
+{
+	(void)device;
+	(void)err;
+	for (int64_t t = 0; t < n_tokens; t++) {
+		const float factor = 1.0f / (1.0f + expf(-gate[t]));
+		for (int64_t i = 0; i < cols; i++)
+			x[t * cols + i] *= factor;
+	}
+	return MOE_OK;
+}
+
 static void cpu_close(struct moe_device *device)
 {
 	struct cpu_device *cpu = (struct cpu_device *)device;
@@ -163,6 +202,10 @@ static const struct moe_device_ops cpu_ops = {
 	.copy_rows = cpu_copy_rows,
 	.rope = cpu_rope,
 	.mla = cpu_mla,
+	.gqa = cpu_gqa,
+	.add_bias = cpu_add_bias,
+	.clamp = cpu_clamp,
+	.gate_rows = cpu_gate_rows,
 	.ffn = cpu_ffn,
 	.experts = cpu_experts,
 };

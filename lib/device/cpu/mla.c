@@ -3,19 +3,13 @@
  *   expanded:  k_h = [W_UK_h z ; k_pe], v_h = W_UV_h z;   score = scale q_h . k_h;   out_h = sum p v_h
  *   absorbed:  q'_h = W_UK_h^T q_nope_h;  score = scale (q'_h . z + q_pe_h . k_pe);  out_h = W_UV_h sum p z
  *
- * Softmax runs online over blocks of the cache that start at multiples of BLOCK, whatever the call: a token meets the
+ * Softmax runs online over blocks of the cache that start at multiples of CPU_BLOCK, whatever the call: a token meets the
  * same blocks in the same order however the prompt was cut. */
 #include "device/cpu/cpu.h"
+#include "device/cpu/online.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { BLOCK = 128 };
-
-/* Running softmax of one token: weights so far are relative to exp(max). */
-struct online {
-	float max, sum;
-};
 
 struct attention {
 	struct cpu_device *cpu;
@@ -27,11 +21,11 @@ struct attention {
 struct room {
 	float *weight; /* [nope + v][kv_lora] of this head */
 	float *query; /* [tokens][kv_lora + rope], absorbed only */
-	float *keys; /* [BLOCK][nope + rope], expanded only */
-	float *values; /* [BLOCK][v], expanded only */
-	float *scores; /* [BLOCK] */
+	float *keys; /* [CPU_BLOCK][nope + rope], expanded only */
+	float *values; /* [CPU_BLOCK][v], expanded only */
+	float *scores; /* [CPU_BLOCK] */
 	float *sums; /* [tokens][width]: v expanded, kv_lora absorbed */
-	struct online *online; /* [tokens] */
+	struct cpu_online *online; /* [tokens] */
 };
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -40,45 +34,26 @@ static size_t room_floats(const struct moe_mla_args *a, int64_t n_tokens)
 {
 	const int64_t width = a->absorbed ? a->kv_lora : a->v;
 	return (size_t)((int64_t)(a->nope + a->v) * a->kv_lora + n_tokens * (a->kv_lora + a->rope) +
-	                (int64_t)BLOCK * (a->nope + a->rope + 2 * a->v + a->nope + 1) + n_tokens * (width + 2) + 64);
+	                (int64_t)CPU_BLOCK * (a->nope + a->rope + 2 * a->v + a->nope + 1) + n_tokens * (width + 2) + 64);
 }
 
 static struct room carve(const struct moe_mla_args *a, float *p, int64_t n_tokens)
 {
 	struct room room;
-	room.online = (struct online *)(void *)p;
+	room.online = (struct cpu_online *)(void *)p;
 	p += 2 * n_tokens;
 	room.weight = p;
 	p += (int64_t)(a->nope + a->v) * a->kv_lora;
 	room.query = p;
 	p += n_tokens * (a->kv_lora + a->rope);
 	room.keys = p;
-	p += (int64_t)BLOCK * (a->nope + a->rope);
+	p += (int64_t)CPU_BLOCK * (a->nope + a->rope);
 	room.values = p;
-	p += (int64_t)BLOCK * a->v;
+	p += (int64_t)CPU_BLOCK * a->v;
 	room.scores = p;
-	p += BLOCK;
+	p += CPU_BLOCK;
 	room.sums = p;
 	return room;
-}
-
-/* Folds scores[0 .. n) of one token and the rows they weigh into its running sums. */
-static void fold(const struct moe_dot *dot, float *scores, int64_t n, const float *rows, int64_t row_stride,
-                 int64_t width, struct online *online, float *sums)
-{
-	float max = online->max;
-	for (int64_t s = 0; s < n; s++)
-		max = scores[s] > max ? scores[s] : max;
-	const float keep = expf(online->max - max); /* exp(-inf) = 0 at the first block */
-	online->max = max;
-	online->sum *= keep;
-	for (int64_t i = 0; i < width; i++)
-		sums[i] *= keep;
-	for (int64_t s = 0; s < n; s++) {
-		const float p = expf(scores[s] - max);
-		online->sum += p;
-		dot->axpy(p, rows + s * row_stride, width, sums);
-	}
 }
 
 /* Keys and values of one block of the cache. */
@@ -126,11 +101,11 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 		absorb(at, &room, q, q_stride, n);
 	memset(room.sums, 0, (size_t)(n * width) * sizeof *room.sums);
 	for (int64_t t = 0; t < n; t++)
-		room.online[t] = (struct online){ -INFINITY, 0 };
+		room.online[t] = (struct cpu_online){ -INFINITY, 0 };
 
 	const int64_t end = a->pos0 + first + n; /* positions visible to the last of these tokens */
-	for (int64_t block = 0; block < end; block += BLOCK) {
-		const int64_t in_block = end - block < BLOCK ? end - block : BLOCK;
+	for (int64_t block = 0; block < end; block += CPU_BLOCK) {
+		const int64_t in_block = end - block < CPU_BLOCK ? end - block : CPU_BLOCK;
 		if (!a->absorbed)
 			expand(at, &room, block, in_block);
 		for (int64_t t = max_i64(0, block - a->pos0 - first); t < n; t++) {
@@ -143,7 +118,7 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 				dot->tile(room.keys, m, key, q + t * q_stride, 1, key, key, room.scores, m);
 			for (int64_t s = 0; s < m; s++)
 				room.scores[s] *= a->scale;
-			fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t],
+			cpu_fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t],
 			     room.sums + t * width);
 		}
 	}
@@ -176,9 +151,9 @@ enum moe_status cpu_mla(struct moe_device *device, const struct moe_mla_args *ar
 	struct cpu_device *cpu = (struct cpu_device *)device;
 	/* Expanding a block serves all tokens of an item, so items are as long as leaves every thread some heads. */
 	struct attention at = { cpu, args, args->n_tokens, 1 };
-	if (args->n_heads < 2 * cpu->n_threads && args->n_tokens > 2 * BLOCK) {
-		at.tokens_per_item = BLOCK;
-		at.items_per_head = (args->n_tokens + BLOCK - 1) / BLOCK;
+	if (args->n_heads < 2 * cpu->n_threads && args->n_tokens > 2 * CPU_BLOCK) {
+		at.tokens_per_item = CPU_BLOCK;
+		at.items_per_head = (args->n_tokens + CPU_BLOCK - 1) / CPU_BLOCK;
 	}
 	enum moe_status status = cpu_reserve(cpu, room_floats(args, at.tokens_per_item), err);
 	if (status)

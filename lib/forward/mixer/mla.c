@@ -115,7 +115,6 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 
 const struct moe_mixer moe_mixer_mla = {
 	.name = "mla",
-	.cache_elems = cache_elems,
 	.work_elems = work_elems,
 	.run = run,
 };

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "model/gguf_keys.h"
 #include "model/mla.h"
+#include "model/parse.h"
 
 static const char *const architectures[] = {"DeepseekV2ForCausalLM", NULL};
 static const char *const model_types[] = {"deepseek_v2", NULL};
@@ -44,9 +45,9 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->router = (struct moe_router_spec){ .policy = "group_limited", .n_groups = 1, .top_groups = 1, .scale = 1 };
 	st = moe_mla_parse(c, json, where, 0, err);
 	if (!st)
-		st = moe_mla_word(json, "scoring_func", where, scorings, "softmax", &word, err);
+		st = moe_parse_word(json, "scoring_func", where, scorings, "softmax", &word, err);
 	if (!st)
-		st = moe_mla_word(json, "topk_method", where, methods, "greedy", &method, err);
+		st = moe_parse_word(json, "topk_method", where, methods, "greedy", &method, err);
 	if (!st)
 		st = moe_json_bool(json, "norm_topk_prob", where, &normalize, err);
 	if (!st)
@@ -55,7 +56,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 		return st;
 	if (strcmp(method, "group_limited_greedy"))
 		c->router.n_groups = c->router.top_groups = 1;
-	st = moe_mla_check_groups(c, where, 1, err);
+	st = moe_parse_groups(c, where, 1, err);
 	c->router.normalize = normalize && c->router.top_k > 1;
 	if (c->router.normalize)
 		c->router.scale = 1;

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "model/gguf_keys.h"
 #include "model/mla.h"
+#include "model/parse.h"
 
 static const char *const architectures[] = {"DeepseekV3ForCausalLM", "KimiK2ForCausalLM", NULL};
 static const char *const model_types[] = {"deepseek_v3", "kimi_k2", NULL};
@@ -44,15 +45,15 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	                                      .scale = 2.5, .bias = true };
 	st = moe_mla_parse(c, json, where, 3, err);
 	if (!st)
-		st = moe_mla_word(json, "scoring_func", where, scorings, "sigmoid", &word, err);
+		st = moe_parse_word(json, "scoring_func", where, scorings, "sigmoid", &word, err);
 	if (!st)
-		st = moe_mla_word(json, "topk_method", where, methods, "noaux_tc", &word, err);
+		st = moe_parse_word(json, "topk_method", where, methods, "noaux_tc", &word, err);
 	if (!st)
 		st = moe_json_bool(json, "norm_topk_prob", where, &normalize, err);
 	if (!st)
 		st = moe_json_f64(json, "routed_scaling_factor", where, &c->router.scale, err);
 	c->router.normalize = normalize && c->router.top_k > 1;
-	return st ? st : moe_mla_check_groups(c, where, 2, err);
+	return st ? st : moe_parse_groups(c, where, 2, err);
 }
 
 static enum moe_status gguf_extra(const struct moe_config *c, json_t *keys, struct moe_err *err)

@@ -1,0 +1,51 @@
+/* Qwen1.5-MoE and Qwen2-MoE: biased q, k, v; one shared expert behind a sigmoid gate.
+ *
+ * Router: p = softmax(logits); the k largest; divided by their sum where norm_topk_prob.
+ * y = routed + sigmoid(w_g x) shared(x). */
+#include "base/json.h"
+#include "model/qwen_moe.h"
+
+static const char *const architectures[] = {"Qwen2MoeForCausalLM", NULL};
+static const char *const model_types[] = {"qwen2_moe", NULL};
+
+static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	enum moe_status st;
+
+	c->vocab_size = 151936;
+	c->hidden_size = 2048;
+	c->n_layers = 24;
+	c->n_heads = c->n_kv_heads = 16;
+	c->intermediate_size = 5632;
+	c->moe_intermediate_size = 1408;
+	c->shared_intermediate_size = 5632;
+	c->n_experts = 60;
+	c->n_shared_experts = 1;
+	c->shared_gate = c->qkv_bias = true;
+	c->max_positions = 32768;
+	c->rms_eps = 1e-6;
+	c->rope.theta = 10000;
+	c->router = (struct moe_router_spec){ .policy = "softmax_topk", .top_k = 4, .n_groups = 1, .top_groups = 1,
+		                              .scale = 1 };
+	st = moe_json_bool(json, "qkv_bias", where, &c->qkv_bias, err);
+	return st ? st : moe_qwen_moe_parse(c, json, where, err);
+}
+
+static const struct moe_tensor_spec tensors[] = {
+	MOE_ROWS_TOP,
+	MOE_ROWS_ATTENTION,
+	MOE_ROWS_DENSE,
+	MOE_ROWS_EXPERTS("mlp.gate.weight", "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
+	MOE_ROWS_SHARED("mlp.shared_expert."),
+	MOE_MAT(SHARED_MIX, SHARED, MOE, MOE_P "mlp.shared_expert_gate.weight", 1, HIDDEN, moe_gqa_has_shared),
+	MOE_ROWS_END,
+};
+
+const struct moe_family moe_family_qwen2_moe = {
+	.name = "qwen2_moe",
+	.help = "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
+	.architectures = architectures,
+	.model_types = model_types,
+	.parse = parse,
+	.tensors = tensors,
+};

@@ -1,0 +1,133 @@
+/* Families with grouped-query attention: the part of config.json they have in common. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "model/gqa.h"
+
+bool moe_gqa_has_head(const struct moe_config *c) { return !c->tie_embeddings; }
+bool moe_gqa_has_bias(const struct moe_config *c) { return c->qkv_bias; }
+bool moe_gqa_norms_heads(const struct moe_config *c) { return c->qk_norm == MOE_QK_NORM_HEAD; }
+bool moe_gqa_norms_whole(const struct moe_config *c) { return c->qk_norm == MOE_QK_NORM_WHOLE; }
+bool moe_gqa_has_shared(const struct moe_config *c) { return c->n_shared_experts > 0; }
+
+static const struct moe_number common[] = {
+	MOE_NUMBER("vocab_size", vocab_size, 1, INT32_MAX),
+	MOE_NUMBER("hidden_size", hidden_size, 1, INT32_MAX / 2),
+	MOE_NUMBER("num_hidden_layers", n_layers, 1, 100000),
+	MOE_NUMBER("num_attention_heads", n_heads, 1, 1 << 20),
+	MOE_NUMBER("num_key_value_heads", n_kv_heads, 1, 1 << 20),
+	MOE_NUMBER("head_dim", head_dim, 1, 1 << 20),
+	MOE_NUMBER("intermediate_size", intermediate_size, 1, INT32_MAX),
+	MOE_NUMBER("num_experts_per_tok", router.top_k, 1, INT32_MAX),
+	{NULL, 0, 0, 0},
+};
+
+static enum moe_status check_heads(struct moe_config *c, const char *where, struct moe_err *err)
+{
+	if (c->n_kv_heads == 0)
+		c->n_kv_heads = c->n_heads;
+	if (c->n_heads % c->n_kv_heads)
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_key_value_heads: expected a divisor of num_attention_heads %d, "
+		                   "found %d", where, c->n_heads, c->n_kv_heads);
+	if (c->head_dim == 0 && c->hidden_size % c->n_heads)
+		return moe_err_set(err, MOE_EFORMAT, "%s: hidden_size: expected a multiple of num_attention_heads %d, found %d",
+		                   where, c->n_heads, c->hidden_size);
+	if (c->head_dim == 0)
+		c->head_dim = c->hidden_size / c->n_heads;
+	if (c->rope.n_dims == 0)
+		c->rope.n_dims = c->head_dim;
+	return MOE_OK;
+}
+
+static enum moe_status make_layers(struct moe_config *c, struct moe_err *err)
+{
+	const int32_t n = c->n_layers + c->n_mtp_layers;
+
+	c->layers = calloc((size_t)n, sizeof *c->layers);
+	if (!c->layers)
+		return moe_err_nomem(err, (size_t)n * sizeof *c->layers, "layers");
+	for (int32_t l = 0; l < n; l++)
+		c->layers[l] = (struct moe_layer_kind){ .mixer = "gqa", .ffn = MOE_FFN_DENSE, .mtp = l >= c->n_layers,
+			                                .cache_elems = 2 * (int64_t)c->n_kv_heads * c->head_dim };
+	return MOE_OK;
+}
+
+enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const char *where,
+                              const struct moe_number *numbers, struct moe_err *err)
+{
+	static const char *const activations[] = {"silu", NULL};
+	const char *activation;
+	double fraction = 0;
+	enum moe_status st = moe_parse_numbers(c, json, where, common, err);
+
+	if (!st)
+		st = moe_parse_numbers(c, json, where, numbers, err);
+	if (!st)
+		st = check_heads(c, where, err);
+	if (!st)
+		st = moe_json_i64(json, "max_position_embeddings", where, 1, INT32_MAX, &c->max_positions, err);
+	if (!st)
+		st = moe_json_f64(json, "rms_norm_eps", where, &c->rms_eps, err);
+	if (!st)
+		st = moe_parse_range(c->rms_eps, 0, 1, where, "rms_norm_eps", err);
+	if (!st)
+		st = moe_json_bool(json, "tie_word_embeddings", where, &c->tie_embeddings, err);
+	if (!st)
+		st = moe_parse_word(json, "hidden_act", where, activations, "silu", &activation, err);
+	if (!st)
+		st = moe_json_f64(json, "partial_rotary_factor", where, &fraction, err);
+	if (!st && fraction != 0)
+		st = moe_parse_range(fraction, 1e-3, 1, where, "partial_rotary_factor", err);
+	if (st)
+		return st;
+	if (fraction != 0)
+		c->rope.n_dims = (int32_t)(fraction * c->head_dim);
+	st = moe_parse_rope(c, json, where, "head_dim", err);
+	if (!st && c->rope.yarn)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type yarn is not run for this family", where);
+	if (!st)
+		st = moe_parse_ids(c, json, where, err);
+	return st ? st : make_layers(c, err);
+}
+
+/* Is layer l in the list? A list of anything but whole numbers is an error. */
+static enum moe_status listed(const json_t *list, int32_t l, const char *key, const char *where, bool *in,
+                              struct moe_err *err)
+{
+	*in = false;
+	if (!list || json_is_null(list))
+		return MOE_OK;
+	if (!json_is_array(list))
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of layers", where, key);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		if (!json_is_integer(json_array_get(list, i)))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: entry %zu is not a layer", where, key, i);
+		*in = *in || json_integer_value(json_array_get(list, i)) == l;
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_gqa_place_experts(struct moe_config *c, const json_t *json, const char *where, int32_t first,
+                                      int32_t step, int32_t shift, const char *key, struct moe_err *err)
+{
+	const json_t *list = key ? json_object_get(json, key) : NULL;
+
+	for (int32_t l = 0; l < c->n_layers + c->n_mtp_layers; l++) {
+		bool dense;
+		enum moe_status st = listed(list, l, key, where, &dense, err);
+
+		if (st)
+			return st;
+		if (!dense && c->n_experts > 0 && l >= first && ((int64_t)l + shift) % step == 0)
+			c->layers[l].ffn = MOE_FFN_MOE;
+	}
+	if (c->n_experts == 0)
+		return MOE_OK;
+	if (c->router.top_k < 1 || c->router.top_k > c->n_experts)
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected 1 to the %d experts, found %d", where,
+		                   c->n_experts, c->router.top_k);
+	if (c->moe_intermediate_size < 1)
+		return moe_err_set(err, MOE_EFORMAT, "%s: the width of an expert is missing", where);
+	return MOE_OK;
+}

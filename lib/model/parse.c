@@ -1,0 +1,169 @@
+/* Pieces of config.json that families of different shape spell alike. */
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "model/parse.h"
+
+enum moe_status moe_parse_numbers(struct moe_config *c, const json_t *json, const char *where,
+                                  const struct moe_number *numbers, struct moe_err *err)
+{
+	enum moe_status st = MOE_OK;
+
+	for (const struct moe_number *n = numbers; !st && n->key; n++)
+		st = moe_json_i32(json, n->key, where, n->min, n->max, (int32_t *)((char *)c + n->offset), err);
+	return st;
+}
+
+enum moe_status moe_parse_word(const json_t *json, const char *key, const char *where, const char *const *allowed,
+                             const char *absent, const char **found, struct moe_err *err)
+{
+	const char *word = absent;
+	enum moe_status st = moe_json_str(json, key, where, &word, err);
+
+	if (st)
+		return st;
+	for (size_t i = 0; allowed[i]; i++)
+		if (!strcmp(word, allowed[i])) {
+			*found = allowed[i];
+			return MOE_OK;
+		}
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected \"%s\"%s%s%s, found \"%.64s\"", where, key, allowed[0],
+	                   allowed[1] ? " or \"" : "", allowed[1] ? allowed[1] : "", allowed[1] ? "\"" : "", word);
+}
+
+enum moe_status moe_parse_range(double value, double min, double max, const char *where, const char *key,
+                                 struct moe_err *err)
+{
+	if (isfinite(value) && value >= min && value <= max)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number from %g to %g, found %g", where, key, min, max,
+	                   value);
+}
+
+static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, const char *where, struct moe_err *err)
+{
+	const struct {
+		const char *key;
+		double *value;
+		double absent, min, max;
+	} fields[] = {
+		{"factor", &rope->factor, 0, 1e-6, 1e9},
+		{"beta_fast", &rope->beta_fast, 32, 1e-6, 1e9},
+		{"beta_slow", &rope->beta_slow, 1, 1e-6, 1e9},
+		{"mscale", &rope->mscale, 1, 0, 1e3},
+		{"mscale_all_dim", &rope->mscale_all_dim, 0, 0, 1e3},
+	};
+	enum moe_status st = MOE_OK;
+
+	if (!moe_json_has(scaling, "factor"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: yarn: the key factor is missing", where);
+	for (size_t i = 0; !st && i < sizeof fields / sizeof fields[0]; i++) {
+		*fields[i].value = fields[i].absent;
+		st = moe_json_f64(scaling, fields[i].key, where, fields[i].value, err);
+		if (!st)
+			st = moe_parse_range(*fields[i].value, fields[i].min, fields[i].max, where, fields[i].key, err);
+	}
+	rope->yarn = true;
+	rope->original_positions = 4096;
+	if (!st)
+		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
+		                  &rope->original_positions, err);
+	return st;
+}
+
+/* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
+enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const char *where, const char *width_key,
+                               struct moe_err *err)
+{
+	static const char *const spellings[] = {"rope_scaling", "rope_parameters"};
+	struct moe_rope *rope = &c->rope;
+	const char *type = "none";
+	const json_t *scaling = NULL;
+	enum moe_status st;
+
+	st = moe_json_f64(json, "rope_theta", where, &rope->theta, err);
+	for (int i = 0; i < 2 && !st; i++) {
+		const json_t *object = json_object_get(json, spellings[i]);
+
+		if (!object || json_is_null(object))
+			continue;
+		if (!json_is_object(object))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
+		scaling = object;
+		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
+		if (!st)
+			st = moe_json_str(object, "type", where, &type, err);
+		if (!st)
+			st = moe_json_str(object, "rope_type", where, &type, err);
+	}
+	if (!st)
+		st = moe_parse_range(rope->theta, 1.0 + 1e-6, 1e15, where, "rope_theta", err);
+	if (st)
+		return st;
+	if (rope->n_dims < 2 || rope->n_dims % 2)
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an even number of rotated dimensions, found %d",
+		                   where, width_key, rope->n_dims);
+	if (!strcmp(type, "yarn"))
+		return parse_yarn(rope, scaling, where, err);
+	if (!strcmp(type, "linear")) {
+		if (!moe_json_has(scaling, "factor"))
+			return moe_err_set(err, MOE_EFORMAT, "%s: linear: the key factor is missing", where);
+		st = moe_json_f64(scaling, "factor", where, &rope->linear, err);
+		return st ? st : moe_parse_range(rope->linear, 1e-6, 1e9, where, "factor", err);
+	}
+	if (strcmp(type, "none") && strcmp(type, "default"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
+		                   "expected none, default, linear or yarn", where, type);
+	return MOE_OK;
+}
+
+enum moe_status moe_parse_ids(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	const json_t *eos = json_object_get(json, "eos_token_id");
+	enum moe_status st;
+
+	if (json_object_get(json, "bos_token_id") && !moe_json_has(json, "bos_token_id"))
+		c->bos_id = -1;
+	st = moe_json_i32(json, "bos_token_id", where, 0, INT32_MAX, &c->bos_id, err);
+	if (st || !eos)
+		return st;
+	c->n_eos = 0;
+	if (json_is_integer(eos)) {
+		st = moe_json_i32(json, "eos_token_id", where, 0, INT32_MAX, &c->eos_ids[0], err);
+		c->n_eos = 1;
+		return st;
+	}
+	const size_t max = sizeof c->eos_ids / sizeof c->eos_ids[0];
+	if (!json_is_null(eos) && (!json_is_array(eos) || json_array_size(eos) > max))
+		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu",
+		                   where, max);
+	for (size_t i = 0; i < json_array_size(eos); i++) {
+		const json_t *id = json_array_get(eos, i);
+		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+			return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: entry %zu is not a token id", where, i);
+		c->eos_ids[c->n_eos++] = (int32_t)json_integer_value(id);
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_parse_groups(const struct moe_config *c, const char *where, int32_t min_group_size,
+                                 struct moe_err *err)
+{
+	const struct moe_router_spec *r = &c->router;
+	const int32_t size = r->n_groups <= c->n_experts ? c->n_experts / r->n_groups : 0;
+
+	if (size == 0 || c->n_experts % r->n_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d",
+		                   where, c->n_experts, r->n_groups);
+	if (r->top_groups > r->n_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: topk_group: expected at most n_group %d, found %d", where,
+		                   r->n_groups, r->top_groups);
+	if (r->n_groups > 1 && size < min_group_size)
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected groups of at least %d experts, found %d "
+		                   "of %d", where, min_group_size, r->n_groups, size);
+	if (r->top_k > (int64_t)size * r->top_groups)
+		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected at most the %d experts of the "
+		                   "%d kept groups, found %d", where, size * r->top_groups, r->top_groups, r->top_k);
+	return moe_parse_range(r->scale, 1e-9, 1e9, where, "routed_scaling_factor", err);
+}
