@@ -16,7 +16,7 @@ struct config {
 	bool ids, logits, margin, print, normalize, no_normalize;
 	int64_t window, overlap;
 	int32_t gates, chunk, top_k, groups, top_groups, group_score;
-	double scale;
+	double scale, eps, p_norm;
 	const char *policy, *bias, *from, *model_config, *device;
 	bool list_policies;
 };
@@ -51,6 +51,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_ENUM(0, "group-score", "max|top2", struct config, group_score,
 	             "what a group counts: its best, or the sum of its two best [the policy's]"),
 	MOE_OPT_F64(0, "scale", "X", struct config, scale, 0, 0, "factor on the weights [as in the trace]"),
+	MOE_OPT_F64(0, "eps", "X", struct config, eps, 0, 1, "sparsemixer: how near the best a score must come [0.01]"),
+	MOE_OPT_F64(0, "p-norm", "P", struct config, p_norm, 0, 1000, "dbrx: divide the weights by this norm; 0: do not [1]"),
 	MOE_OPT_FLAG(0, "normalize", struct config, normalize, "divide the weights by their sum [as in the trace]"),
 	MOE_OPT_FLAG(0, "no-normalize", struct config, no_normalize, "leave the weights as they are"),
 	MOE_OPT_FILE(0, "bias", "FILE", struct config, bias,
@@ -207,6 +209,8 @@ static enum moe_status check_reads(const struct config *cfg, const struct moe_po
 		{ !isnan(cfg->scale), MOE_READS_SCALE, "--scale" },
 		{ cfg->normalize || cfg->no_normalize, MOE_READS_NORMALIZE, "--normalize" },
 		{ cfg->bias != NULL, MOE_READS_BIAS, "--bias" },
+		{ !isnan(cfg->eps), MOE_READS_EPS, "--eps" },
+		{ !isnan(cfg->p_norm), MOE_READS_P_NORM, "--p-norm" },
 	};
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
 		if (wanted[i].given && !(policy->reads & wanted[i].reads))
@@ -245,6 +249,8 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 		                                         : 1,
 		.group_score = cfg->group_score == UNSET ? policy->group_score : cfg->group_score,
 		.scale = !isnan(cfg->scale) ? cfg->scale : in->scale,
+		.eps = isnan(cfg->eps) ? 0.01 : cfg->eps,
+		.p_norm = isnan(cfg->p_norm) ? 1 : cfg->p_norm,
 		.normalize = cfg->normalize || (in->normalize && !cfg->no_normalize),
 	};
 	for (int32_t l = 0; cfg->bias && l < in->n_layers; l++)
@@ -474,7 +480,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 {
 	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap;
 	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
-	                       cfg->group_score != UNSET || !isnan(cfg->scale) || cfg->normalize ||
+	                       cfg->group_score != UNSET || !isnan(cfg->scale) ||
+	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
 	                       cfg->no_normalize || cfg->bias;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
@@ -489,7 +496,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)
-		return "-k, --groups, --top-groups, --group-score, --scale, --normalize and --bias are parameters of "
+		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm and --bias are parameters of "
 		       "--policy NAME";
 	if (ctx->common.json && !cfg->print)
 		return "--json goes with --print: a trace has one format";
@@ -504,6 +511,8 @@ int main(int argc, char **argv)
 		              .top_groups = UNSET,
 		              .group_score = UNSET,
 		              .scale = NAN,
+		              .eps = NAN,
+		              .p_norm = NAN,
 		              .device = "cpu",
 		              .chunk = 512 };
 	struct tool_ctx ctx;

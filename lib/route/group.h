@@ -16,6 +16,13 @@ float moe_groups_limit(const struct moe_policy_params *params, float *scores, fl
  * Returns the sum of the weights. */
 float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights);
 
+/* Weight 0 where no expert was chosen (outputs that are not numbers), whatever the policy computed there. */
+static inline void moe_clear_unchosen(const int32_t *ids, int32_t k, float *weights)
+{
+	for (int32_t i = 0; i < k; i++)
+		weights[i] = ids[i] < 0 ? 0 : weights[i];
+}
+
 /* Score of the last chosen minus the best of the others above -infinity; infinity where there are none. */
 float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k);
 

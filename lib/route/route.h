@@ -29,6 +29,8 @@ struct moe_policy_params {
 	int32_t group_score; /* MOE_GROUP_MAX or MOE_GROUP_TOP2 */
 	double scale; /* factor on the weights */
 	bool normalize; /* divide by the sum of the chosen */
+	double eps; /* sparsemixer: how near the best a score must come to share its weight */
+	double p_norm; /* dbrx: the weights are divided by this norm of the chosen; 0: they are not */
 	const float *bias; /* [n_experts] added to the score for the choice only; NULL: none */
 };
 
@@ -39,6 +41,8 @@ enum moe_policy_reads {
 	MOE_READS_SCALE = 4,
 	MOE_READS_NORMALIZE = 8,
 	MOE_READS_BIAS = 16,
+	MOE_READS_EPS = 32,
+	MOE_READS_P_NORM = 64,
 };
 
 /* A routing policy. Members: route/policy/. */

@@ -10,13 +10,11 @@
 /* What the cases call a policy. */
 static const struct moe_policy *policy_of(const char *name)
 {
-	static const char *const names[][2] = { { "softmax", "softmax_topk" },
-		                                { "v2", "group_limited" },
-		                                { "noaux_tc", "noaux_tc" } };
+	static const char *const names[][2] = { { "softmax", "softmax_topk" }, { "v2", "group_limited" } };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (strcmp(names[i][0], name) == 0)
 			return moe_policy_by_name(names[i][1]);
-	return NULL;
+	return moe_policy_by_name(name);
 }
 
 static float *values(const struct moe_ckpt *ckpt, const char *prefix, const char *name)
@@ -55,6 +53,8 @@ static void check_case(const char *dir, const json_t *c)
 	(void)!moe_json_i32(c, "groups", name, 1, INT32_MAX, &p.n_groups, &err);
 	(void)!moe_json_i32(c, "top_groups", name, 1, INT32_MAX, &p.top_groups, &err);
 	(void)!moe_json_f64(c, "scale", name, &p.scale, &err);
+	(void)!moe_json_f64(c, "eps", name, &p.eps, &err);
+	(void)!moe_json_f64(c, "p_norm", name, &p.p_norm, &err);
 	(void)!moe_json_bool(c, "norm", name, &p.normalize, &err);
 	float *bias = json_is_true(json_object_get(c, "bias")) ? values(ckpt, "", "bias") : NULL;
 	p.bias = bias;

@@ -1,0 +1,27 @@
+/* The k largest logits, each weighed by its own sigmoid. In Llama 4 the weight scales the input of the expert. */
+#include "route/group.h"
+
+static size_t scratch_floats(const struct moe_policy_params *params) { return (void)params, 1; }
+
+static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
+                       float *weights, float *margins, float *scratch)
+{
+	(void)scratch;
+	const int32_t n = p->n_experts, k = p->top_k;
+	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
+		moe_choose(logits, logits, n, k, ids, weights);
+		moe_sigmoid(weights, k, weights);
+		moe_clear_unchosen(ids, k, weights);
+		if (margins)
+			margins[t] = moe_choice_margin(logits, n, ids, k);
+	}
+}
+
+const struct moe_policy moe_policy_llama4 = {
+	.name = "llama4",
+	.help = "the k largest logits, each with its own sigmoid",
+	.source = "Llama 4, released code",
+	.reads = 0,
+	.scratch = scratch_floats,
+	.rows = route_rows,
+};

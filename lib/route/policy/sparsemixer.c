@@ -1,0 +1,56 @@
+/* SparseMixer as PhiMoE runs it: the choices are made one after the other. With m the largest score left, a score s takes
+ * part in the softmax that weighs it iff (m - s) / max(|s|, m) <= 2 eps; weights are not normalised together.
+ * Liu, Gao, Chen 2023; PhiMoE, released code. */
+#include <math.h>
+
+#include "route/group.h"
+
+static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
+
+/* Softmax of the best among the scores left (-infinity: gone) that come near it. */
+static float weigh(const float *scores, const float *left, int32_t n, int32_t best, double eps)
+{
+	const float max = scores[best];
+	float sum = 0;
+	for (int32_t i = 0; i < n; i++)
+		if (!((max - scores[i]) / fmaxf(fabsf(scores[i]), max) > (float)(2 * eps)))
+			sum += expf(left[i] - max);
+	return 1.0f / sum;
+}
+
+/* The order of the choices matters to the weights, so the gaps between them count as well. */
+static float order_margin(const float *logits, int32_t n, const int32_t *ids, int32_t k)
+{
+	float margin = moe_choice_margin(logits, n, ids, k);
+	for (int32_t i = 0; i + 1 < k; i++)
+		if (ids[i + 1] >= 0)
+			margin = fminf(margin, logits[ids[i]] - logits[ids[i + 1]]);
+	return margin;
+}
+
+static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
+                       float *weights, float *margins, float *scratch)
+{
+	const int32_t n = p->n_experts, k = p->top_k;
+	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
+		moe_top_k(logits, n, k, ids);
+		for (int32_t i = 0; i < n; i++)
+			scratch[i] = logits[i];
+		for (int32_t i = 0; i < k; i++) {
+			weights[i] = ids[i] < 0 ? 0 : weigh(logits, scratch, n, ids[i], p->eps);
+			if (ids[i] >= 0)
+				scratch[ids[i]] = -INFINITY;
+		}
+		if (margins)
+			margins[t] = order_margin(logits, n, ids, k);
+	}
+}
+
+const struct moe_policy moe_policy_sparsemixer = {
+	.name = "sparsemixer",
+	.help = "one choice after the other, each weighed by a softmax over scores near it",
+	.source = "PhiMoE, released code",
+	.reads = MOE_READS_EPS,
+	.scratch = scratch_floats,
+	.rows = route_rows,
+};
