@@ -286,6 +286,9 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);
 	moe_config_free(&own);
+	if (!st && conv->opts.to->naming == MOE_NAMING_GGUF && !conv->config.family->gguf_arch)
+		st = moe_err_set(err, MOE_EUSAGE, "%s: family %s has no GGUF form here: --to safetensors keeps it in "
+		                 "Hugging Face's layout", conv->src->path, conv->config.family->name);
 	return st;
 }
 

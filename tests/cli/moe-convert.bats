@@ -243,3 +243,13 @@ copy_v3()
 	moe-convert -q -o out.gguf "$MODEL_V3"
 	moe-convert --verify out.gguf
 }
+
+@test "a family without a GGUF form is refused before anything is written" {
+	fails 2 moe-convert "$GOLDEN/models/mixtral" m.gguf
+	expect_message 'mixtral has no GGUF form'
+	[ ! -e m.gguf ]
+	run_split moe-convert --type bf16 "$GOLDEN/models/mixtral" m
+	expect_status 0
+	run_split moe-convert --verify "$GOLDEN/models/mixtral" "$GOLDEN/models/mixtral"
+	expect_status 0
+}
