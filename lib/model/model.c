@@ -140,6 +140,8 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 		const bool known = moe_names_parse(b->config, naming, t->name, &id) &&
 		                   (naming == MOE_NAMING_HF || b->old_kv_b || !id.spec->gguf_old);
 
+		if (!known && moe_names_skipped(b->config, naming, t->name))
+			continue;
 		if (known && b->old_kv_b && (id.spec->part == MOE_PART_K_B || id.spec->part == MOE_PART_V_B))
 			continue;
 		if (!known)

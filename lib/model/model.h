@@ -48,6 +48,8 @@ struct moe_layer_kind {
 	const char *mixer;       /* "mla", ... a member of forward/mixer */
 	enum moe_ffn_kind ffn;
 	int64_t cache_elems;     /* numbers cached per token */
+	int64_t window;          /* a position sees the last `window` positions, itself included; 0: all before it */
+	bool no_rope;            /* queries and keys are not rotated */
 	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
 };
 
@@ -65,6 +67,7 @@ struct moe_config {
 	bool shared_gate;        /* the shared experts' output is multiplied by sigmoid(w x) */
 	bool qkv_bias;
 	enum moe_qk_norm qk_norm;
+	bool qk_norm_late;       /* behind the rotation, not before it */
 	double clip_qkv;         /* queries, keys and values are clamped to +- this; 0: not */
 	int64_t max_positions;
 	double rms_eps;          /* of the block norms */
@@ -150,6 +153,8 @@ struct moe_family {
 	                                      struct moe_err *err);
 	const struct moe_tensor_spec *tensors;   /* ends with hf == gguf == NULL */
 	const struct moe_key *keys;              /* ends with hf NULL */
+	/* What the names of tensors outside the text model begin with: they are left alone. NULL-terminated; NULL: none. */
+	const char *const *skipped;
 	/* GGUF keys that no config key gives, added to the object; NULL: none. */
 	MOE_MUST_USE enum moe_status (*gguf_extra)(const struct moe_config *config, json_t *keys, struct moe_err *err);
 	/* Config keys that cannot be copied one by one from GGUF keys, added to the object; NULL: none. */

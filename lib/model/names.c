@@ -85,6 +85,16 @@ bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const c
 	return false;
 }
 
+bool moe_names_skipped(const struct moe_config *c, enum moe_naming naming, const char *name)
+{
+	const char *const *begin = naming == MOE_NAMING_HF ? c->family->skipped : NULL;
+
+	for (; begin && *begin; begin++)
+		if (!strncmp(name, *begin, strlen(*begin)))
+			return true;
+	return false;
+}
+
 void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out)
 {
 	const char *p = pattern_of(id->spec, naming);

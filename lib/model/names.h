@@ -15,6 +15,8 @@ struct moe_tensor_id {
  * tensor has expert -1. */
 bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name,
                      struct moe_tensor_id *id);
+/* Is it a name that the family leaves alone (moe_family.skipped)? */
+bool moe_names_skipped(const struct moe_config *config, enum moe_naming naming, const char *name);
 /* Appends the name. A GGUF name of an expert tensor is that of its stack. */
 void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out);
 /* True for the tensors that exist once per expert. */

@@ -36,10 +36,12 @@ static enum moe_status classify(struct moe_layout *layout, const struct moe_mode
 		const struct moe_tensor *t = &ckpt->tensors[i];
 		struct moe_tensor_id id;
 
+		layout->tensors[i] = (struct moe_layout_tensor){ -1, -1 };
+		if (moe_names_skipped(&model->config, ckpt->format->naming, t->name))
+			continue;
 		if (!moe_names_parse(&model->config, ckpt->format->naming, t->name, &id))
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is not known to the family %s",
 			                   moe_ckpt_file(ckpt, t), t->name, model->config.family->name);
-		layout->tensors[i] = (struct moe_layout_tensor){ -1, -1 };
 		if (!moe_spec_is_expert(id.spec))
 			continue;
 		layout->tensors[i] = (struct moe_layout_tensor){ id.layer, id.expert };

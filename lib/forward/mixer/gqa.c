@@ -32,20 +32,23 @@ static enum moe_status project(struct moe_session *s, const struct moe_layer *la
 	const struct moe_config *config = &s->model->config;
 	const struct moe_device_ops *ops = s->device->ops;
 	const int64_t width = (int64_t)p->n_heads * config->head_dim;
+	const bool normed = config->qk_norm != MOE_QK_NORM_NONE && p->norm != MOE_N_PARTS;
 	enum moe_status status = ops->matmul(s->device, x, n_tokens, &layer->part[p->weight], out, err);
 	if (!status && config->qkv_bias)
 		status = ops->add_bias(s->device, out, width, &layer->part[p->bias], n_tokens, err);
-	if (!status && config->qk_norm != MOE_QK_NORM_NONE && p->norm != MOE_N_PARTS)
+	if (!status && normed && !config->qk_norm_late)
 		status = normalise(s, layer, p, n_tokens, out, err);
 	if (!status && config->clip_qkv > 0)
 		status = ops->clamp(s->device, out, n_tokens * width, config->clip_qkv, err);
-	if (status || !p->rotated)
-		return status;
 	const struct moe_rope_args args = {
 		.x = out, .n_tokens = n_tokens, .token_stride = width, .n_heads = p->n_heads, .head_stride = config->head_dim,
 		.n_dims = config->rope.n_dims, .interleaved = config->rope.interleaved, .cos = s->cos, .sin = s->sin, .pos0 = pos,
 	};
-	return ops->rope(s->device, &args, err);
+	if (!status && p->rotated)
+		status = ops->rope(s->device, &args, err);
+	if (!status && normed && config->qk_norm_late)
+		status = normalise(s, layer, p, n_tokens, out, err);
+	return status;
 }
 
 static enum moe_status run(struct moe_session *s, int32_t index, const float *x, int64_t pos, int64_t n_tokens,
@@ -55,8 +58,9 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const struct moe_config *config = &s->model->config;
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_layer *layer = &s->model->layers[index];
-	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, true };
-	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, true };
+	const bool rotated = !config->layers[index].no_rope;
+	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, rotated };
+	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated };
 	const struct projection v = { MOE_PART_V, MOE_PART_V_BIAS, MOE_N_PARTS, config->n_kv_heads, false };
 	const int64_t rows = s->opts.chunk + 1, width = kv_dim(config), row = 2 * width;
 	float *queries = s->work, *mixed = queries + rows * q_dim(config), *keys = mixed + rows * q_dim(config);
@@ -75,7 +79,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		return status;
 	const struct moe_gqa_args args = {
 		.n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim,
-		.scale = s->softmax_scale, .q = queries, .cache = cache, .pos0 = pos, .n_tokens = n_tokens, .out = mixed,
+		.scale = s->softmax_scale, .q = queries, .cache = cache, .pos0 = pos, .n_tokens = n_tokens,
+		.window = config->layers[index].window, .out = mixed,
 	};
 	status = ops->gqa(s->device, &args, err);
 	return status ? status : ops->matmul(s->device, mixed, n_tokens, &layer->part[MOE_PART_O], out, err);
