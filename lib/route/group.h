@@ -16,6 +16,13 @@ float moe_groups_limit(const struct moe_policy_params *params, float *scores, fl
  * Returns the sum of the weights. */
 float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights);
 
+/* Bars the experts that params->mask bars for token t from `choice` [n_experts]. */
+static inline void moe_choice_mask(const struct moe_policy_params *params, int64_t t, float *choice)
+{
+	for (int32_t i = 0; params->mask && i < params->n_experts; i++)
+		choice[i] += params->mask[t * params->n_experts + i];
+}
+
 /* Weight 0 where no expert was chosen (outputs that are not numbers), whatever the policy computed there. */
 static inline void moe_clear_unchosen(const int32_t *ids, int32_t k, float *weights)
 {

@@ -31,6 +31,7 @@ struct moe_policy_params {
 	bool normalize; /* divide by the sum of the chosen */
 	double eps; /* sparsemixer: how near the best a score must come to share its weight */
 	double p_norm; /* dbrx: the weights are divided by this norm of the chosen; 0: they are not */
+	const float *mask; /* [n_tokens][n_experts] added for the choice only: 0, or -infinity to bar; NULL: none */
 	const float *bias; /* [n_experts] added to the score for the choice only; NULL: none */
 };
 

@@ -1,17 +1,21 @@
 /* Softmax over all experts, the k largest, divided by their p-norm (DBRX). */
 #include <math.h>
+#include <string.h>
 
 #include "route/group.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
+static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
+		float *choice = scratch + n;
 		moe_softmax(logits, n, scratch);
-		moe_choose(scratch, scratch, n, k, ids, weights);
+		memcpy(choice, scratch, (size_t)n * sizeof *choice);
+		moe_choice_mask(p, t, choice);
+		moe_choose(choice, scratch, n, k, ids, weights);
 		double sum = 0;
 		for (int32_t i = 0; i < k; i++)
 			sum += pow(fabs(weights[i]), p->p_norm);
@@ -20,7 +24,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 			weights[i] /= norm;
 		moe_clear_unchosen(ids, k, weights);
 		if (margins)
-			margins[t] = moe_choice_margin(scratch, n, ids, k);
+			margins[t] = moe_choice_margin(choice, n, ids, k);
 	}
 }
 

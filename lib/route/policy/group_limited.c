@@ -19,6 +19,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		moe_softmax(logits, n, scores);
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = scores[i];
+		moe_choice_mask(p, t, choice);
 		const float group_margin = moe_groups_limit(p, choice, rest);
 		const float sum = moe_choose(choice, scores, n, k, ids, weights);
 		const float factor = p->normalize && k > 1 ? 1.0f / (sum + 1e-20f) : (float)p->scale;

@@ -18,6 +18,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		moe_sigmoid(logits, n, scores);
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = p->bias ? scores[i] + p->bias[i] : scores[i];
+		moe_choice_mask(p, t, choice);
 		const float group_margin = moe_groups_limit(p, choice, rest);
 		const float sum = moe_choose(choice, scores, n, k, ids, weights);
 		const float factor = (float)p->scale / (p->normalize ? sum + 1e-20f : 1.0f);

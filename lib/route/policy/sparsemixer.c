@@ -19,9 +19,13 @@ static float weigh(const float *scores, const float *left, int32_t n, int32_t be
 }
 
 /* The order of the choices matters to the weights, so the gaps between them count as well. */
-static float order_margin(const float *logits, int32_t n, const int32_t *ids, int32_t k)
+static float order_margin(const float *left, const float *logits, int32_t n, const int32_t *ids, int32_t k)
 {
-	float margin = moe_choice_margin(logits, n, ids, k);
+	float margin = INFINITY, next = -INFINITY;
+	for (int32_t i = 0; i < n; i++)
+		next = fmaxf(next, left[i]);
+	if (ids[k - 1] >= 0 && next > -INFINITY)
+		margin = logits[ids[k - 1]] - next;
 	for (int32_t i = 0; i + 1 < k; i++)
 		if (ids[i + 1] >= 0)
 			margin = fminf(margin, logits[ids[i]] - logits[ids[i + 1]]);
@@ -33,16 +37,17 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 {
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		moe_top_k(logits, n, k, ids);
 		for (int32_t i = 0; i < n; i++)
 			scratch[i] = logits[i];
+		moe_choice_mask(p, t, scratch);
+		moe_top_k(scratch, n, k, ids);
 		for (int32_t i = 0; i < k; i++) {
 			weights[i] = ids[i] < 0 ? 0 : weigh(logits, scratch, n, ids[i], p->eps);
 			if (ids[i] >= 0)
 				scratch[ids[i]] = -INFINITY;
 		}
 		if (margins)
-			margins[t] = order_margin(logits, n, ids, k);
+			margins[t] = order_margin(scratch, logits, n, ids, k);
 	}
 }
 

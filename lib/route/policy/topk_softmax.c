@@ -1,19 +1,22 @@
 /* The k largest logits, then softmax over them (gpt-oss, Granite-MoE, JetMoE). */
+#include <string.h>
+
 #include "route/group.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return (void)params, 1; }
+static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	(void)scratch;
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		moe_choose(logits, logits, n, k, ids, weights);
+		memcpy(scratch, logits, (size_t)n * sizeof *scratch);
+		moe_choice_mask(p, t, scratch);
+		moe_choose(scratch, logits, n, k, ids, weights);
 		moe_softmax(weights, k, weights);
 		moe_clear_unchosen(ids, k, weights);
 		if (margins)
-			margins[t] = moe_choice_margin(logits, n, ids, k);
+			margins[t] = moe_choice_margin(scratch, n, ids, k);
 	}
 }
 
