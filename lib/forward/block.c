@@ -21,52 +21,6 @@ const struct moe_mixer *moe_mixer_by_name(const char *name)
 	return NULL;
 }
 
-/* Router logits of h, chosen experts and weights; told to the hook. */
-static enum moe_status route(struct moe_session *s, int32_t index, const float *h, int64_t pos, int64_t n_tokens,
-                             struct moe_err *err)
-{
-	const struct moe_config *config = &s->model->config;
-	const struct moe_router_spec *spec = &config->router;
-	const size_t n = (size_t)n_tokens * (size_t)config->n_experts;
-	enum moe_status status =
-	    s->device->ops->matmul(s->device, h, n_tokens, &s->model->layers[index].part[MOE_PART_ROUTER],
-	                           s->router_logits, err);
-	if (!status)
-		status = s->device->ops->download(s->device, s->host_router, s->router_logits, n, err);
-	if (status)
-		return status;
-	const struct moe_policy_params params = {
-		.n_experts = config->n_experts,
-		.top_k = spec->top_k,
-		.n_groups = spec->n_groups,
-		.top_groups = spec->top_groups,
-		.group_score = s->policy->group_score,
-		.scale = spec->scale,
-		.normalize = spec->normalize,
-		.bias = s->bias[index],
-	};
-	s->policy->rows(&params, s->host_router, n_tokens, s->ids, s->weights, s->opts.margins ? s->margins : NULL,
-	                s->scratch);
-	for (int64_t c = 0; c < n_tokens * spec->top_k; c++)
-		if (s->ids[c] < 0)
-			return moe_err_set(err, MOE_EFORMAT,
-			                   "layer %d, position %lld: the router's outputs are not numbers",
-			                   (int)index, (long long)(pos + c / spec->top_k));
-	if (!s->opts.hooks.routing || config->layers[index].mtp)
-		return MOE_OK;
-	const struct moe_routing routing = {
-		.layer = index,
-		.n_experts = config->n_experts,
-		.top_k = spec->top_k,
-		.n_tokens = n_tokens,
-		.ids = s->ids,
-		.weights = s->weights,
-		.logits = s->host_router,
-		.margins = s->opts.margins ? s->margins : NULL,
-	};
-	return s->opts.hooks.routing(s->opts.hooks.arg, &routing, pos, err);
-}
-
 /* y = routed experts of h, then the shared experts added. */
 static enum moe_status run_experts(struct moe_session *s, const struct moe_layer *layer, const float *h,
                                    int64_t n_tokens, struct moe_err *err)
@@ -78,7 +32,7 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 		.hidden = config->hidden_size,
 		.ffn = config->moe_intermediate_size,
 		.n_experts = config->n_experts,
-		.top_k = config->router.top_k,
+		.top_k = s->top_k,
 		.ids = s->ids,
 		.weights = s->weights,
 		.gate = layer->expert_gate,
@@ -87,16 +41,17 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 		.out = s->y,
 	};
 	enum moe_status status = s->device->ops->experts(s->device, &args, err);
-	if (status || config->n_shared_experts == 0)
+	if (status || config->n_shared_experts == 0 || s->opts.ablation.no_shared)
 		return status;
 	status = s->device->ops->ffn(s->device, h, n_tokens, &layer->part[MOE_PART_SHARED_GATE],
 	                             &layer->part[MOE_PART_SHARED_UP], &layer->part[MOE_PART_SHARED_DOWN], s->z, err);
-	/* The mixing gate is one number a token; the router's outputs are on the host by now, so their place is free. */
+	/* The mixing gate is one number a token; the router's outputs are on the host by now: their place is free. */
 	if (!status && config->shared_gate)
-		status = s->device->ops->matmul(s->device, h, n_tokens, &layer->part[MOE_PART_SHARED_MIX], s->router_logits,
-		                                err);
+		status = s->device->ops->matmul(s->device, h, n_tokens, &layer->part[MOE_PART_SHARED_MIX],
+		                                s->router_logits, err);
 	if (!status && config->shared_gate)
-		status = s->device->ops->gate_rows(s->device, s->z, s->router_logits, config->hidden_size, n_tokens, err);
+		status =
+		    s->device->ops->gate_rows(s->device, s->z, s->router_logits, config->hidden_size, n_tokens, err);
 	if (!status)
 		status = s->device->ops->add(s->device, s->y, s->z, n_tokens * config->hidden_size, err);
 	return status;
@@ -126,7 +81,7 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 		status = ops->ffn(s->device, s->h, n_tokens, &layer->part[MOE_PART_GATE], &layer->part[MOE_PART_UP],
 		                  &layer->part[MOE_PART_DOWN], s->y, err);
 	} else {
-		status = route(s, index, s->h, pos, n_tokens, err);
+		status = moe_router_run(s, index, s->h, pos, n_tokens, err);
 		if (status)
 			return status;
 		if (s->opts.routers_only && index == s->last_router) {

@@ -31,11 +31,31 @@ struct moe_hooks {
 	                              struct moe_err *err);
 };
 
+/* What a run changes about the model's routing. Zero: nothing. MTP layers keep their own. */
+struct moe_ablation {
+	int32_t top_k; /* 0: the model's */
+	const char *policy; /* NULL: the model's; its parameters stay the model's */
+	bool no_shared; /* shared experts contribute nothing */
+	const uint8_t *disabled; /* [n_layers][n_experts] not 0: never chosen; NULL: none. Borrowed. */
+	/* This share of each token's experts, those with the largest logits, is never chosen. */
+	double mask_top;
+	/* Choices that are forced: sets *ids [n_tokens][top_k] (-1: none) for positions pos.., and *weights to what they
+	 * weigh or leaves it NULL, which weighs them by the policy. NULL: choices are free. */
+	enum moe_status (*forced)(void *arg, int32_t layer, int64_t pos, int64_t n_tokens, const int32_t **ids,
+	                          const float **weights, struct moe_err *err);
+	void *arg;
+};
+
+/* Which form latent attention takes: by what a token is, or always one. */
+enum moe_mla_form { MOE_MLA_BY_ROLE, MOE_MLA_EXPANDED, MOE_MLA_ABSORBED };
+
 struct moe_session_opts {
 	int64_t n_ctx; /* positions a sequence may have */
 	int32_t chunk; /* tokens a pass, at most */
 	bool routers_only; /* end each pass at the last router: no logits */
 	bool mtp; /* run the MTP layer behind the model */
+	enum moe_mla_form mla;
+	struct moe_ablation ablation;
 	bool margins; /* compute routing margins */
 	struct moe_hooks hooks;
 };

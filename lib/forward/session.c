@@ -13,6 +13,16 @@ static int32_t layers_run(const struct moe_config *config, const struct moe_sess
 	return config->n_layers + (opts->mtp && config->n_mtp_layers > 0 ? 1 : 0);
 }
 
+static int32_t top_k_of(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	return opts->ablation.top_k ? opts->ablation.top_k : config->router.top_k;
+}
+
+static bool bars_experts(const struct moe_session_opts *opts)
+{
+	return opts->ablation.disabled || opts->ablation.mask_top > 0 || opts->ablation.forced;
+}
+
 struct sizes {
 	size_t rows, hidden, experts, head, work, cache, rope, ids, scratch;
 	bool wants_hidden;
@@ -47,7 +57,7 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 		.work = rows * most_work(config, opts),
 		.cache = (size_t)opts->n_ctx * cached_per_token(config, opts),
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
-		.ids = rows * (size_t)config->router.top_k,
+		.ids = rows * (size_t)top_k_of(config, opts),
 		.wants_hidden = opts->hooks.hidden != NULL,
 	};
 }
@@ -97,12 +107,7 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, struct moe_err *err)
 {
 	const struct moe_config *config = &s->model->config;
-	const struct moe_policy_params params = {
-		.n_experts = config->n_experts,
-		.top_k = config->router.top_k,
-		.n_groups = config->router.n_groups,
-		.top_groups = config->router.top_groups,
-	};
+	const struct moe_policy_params params = moe_router_params(s, -1);
 	s->host_router = calloc(n->experts + 1, sizeof *s->host_router);
 	s->host_rows = calloc(n->head + 1, sizeof *s->host_rows);
 	s->last_logits = calloc((size_t)config->vocab_size, sizeof *s->last_logits);
@@ -111,9 +116,12 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 	s->weights = calloc(n->ids + 1, sizeof *s->weights);
 	s->margins = calloc(n->rows, sizeof *s->margins);
 	s->scratch = calloc(s->policy ? s->policy->scratch(&params) : 1, sizeof *s->scratch);
+	s->top_ids = calloc((size_t)config->n_experts + 1, sizeof *s->top_ids);
+	if (bars_experts(&s->opts) && !(s->mask = calloc(n->experts + 1, sizeof *s->mask)))
+		return moe_err_nomem(err, n->experts * sizeof *s->mask, "a session's buffers");
 	s->bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->bias);
 	if (!s->host_router || !s->host_rows || !s->last_logits || !s->host_hidden || !s->ids || !s->weights ||
-	    !s->margins || !s->scratch || !s->bias)
+	    !s->margins || !s->scratch || !s->top_ids || !s->bias)
 		return moe_err_nomem(err, (n->experts + n->head + n->hidden + 4 * n->ids) * sizeof(float),
 		                     "a session's buffers");
 	return MOE_OK;
@@ -144,16 +152,11 @@ static enum moe_status find_policy(struct moe_session *s, struct moe_err *err)
 			s->last_router = l;
 	if (s->last_router < 0)
 		return MOE_OK;
-	s->policy = moe_policy_by_name(config->router.policy);
+	const char *policy = s->opts.ablation.policy ? s->opts.ablation.policy : config->router.policy;
+	s->policy = moe_policy_by_name(policy);
 	if (!s->policy)
-		return moe_err_set(err, MOE_EFORMAT, "routing policy '%s' is not known", config->router.policy);
-	const struct moe_policy_params params = {
-		.n_experts = config->n_experts,
-		.top_k = config->router.top_k,
-		.n_groups = config->router.n_groups,
-		.top_groups = config->router.top_groups,
-		.group_score = s->policy->group_score,
-	};
+		return moe_err_set(err, MOE_EUSAGE, "routing policy '%s' is not known", policy);
+	const struct moe_policy_params params = moe_router_params(s, -1);
 	return moe_policy_check(s->policy, &params, err);
 }
 
@@ -183,6 +186,7 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 	s->device = device;
 	s->opts = *opts;
 	s->opts.mtp = opts->mtp && model->config.n_mtp_layers > 0;
+	s->top_k = top_k_of(&model->config, opts);
 	const struct sizes n = sizes_of(&model->config, &s->opts);
 	enum moe_status status = find_policy(s, err);
 	if (!status)
@@ -214,8 +218,8 @@ void moe_session_close(struct moe_session *s)
 		s->device->ops->release(s->device, s->cache[l]);
 	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
 		free(s->bias[l]);
-	void *host_memory[] = { s->cache,       s->bias, s->host_router, s->host_rows, s->last_logits,
-		                s->host_hidden, s->ids,  s->weights,     s->margins,   s->scratch };
+	void *host_memory[] = { s->cache, s->bias,    s->host_router, s->host_rows, s->last_logits, s->host_hidden,
+		                s->ids,   s->weights, s->margins,     s->scratch,   s->mask,        s->top_ids };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
 		free(host_memory[i]);
 	free(s);

@@ -20,6 +20,7 @@ struct moe_session {
 	struct moe_device *device;
 	struct moe_session_opts opts;
 	int64_t pos;
+	int32_t top_k;              /* experts a token, the model's or the ablation's */
 	int32_t last_router;        /* layer of the last router, -1: none */
 
 	/* device memory */
@@ -39,10 +40,18 @@ struct moe_session {
 	float *last_logits;         /* [vocab] */
 	float *host_hidden;         /* [chunk][hidden], where a hook wants it */
 	int32_t *ids;               /* [chunk][top_k] */
+	float *mask;                /* [chunk][n_experts], NULL where no ablation bars experts */
+	int32_t *top_ids;           /* [n_experts] */
 	float *weights, *margins, *scratch;
 	float **bias;               /* [n_layers + mtp][n_experts], NULL where none */
 	const struct moe_policy *policy;
 };
+
+/* What the policy is given in this layer (-1: in general), without a mask. */
+struct moe_policy_params moe_router_params(const struct moe_session *session, int32_t layer);
+/* Router logits of h, the experts chosen and their weights into ids and weights; told to the hook. */
+MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t layer, const float *h, int64_t pos,
+                                            int64_t n_tokens, struct moe_err *err);
 
 /* One transformer layer on x [n_tokens][hidden], in place. *stopped is set where routers_only ends the pass. */
 MOE_MUST_USE enum moe_status moe_block_run(struct moe_session *session, int32_t layer, float *x, int64_t pos,

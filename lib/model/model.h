@@ -34,6 +34,7 @@ struct moe_router_spec {
 	int32_t n_groups, top_groups;
 	double scale;            /* routed_scaling_factor */
 	bool normalize;          /* divide the chosen weights by their sum */
+	double eps, p_norm;      /* sparsemixer's and dbrx's own */
 	bool bias;               /* a correction bias joins the choice, not the weights */
 };
 

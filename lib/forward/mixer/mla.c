@@ -104,7 +104,7 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		.pos0 = pos,
 		.n_tokens = n_tokens,
 		.kv_b = layer->part[MOE_PART_KV_B],
-		.absorbed = generated,
+		.absorbed = s->opts.mla == MOE_MLA_ABSORBED || (s->opts.mla == MOE_MLA_BY_ROLE && generated),
 		.out = mixed,
 	};
 	status = s->device->ops->mla(s->device, &args, err);
