@@ -50,6 +50,7 @@ struct moe_gqa_args {
 	const float *cache;    /* [pos0 + n_tokens][2][n_kv_heads][head_dim]: rotated keys, values */
 	int64_t pos0, n_tokens;
 	int64_t window;        /* position p sees the last `window` positions, itself included; 0: all */
+	struct moe_weight sinks;   /* [n_heads] a logit that takes its share of the softmax to nowhere; data NULL: none */
 	float *out;            /* [n_tokens][n_heads][head_dim] */
 };
 
@@ -83,6 +84,9 @@ struct moe_device_ops {
 	MOE_MUST_USE enum moe_status (*rmsnorm)(struct moe_device *device, const float *x, int64_t x_stride,
 	                                        const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
 	                                        int64_t out_stride, struct moe_err *err);
+	/* out = (x - mean) rsqrt(variance + eps) * w, rows as long as w without gaps; out may be x. */
+	MOE_MUST_USE enum moe_status (*layernorm)(struct moe_device *device, const float *x, const struct moe_weight *w,
+	                                          double eps, int64_t n_tokens, float *out, struct moe_err *err);
 	/* out[t][r] = sum_k w[r][k] x[t][k]. */
 	MOE_MUST_USE enum moe_status (*matmul)(struct moe_device *device, const float *x, int64_t n_tokens,
 	                                       const struct moe_weight *w, float *out, struct moe_err *err);

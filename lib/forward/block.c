@@ -57,6 +57,21 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 	return status;
 }
 
+enum moe_status moe_block_norm(struct moe_session *s, const float *x, const struct moe_weight *w,
+                               const struct moe_weight *bias, int64_t n_tokens, float *out, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const struct moe_device_ops *ops = s->device->ops;
+	const int64_t hidden = config->hidden_size;
+
+	if (!config->layer_norm)
+		return ops->rmsnorm(s->device, x, hidden, w, config->rms_eps, n_tokens, out, hidden, err);
+	enum moe_status status = ops->layernorm(s->device, x, w, config->rms_eps, n_tokens, out, err);
+	if (!status && bias->data)
+		status = ops->add_bias(s->device, out, hidden, bias, n_tokens, err);
+	return status;
+}
+
 enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, int64_t pos, int64_t n_tokens,
                               bool generated, bool *stopped, struct moe_err *err)
 {
@@ -64,17 +79,17 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_layer *layer = &s->model->layers[index];
 	const struct moe_layer_kind *kind = &config->layers[index];
-	const int64_t hidden = config->hidden_size, n = n_tokens * hidden;
+	const int64_t n = n_tokens * config->hidden_size;
 
-	enum moe_status status = ops->rmsnorm(s->device, x, hidden, &layer->part[MOE_PART_ATTN_NORM], config->rms_eps,
-	                                      n_tokens, s->h, hidden, err);
+	enum moe_status status = moe_block_norm(s, x, &layer->part[MOE_PART_ATTN_NORM],
+	                                        &layer->part[MOE_PART_ATTN_NORM_BIAS], n_tokens, s->h, err);
 	if (!status)
 		status = moe_mixer_by_name(kind->mixer)->run(s, index, s->h, pos, n_tokens, generated, s->y, err);
 	if (!status)
 		status = ops->add(s->device, x, s->y, n, err);
 	if (!status)
-		status = ops->rmsnorm(s->device, x, hidden, &layer->part[MOE_PART_FFN_NORM], config->rms_eps,
-		                      n_tokens, s->h, hidden, err);
+		status = moe_block_norm(s, x, &layer->part[MOE_PART_FFN_NORM], &layer->part[MOE_PART_FFN_NORM_BIAS],
+		                        n_tokens, s->h, err);
 	if (status)
 		return status;
 	if (kind->ffn == MOE_FFN_DENSE) {

@@ -112,9 +112,12 @@ enum moe_status moe_router_run(struct moe_session *s, int32_t index, const float
 {
 	const struct moe_config *config = &s->model->config;
 	const struct moe_device_ops *ops = s->device->ops;
+	const struct moe_weight *bias = &s->model->layers[index].part[MOE_PART_ROUTER_LOGIT_BIAS];
 	const size_t n = (size_t)n_tokens * (size_t)config->n_experts;
 	enum moe_status status = ops->matmul(s->device, h, n_tokens, &s->model->layers[index].part[MOE_PART_ROUTER],
 	                                     s->router_logits, err);
+	if (!status && bias->data)
+		status = ops->add_bias(s->device, s->router_logits, config->n_experts, bias, n_tokens, err);
 	if (!status)
 		status = ops->download(s->device, s->host_router, s->router_logits, n, err);
 	if (!status)

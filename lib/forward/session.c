@@ -253,6 +253,8 @@ static enum moe_status run_head(struct moe_session *s, const float *normed, cons
 		const int64_t n = first + n_tokens - t < HEAD_ROWS ? first + n_tokens - t : HEAD_ROWS;
 		enum moe_status status =
 		    s->device->ops->matmul(s->device, normed + t * hidden, n, head, s->head, err);
+		if (!status && s->model->head_bias.data)
+			status = s->device->ops->add_bias(s->device, s->head, vocab, &s->model->head_bias, n, err);
 		if (!status)
 			status = s->device->ops->download(s->device, s->host_rows, s->head, (size_t)(n * vocab), err);
 		if (!status && tell)
@@ -327,8 +329,7 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
 		return status;
 
 	float *normed = s->opts.mtp ? s->final + config->hidden_size : s->h;
-	status = ops->rmsnorm(s->device, s->x, config->hidden_size, &s->model->final_norm, config->rms_eps, n_tokens,
-	                      normed, config->hidden_size, err);
+	status = moe_block_norm(s, s->x, &s->model->final_norm, &s->model->final_norm_bias, n_tokens, normed, err);
 	const int64_t first = want == MOE_LOGITS_ALL ? 0 : n_tokens - 1;
 	if (!status && want != MOE_LOGITS_NONE)
 		status = run_head(s, normed, &s->model->head, first, n_tokens - first, s->pos, s->last_logits,

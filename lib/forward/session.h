@@ -57,6 +57,11 @@ MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t
 MOE_MUST_USE enum moe_status moe_block_run(struct moe_session *session, int32_t layer, float *x, int64_t pos,
                                            int64_t n_tokens, bool generated, bool *stopped, struct moe_err *err);
 
+/* The norm of a block or the final one, rows of hidden_size: x -> out. bias: only LayerNorm may have one. */
+MOE_MUST_USE enum moe_status moe_block_norm(struct moe_session *session, const float *x, const struct moe_weight *w,
+                                            const struct moe_weight *bias, int64_t n_tokens, float *out,
+                                            struct moe_err *err);
+
 /* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied. */
 void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin);
 /* What the scaling multiplies the softmax scale with: g(factor, mscale_all_dim)^2 for YaRN, else 1. */

@@ -37,7 +37,9 @@ static void add_spec(struct sums *s, const struct moe_config *c, const struct mo
 	}
 	s->total += stored;
 	s->activated += used;
-	if (spec->n_dims > 1 && (spec->part != MOE_PART_EMBED || c->tie_embeddings))
+	/* a correction bias of shape [1, E] is no matrix */
+	if (spec->n_dims > 1 && spec->part != MOE_PART_ROUTER_BIAS &&
+	    (spec->part != MOE_PART_EMBED || c->tie_embeddings))
 		s->matrices += used;
 	if (spec->n_dims > 1 && spec->part == MOE_PART_ROUTER)
 		s->routers += used;

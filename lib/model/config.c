@@ -99,7 +99,9 @@ enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, 
 void moe_config_free(struct moe_config *config)
 {
 	free(config->layers);
+	free(config->rope.factors);
 	config->layers = NULL;
+	config->rope.factors = NULL;
 }
 
 int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)

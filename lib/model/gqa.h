@@ -27,6 +27,7 @@
 	MOE_VEC(Q_BIAS, ATTN, EVERY, MOE_P "self_attn.q_proj.bias", Q_ALL, moe_gqa_has_bias), \
 	MOE_VEC(K_BIAS, ATTN, EVERY, MOE_P "self_attn.k_proj.bias", KV_ALL, moe_gqa_has_bias), \
 	MOE_VEC(V_BIAS, ATTN, EVERY, MOE_P "self_attn.v_proj.bias", KV_ALL, moe_gqa_has_bias), \
+	MOE_VEC(O_BIAS, ATTN, EVERY, MOE_P "self_attn.o_proj.bias", HIDDEN, moe_gqa_has_o_bias), \
 	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.q_norm.weight", HEAD, moe_gqa_norms_heads), \
 	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.k_norm.weight", HEAD, moe_gqa_norms_heads), \
 	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.q_norm.weight", Q_ALL, moe_gqa_norms_whole), \
@@ -54,6 +55,7 @@
 
 bool moe_gqa_has_head(const struct moe_config *config);      /* embeddings are not tied */
 bool moe_gqa_has_bias(const struct moe_config *config);      /* qkv_bias */
+bool moe_gqa_has_o_bias(const struct moe_config *config);    /* o_bias */
 bool moe_gqa_norms_heads(const struct moe_config *config);   /* qk_norm per head */
 bool moe_gqa_norms_whole(const struct moe_config *config);   /* qk_norm over all heads */
 bool moe_gqa_has_shared(const struct moe_config *config);    /* n_shared_experts > 0 */

@@ -74,14 +74,23 @@ static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part par
 	     : part == MOE_PART_EXPERT_UP ? layer->expert_up : layer->expert_down;
 }
 
+static struct moe_weight *top_weight(struct moe_model *m, enum moe_part part)
+{
+	switch (part) {
+	case MOE_PART_EMBED: return &m->embed;
+	case MOE_PART_HEAD: return &m->head;
+	case MOE_PART_HEAD_BIAS: return &m->head_bias;
+	case MOE_PART_FINAL_NORM_BIAS: return &m->final_norm_bias;
+	default: return &m->final_norm;
+	}
+}
+
 static void place(struct binder *b, const struct moe_tensor_id *id, const struct moe_tensor *t)
 {
 	struct moe_model *m = b->model;
 
 	if (id->layer < 0) {
-		struct moe_weight *w = id->spec->part == MOE_PART_EMBED ? &m->embed
-		                     : id->spec->part == MOE_PART_HEAD ? &m->head : &m->final_norm;
-		*w = weight_of(t);
+		*top_weight(m, id->spec->part) = weight_of(t);
 	} else if (!moe_spec_is_expert(id->spec)) {
 		m->layers[id->layer].part[id->spec->part] = weight_of(t);
 	} else if (id->expert >= 0) {

@@ -25,6 +25,12 @@ struct moe_rope {
 	bool yarn;
 	double factor, beta_fast, beta_slow, mscale, mscale_all_dim;
 	int32_t original_positions;
+	bool untruncated;        /* YaRN's ramp may begin and end between two dimensions */
+	double attention_factor; /* on cos and sin, instead of what mscale and mscale_all_dim say; 0: not set */
+	/* LongRoPE: inverse frequency i is divided by factors[long][i], and cos and sin are multiplied by
+	 * magnitudes[long]; long is 1 where sequences may be longer than original_positions. NULL: not */
+	double *factors;         /* [2][n_dims / 2], malloc'd; moe_config_free */
+	double magnitudes[2];
 };
 
 /* Which policy a layer's router runs by default, and its parameters. */
@@ -66,7 +72,8 @@ struct moe_config {
 	int32_t n_experts, n_shared_experts;
 	int32_t shared_intermediate_size;   /* of all shared experts together; 0: n_shared_experts moe_intermediate_size */
 	bool shared_gate;        /* the shared experts' output is multiplied by sigmoid(w x) */
-	bool qkv_bias;
+	bool qkv_bias, o_bias, head_bias;
+	bool layer_norm;         /* block and final norms remove the mean (LayerNorm), and may have biases */
 	enum moe_qk_norm qk_norm;
 	bool qk_norm_late;       /* behind the rotation, not before it */
 	double clip_qkv;         /* queries, keys and values are clamped to +- this; 0: not */
@@ -99,8 +106,11 @@ enum moe_part {
 	MOE_PART_Q, MOE_PART_Q_A, MOE_PART_Q_A_NORM, MOE_PART_Q_B, MOE_PART_KV_A, MOE_PART_KV_A_NORM, MOE_PART_KV_B,
 	MOE_PART_K_B, MOE_PART_V_B, MOE_PART_O,
 	MOE_PART_K, MOE_PART_V, MOE_PART_Q_BIAS, MOE_PART_K_BIAS, MOE_PART_V_BIAS, MOE_PART_Q_NORM, MOE_PART_K_NORM,
+	MOE_PART_O_BIAS, MOE_PART_SINKS,             /* sinks: a logit per head that takes part in its softmax */
+	MOE_PART_ATTN_NORM_BIAS, MOE_PART_FFN_NORM_BIAS, MOE_PART_FINAL_NORM_BIAS, MOE_PART_HEAD_BIAS,
 	MOE_PART_GATE, MOE_PART_UP, MOE_PART_DOWN,                              /* dense FFN */
 	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
+	MOE_PART_ROUTER_LOGIT_BIAS,                  /* added to the logits, so it joins choice and weights */
 	MOE_PART_EXPERT_GATE, MOE_PART_EXPERT_UP, MOE_PART_EXPERT_DOWN,
 	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN, MOE_PART_SHARED_MIX,
 	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM,
@@ -188,6 +198,7 @@ struct moe_model {
 	const struct moe_ckpt *ckpt;    /* borrowed: must outlive the model */
 	struct moe_arena arena;
 	struct moe_weight embed, head, final_norm;
+	struct moe_weight head_bias, final_norm_bias;   /* data NULL: none */
 	struct moe_layer *layers;       /* [n_layers + n_mtp_layers] */
 };
 

@@ -203,7 +203,8 @@ int main(void)
 	static const char *const names[] = { "deepseek_v3", "deepseek_v2", "deepseek_v2_lite", "moonlight",
 		                             "kimi_k2", "deepseek_v1", "deepseek_v1_norm", "mixtral", "qwen2_moe",
 		                             "qwen2_moe_sparse", "qwen3_moe", "qwen3_moe_bf16", "olmoe", "olmoe_clip",
-		                             "glm4_moe", "glm4_moe_qk_norm" };
+		                             "glm4_moe", "glm4_moe_qk_norm",
+		                             "ernie4_5_moe" };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);
 	return done();

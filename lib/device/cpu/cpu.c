@@ -100,6 +100,32 @@ static enum moe_status cpu_rmsnorm(struct moe_device *device, const float *x, in
 	return MOE_OK;
 }
 
+static enum moe_status cpu_layernorm(struct moe_device *device, const float *x, const struct moe_weight *w, double eps,
+                                     int64_t n_tokens, float *out, struct moe_err *err)
+{
+	struct cpu_device *cpu = (struct cpu_device *)device;
+	const int64_t cols = w->rows * w->cols;
+	enum moe_status status = cpu_reserve(cpu, (size_t)cols, err);
+	if (status)
+		return status;
+	float *weight = cpu->scratch[0].p;
+	w->codec->decode(w->data, weight, (size_t)cols);
+	for (int64_t t = 0; t < n_tokens; t++, x += cols, out += cols) {
+		double sum = 0, square = 0;
+		for (int64_t i = 0; i < cols; i++)
+			sum += x[i];
+		const float mean = (float)(sum / (double)cols);
+		for (int64_t i = 0; i < cols; i++) {
+			out[i] = x[i] - mean;
+			square += (double)out[i] * out[i];
+		}
+		const float factor = (float)(1 / sqrt(square / (double)cols + eps));
+		for (int64_t i = 0; i < cols; i++)
+			out[i] = out[i] * factor * weight[i];
+	}
+	return MOE_OK;
+}
+
 static enum moe_status cpu_add(struct moe_device *device, float *x, const float *y, int64_t n, struct moe_err *err)
 {
 	(void)device;
@@ -197,6 +223,7 @@ static const struct moe_device_ops cpu_ops = {
 	.download = cpu_copy,
 	.embed = cpu_embed,
 	.rmsnorm = cpu_rmsnorm,
+	.layernorm = cpu_layernorm,
 	.matmul = cpu_matmul,
 	.add = cpu_add,
 	.copy_rows = cpu_copy_rows,

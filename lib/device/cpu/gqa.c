@@ -1,6 +1,8 @@
 /* Grouped-query attention on the CPU (Ainslie et al. 2023): query head h reads key head h / (n_heads / n_kv_heads).
  *
- *   p = softmax over the visible positions s of (scale q . k_s);   out = sum p v_s */
+ *   p = softmax over the visible positions s of (scale q . k_s);   out = sum p v_s
+ *
+ * A sink (Xiao et al. 2023, learned) is one more score in the softmax, of a position without a value. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/online.h"
 
@@ -10,6 +12,7 @@
 struct attention {
 	struct cpu_device *cpu;
 	const struct moe_gqa_args *args;
+	const float *sinks; /* [n_heads], NULL: none */
 };
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -26,6 +29,8 @@ static void attend(const struct attention *at, int32_t head, int64_t t, float *s
 	const float *keys = a->cache + kv_head * dim, *values = keys + (int64_t)a->n_kv_heads * dim;
 	float *out = a->out + (t * a->n_heads + head) * dim;
 	struct cpu_online online = { -INFINITY, 0 };
+	if (at->sinks)
+		online = (struct cpu_online){ at->sinks[head], 1 };
 
 	const int64_t pos = a->pos0 + t, end = pos + 1;
 	const int64_t first = a->window > 0 ? max_i64(0, end - a->window) : 0;
@@ -52,10 +57,16 @@ static void attend_piece(void *arg, int64_t begin, int64_t end, int thread)
 enum moe_status cpu_gqa(struct moe_device *device, const struct moe_gqa_args *args, struct moe_err *err)
 {
 	struct cpu_device *cpu = (struct cpu_device *)device;
-	const struct attention at = { cpu, args };
+	struct attention at = { cpu, args, NULL };
 	enum moe_status status = cpu_reserve(cpu, CPU_BLOCK, err);
+	if (!status && args->sinks.data)
+		status = cpu_reserve_shared(cpu, (size_t)args->n_heads, err);
 	if (status)
 		return status;
-	moe_pool_for(cpu->pool, args->n_heads * args->n_tokens, 16, attend_piece, (void *)(uintptr_t)&at);
+	if (args->sinks.data) {
+		args->sinks.codec->decode(args->sinks.data, cpu->shared.p, (size_t)args->n_heads);
+		at.sinks = cpu->shared.p;
+	}
+	moe_pool_for(cpu->pool, args->n_heads * args->n_tokens, 16, attend_piece, &at);
 	return MOE_OK;
 }

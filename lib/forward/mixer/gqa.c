@@ -80,10 +80,14 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const struct moe_gqa_args args = {
 		.n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim,
 		.scale = s->softmax_scale, .q = queries, .cache = cache, .pos0 = pos, .n_tokens = n_tokens,
-		.window = config->layers[index].window, .out = mixed,
+		.window = config->layers[index].window, .sinks = layer->part[MOE_PART_SINKS], .out = mixed,
 	};
 	status = ops->gqa(s->device, &args, err);
-	return status ? status : ops->matmul(s->device, mixed, n_tokens, &layer->part[MOE_PART_O], out, err);
+	if (!status)
+		status = ops->matmul(s->device, mixed, n_tokens, &layer->part[MOE_PART_O], out, err);
+	if (!status && config->o_bias)
+		status = ops->add_bias(s->device, out, config->hidden_size, &layer->part[MOE_PART_O_BIAS], n_tokens, err);
+	return status;
 }
 
 const struct moe_mixer moe_mixer_gqa = {
