@@ -6,6 +6,10 @@
  *   g(s, m) = 1 for s <= 1, else 0.1 m ln s + 1
  *   cos and sin times g(factor, mscale) / g(factor, mscale_all_dim);
  *   the softmax scale times g(factor, mscale_all_dim)^2
+ *
+ * Elsewhere an attention factor multiplies cos and sin alone, and lo and hi may stay between two dimensions.
+ * LongRoPE (Ding et al. 2024): inv_i / factor_i, cos and sin times a magnitude; one set for sequences within the
+ * original length, one beyond it. Which one is a matter of the whole sequence, so of the positions there are room for.
  */
 #include <math.h>
 
@@ -20,15 +24,18 @@ static double correction(const struct moe_rope *rope, double rotations)
 	return rope->n_dims * log(rope->original_positions / (2 * pi * rotations)) / (2 * log(rope->theta));
 }
 
-static float frequency(const struct moe_rope *rope, int32_t i)
+static float frequency(const struct moe_rope *rope, bool lengthened, int32_t i)
 {
 	const float inv = (float)(1.0 / pow(rope->theta, 2.0 * i / rope->n_dims));
+	if (rope->factors)
+		return (float)(inv / rope->factors[(lengthened ? rope->n_dims / 2 : 0) + i]);
 	if (rope->linear > 0)
 		return (float)(inv / rope->linear);
 	if (!rope->yarn)
 		return inv;
-	const double lo = fmax(floor(correction(rope, rope->beta_fast)), 0);
-	double hi = fmin(ceil(correction(rope, rope->beta_slow)), rope->n_dims - 1);
+	const double fast = correction(rope, rope->beta_fast), slow = correction(rope, rope->beta_slow);
+	const double lo = fmax(rope->untruncated ? fast : floor(fast), 0);
+	double hi = fmin(rope->untruncated ? slow : ceil(slow), rope->n_dims - 1);
 	if (lo == hi)
 		hi += 0.001;
 	const double ramp = fmin(fmax((i - lo) / (hi - lo), 0), 1);
@@ -38,10 +45,16 @@ static float frequency(const struct moe_rope *rope, int32_t i)
 void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin)
 {
 	const int32_t half = rope->n_dims / 2;
-	const double scale =
-	    rope->yarn ? magnitude(rope->factor, rope->mscale) / magnitude(rope->factor, rope->mscale_all_dim) : 1;
+	const bool lengthened = n_ctx > rope->original_positions;
+	double scale = 1;
+	if (rope->factors)
+		scale = rope->magnitudes[lengthened];
+	else if (rope->attention_factor > 0)
+		scale = rope->attention_factor;
+	else if (rope->yarn)
+		scale = magnitude(rope->factor, rope->mscale) / magnitude(rope->factor, rope->mscale_all_dim);
 	for (int32_t i = 0; i < half; i++) {
-		const float inv = frequency(rope, i);
+		const float inv = frequency(rope, lengthened, i);
 		for (int64_t pos = 0; pos < n_ctx; pos++) {
 			const float angle = (float)pos * inv;
 			cos[pos * half + i] = (float)(cosf(angle) * scale);

@@ -1,4 +1,5 @@
 /* Families with grouped-query attention: the part of config.json they have in common. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,31 @@ static enum moe_status make_layers(struct moe_config *c, struct moe_err *err)
 	return MOE_OK;
 }
 
+static double magnitude(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
+
+/* YaRN outside DeepSeek: cos and sin times attention_factor where it is given, else the ratio of mscale and
+ * mscale_all_dim where both are, else 0.1 ln factor + 1; the softmax scale is left alone. */
+static enum moe_status parse_attention_factor(struct moe_config *c, const json_t *json, const char *where,
+                                              struct moe_err *err)
+{
+	const json_t *scaling = json_object_get(json, "rope_scaling");
+	struct moe_rope *rope = &c->rope;
+	enum moe_status st;
+
+	if (!scaling || json_is_null(scaling))
+		scaling = json_object_get(json, "rope_parameters");
+	if (!moe_json_has(scaling, "original_max_position_embeddings") && c->max_positions > 0)
+		rope->original_positions = (int32_t)c->max_positions;
+	if (!moe_json_has(scaling, "mscale") || rope->mscale == 0 || rope->mscale_all_dim == 0) {
+		rope->mscale = 1;
+		rope->mscale_all_dim = 0;
+	}
+	rope->attention_factor = magnitude(rope->factor, rope->mscale) / magnitude(rope->factor, rope->mscale_all_dim);
+	rope->mscale_all_dim = 0;
+	st = moe_json_f64(scaling, "attention_factor", where, &rope->attention_factor, err);
+	return st ? st : moe_parse_range(rope->attention_factor, 1e-6, 1e6, where, "attention_factor", err);
+}
+
 enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const char *where,
                               const struct moe_number *numbers, struct moe_err *err)
 {
@@ -86,7 +112,7 @@ enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const ch
 		c->rope.n_dims = (int32_t)(fraction * c->head_dim);
 	st = moe_parse_rope(c, json, where, "head_dim", err);
 	if (!st && c->rope.yarn)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type yarn is not run for this family", where);
+		st = parse_attention_factor(c, json, where, err);
 	if (!st)
 		st = moe_parse_ids(c, json, where, err);
 	return st ? st : make_layers(c, err);

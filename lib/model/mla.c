@@ -208,8 +208,9 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 		st = moe_json_bool(json, "rope_interleave", where, &c->rope.interleaved, err);
 	if (!st)
 		st = moe_parse_rope(c, json, where, "qk_rope_head_dim", err);
-	if (!st && c->rope.linear > 0)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling: expected none, default or yarn, found linear", where);
+	if (!st && (c->rope.linear > 0 || c->rope.factors))
+		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling: expected none, default or yarn, found %s", where,
+		                 c->rope.factors ? "longrope" : "linear");
 	if (!st)
 		st = moe_parse_ids(c, json, where, err);
 	if (!st)

@@ -1,5 +1,6 @@
 /* Pieces of config.json that families of different shape spell alike. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -64,11 +65,67 @@ static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, 
 		if (!st)
 			st = moe_parse_range(*fields[i].value, fields[i].min, fields[i].max, where, fields[i].key, err);
 	}
+	if (!st && moe_json_has(scaling, "truncate")) {
+		bool truncated = true;
+		st = moe_json_bool(scaling, "truncate", where, &truncated, err);
+		rope->untruncated = !truncated;
+	}
 	rope->yarn = true;
 	rope->original_positions = 4096;
 	if (!st)
 		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
 		                  &rope->original_positions, err);
+	return st;
+}
+
+/* One list of factors, one for each pair of rotated dimensions. */
+static enum moe_status parse_factors(const struct moe_rope *rope, const json_t *scaling, const char *key,
+                                     const char *where, double *out, struct moe_err *err)
+{
+	const json_t *list = json_object_get(scaling, key);
+	const size_t n = (size_t)rope->n_dims / 2;
+
+	if (!json_is_array(list) || json_array_size(list) != n)
+		return moe_err_set(err, MOE_EFORMAT, "%s: longrope: %s: expected a list of %zu numbers, found %zu", where, key,
+		                   n, json_array_size(list));
+	for (size_t i = 0; i < n; i++) {
+		enum moe_status st = moe_parse_range(json_is_number(json_array_get(list, i)) ?
+		                                     json_number_value(json_array_get(list, i)) : NAN, 1e-6, 1e9, where,
+		                                     key, err);
+		if (st)
+			return st;
+		out[i] = json_number_value(json_array_get(list, i));
+	}
+	return MOE_OK;
+}
+
+/* LongRoPE with a magnitude for each list, as PhiMoE spells it. */
+static enum moe_status parse_longrope(struct moe_rope *rope, const json_t *json, const json_t *scaling,
+                                      const char *where, struct moe_err *err)
+{
+	static const char *const lists[] = {"short_factor", "long_factor"}, *const mscales[] = {"short_mscale", "long_mscale"};
+	enum moe_status st = MOE_OK;
+
+	rope->factors = calloc((size_t)rope->n_dims, sizeof *rope->factors);
+	if (!rope->factors)
+		return moe_err_nomem(err, (size_t)rope->n_dims * sizeof *rope->factors, "longrope factors");
+	for (int i = 0; i < 2 && !st; i++) {
+		st = parse_factors(rope, scaling, lists[i], where, rope->factors + i * (rope->n_dims / 2), err);
+		if (!st && !moe_json_has(scaling, mscales[i]))
+			st = moe_err_set(err, MOE_EFORMAT, "%s: longrope: the key %s is missing", where, mscales[i]);
+		if (!st)
+			st = moe_json_f64(scaling, mscales[i], where, &rope->magnitudes[i], err);
+		if (!st)
+			st = moe_parse_range(rope->magnitudes[i], 1e-6, 1e6, where, mscales[i], err);
+	}
+	if (!st)
+		st = moe_json_i32(json, "original_max_position_embeddings", where, 1, INT32_MAX, &rope->original_positions,
+		                  err);
+	if (!st)
+		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
+		                  &rope->original_positions, err);
+	if (!st && rope->original_positions == 0)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: longrope: the key original_max_position_embeddings is missing", where);
 	return st;
 }
 
@@ -106,6 +163,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		                   where, width_key, rope->n_dims);
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
+	if (!strcmp(type, "longrope"))
+		return parse_longrope(rope, json, scaling, where, err);
 	if (!strcmp(type, "linear")) {
 		if (!moe_json_has(scaling, "factor"))
 			return moe_err_set(err, MOE_EFORMAT, "%s: linear: the key factor is missing", where);
@@ -114,7 +173,7 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	}
 	if (strcmp(type, "none") && strcmp(type, "default"))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear or yarn", where, type);
+		                   "expected none, default, linear, yarn or longrope", where, type);
 	return MOE_OK;
 }
 

@@ -126,6 +126,8 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 	run.logits = calloc(n_logits, sizeof *run.logits);
 	float *first = calloc(n_logits, sizeof *first);
 	const bool mtp = moe_ckpt_find(golden, "mtp_logits") != NULL;
+	/* attention with one form alone does not see where tokens came from */
+	const bool plain = strcmp(model->config.layers[0].mixer, "mla") != 0;
 	struct moe_pool *pool = NULL;
 	if (moe_pool_new(&pool, 2, &err))
 		bail("%s", err.text);
@@ -158,9 +160,10 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 				bail("%s: %s", name, err.text);
 			if (w == 0)
 				memcpy(first, run.logits, n_logits * sizeof *first);
-			else if (!ways[w].generated)
+			else if (!ways[w].generated || plain)
 				ok(memcmp(first, run.logits, n_logits * sizeof *first) == 0,
-				   "%s seq %d: same bits in chunks of %d", name, (int)run.seq, (int)ways[w].chunk);
+				   "%s seq %d: same bits in chunks of %d%s", name, (int)run.seq, (int)ways[w].chunk,
+				   ways[w].generated ? ", generated" : "");
 			moe_session_close(session);
 			moe_device_close(device);
 		}
@@ -204,7 +207,7 @@ int main(void)
 		                             "kimi_k2", "deepseek_v1", "deepseek_v1_norm", "mixtral", "qwen2_moe",
 		                             "qwen2_moe_sparse", "qwen3_moe", "qwen3_moe_bf16", "olmoe", "olmoe_clip",
 		                             "glm4_moe", "glm4_moe_qk_norm",
-		                             "ernie4_5_moe" };
+		                             "ernie4_5_moe", "phimoe" };
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);
 	return done();
