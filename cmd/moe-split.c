@@ -421,6 +421,19 @@ static void allow_files(void)
 	}
 }
 
+/* Files beside the checkpoint that a merge will not give back. */
+static enum moe_status note_left_out(struct tool_ctx *ctx, const struct moe_model *model, struct moe_err *err)
+{
+	struct moe_buf names = {0};
+	enum moe_status status = moe_shard_left_out(model, &names, err);
+
+	if (!status && names.n)
+		tool_note(ctx, "%s: not kept, because they are no part of the checkpoint and larger than 64 MiB: %s",
+		          model->ckpt->path, names.p);
+	moe_buf_free(&names);
+	return status;
+}
+
 static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
                                    const struct moe_model *model, struct moe_err *err)
 {
@@ -441,6 +454,8 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 		goto out;
 	}
 	status = moe_shard_predict(model, plan, bytes, err);
+	if (!status)
+		status = note_left_out(ctx, model, err);
 	for (int32_t r = 0; r < plan->n_ranks; r++)
 		total += bytes[r];
 	if (!status && (cfg->fits || ctx->common.dry_run)) {
