@@ -168,6 +168,20 @@ check_plan()
 	diff -r one two
 }
 
+@test "a load table by source is planned and judged by its sum" {
+	table=$MODEL_V3/load.tsv
+	awk -F '\t' 'NR > 1 { if (!(($2, $3) in n)) key[++keys] = $2 "\t" $3
+			n[$2, $3] += $4 }
+		END { print "layer\texpert\tcount\tweight"
+			for (i = 1; i <= keys; i++) { split(key[i], k, "\t"); print key[i] "\t" n[k[1], k[2]] "\t0" } }' \
+		"$table" >summed
+	moe-split -q -n 4 --slots 36 "$table" >plan.tsv
+	check_plan plan.tsv
+	moe-split -q -n 4 --slots 36 summed | cmp - plan.tsv
+	moe-split --evaluate plan.tsv "$table" >costs
+	moe-split --evaluate plan.tsv summed | cmp - costs
+}
+
 @test "a topology says how ranks sit on nodes" {
 	printf 'rank\tnode\tmemory_bytes\n3\t0\t0\n0\t1\t0\n1\t1\t0\n2\t0\t0\n' >machine.tsv
 	make_load 1 8 >load.tsv
