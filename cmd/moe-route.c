@@ -519,8 +519,10 @@ int main(int argc, char **argv)
 	const bool traces = !cfg.from && ctx.n_operands > 0 &&
 	                    (strcmp(ctx.operands[0], "-") == 0 || moe_trace_probe(ctx.operands[0]));
 	const char *problem = contradiction(&ctx, &cfg, traces);
-	if (problem)
+	if (problem) {
+		moe_arena_free(&arena);
 		return tool_misuse(&ctx, "%s", problem);
+	}
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
 	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
 	if (!status)

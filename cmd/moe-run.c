@@ -574,8 +574,10 @@ int main(int argc, char **argv)
 	const char *command = moe_command_line(&arena, argc, argv);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	const char *problem = contradiction(&ctx, &cfg);
-	if (problem)
+	if (problem) {
+		moe_arena_free(&arena);
 		return tool_misuse(&ctx, "%s", problem);
+	}
 	struct run run = { .ctx = &ctx, .cfg = &cfg };
 	enum moe_status status = command ? run_all(&run, command, &err) : moe_err_nomem(&err, 0, "the command line");
 	if (!status)
