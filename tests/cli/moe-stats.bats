@@ -303,6 +303,7 @@ esft()
 }
 
 @test "a terminal gets the summary, and hostile labels cannot steer it" {
+	script -qec true /dev/null </dev/null >/dev/null || skip 'no pseudo-terminal'
 	command -v script >/dev/null || skip "no script(1)"
 	small
 	printf '#model=a\033]0;b\n' | cat - small.tsv >h.tsv
