@@ -255,6 +255,7 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 		tool_note(route->ctx, "no --bias: the model's own choices were made with one, if it has one");
 	*out = *in;
 	out->policy = policy->name;
+	out->scoring = policy->scoring;
 	out->top_k = params.top_k;
 	out->n_groups = params.n_groups;
 	out->top_groups = params.top_groups;

@@ -307,6 +307,7 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	struct moe_err inner = {0};
 	struct moe_cost_sum v;
 	char layer[16];
+	int32_t n_added;
 	enum moe_status status;
 
 	if (!peaks)
@@ -314,7 +315,9 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	status = moe_plan_read(&plan, path, err);
 	if (status)
 		goto out;
-	status = moe_cost_plan(&plan, load, &v, peaks, &inner);
+	status = moe_plan_complete(&plan, load->layers, load->n_layers, load->n_experts, &n_added, &inner);
+	if (!status)
+		status = moe_cost_plan(&plan, load, &v, peaks, &inner);
 	if (status) {
 		moe_err_set(err, status, "%s: %s", path, inner.text);
 		goto out;

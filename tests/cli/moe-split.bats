@@ -488,3 +488,10 @@ linked_source()
 	run_split bash -c 'moe-split -q -n 4 load.tsv >/dev/full'
 	expect_status 1
 }
+
+@test "--evaluate places a layer that the plan leaves out contiguously" {
+	moe-stats --load "$MODEL_V3/load.tsv" >load.tsv
+	moe-split -q -n 4 --planner contiguous load.tsv >plan.tsv
+	grep -v '^4	' plan.tsv >short.tsv
+	[ "$(moe-split --evaluate plan.tsv load.tsv | cut -f1,3)" = "$(moe-split --evaluate short.tsv load.tsv | cut -f1,3)" ]
+}
