@@ -261,6 +261,7 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 		tool_note(route->ctx, "no --bias: the model's own choices were made with one, if it has one");
 	*out = *in;
 	out->policy = policy->name;
+	out->scoring = policy->scoring;
 	out->top_k = params.top_k;
 	out->n_groups = params.n_groups;
 	out->top_groups = params.top_groups;
@@ -528,8 +529,10 @@ int main(int argc, char **argv)
 	const bool traces = !cfg.from && ctx.n_operands > 0 &&
 	                    (strcmp(ctx.operands[0], "-") == 0 || moe_trace_probe(ctx.operands[0]));
 	const char *problem = contradiction(&ctx, &cfg, traces);
-	if (problem)
+	if (problem) {
+		moe_arena_free(&arena);
 		return tool_misuse(&ctx, "%s", problem);
+	}
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
 	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
 	if (!status)

@@ -205,10 +205,11 @@ static enum moe_status choose_ctx(const struct run *run, int64_t n_generate, int
 	const struct moe_config *config = &run->setup.model->config;
 	const int64_t longest = moe_sequences_longest(&run->seqs);
 	/* A window of the model's full length still has BOS before it. */
-	const int64_t limit = run->cfg->ctx ? run->cfg->ctx : config->max_positions + (n_generate == 0 ? 1 : 0);
+	const bool has_bos = n_generate == 0 && !run->cfg->ids;
+	const int64_t limit = run->cfg->ctx ? run->cfg->ctx : config->max_positions + (has_bos ? 1 : 0);
 	if (longest > limit)
 		return moe_err_set(err, MOE_EUSAGE, "a sequence of %lld tokens does not fit %lld positions (%s)",
-		                   (long long)longest, (long long)limit,
+		                   (long long)longest, (long long)(run->cfg->ctx ? limit : config->max_positions),
 		                   run->cfg->ctx ? "--ctx" : "the model's maximum; --ctx N goes beyond it");
 	*n_ctx = longest + n_generate < limit ? longest + n_generate : limit;
 	return MOE_OK;
@@ -574,8 +575,10 @@ int main(int argc, char **argv)
 	const char *command = moe_command_line(&arena, argc, argv);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	const char *problem = contradiction(&ctx, &cfg);
-	if (problem)
+	if (problem) {
+		moe_arena_free(&arena);
 		return tool_misuse(&ctx, "%s", problem);
+	}
 	struct run run = { .ctx = &ctx, .cfg = &cfg };
 	enum moe_status status = command ? run_all(&run, command, &err) : moe_err_nomem(&err, 0, "the command line");
 	if (!status)

@@ -307,6 +307,7 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	struct moe_err inner = {0};
 	struct moe_cost_sum v;
 	char layer[16];
+	int32_t n_added;
 	enum moe_status status;
 
 	if (!peaks)
@@ -314,7 +315,9 @@ static enum moe_status evaluate_one(const struct config *cfg, const char *path, 
 	status = moe_plan_read(&plan, path, err);
 	if (status)
 		goto out;
-	status = moe_cost_plan(&plan, load, &v, peaks, &inner);
+	status = moe_plan_complete(&plan, load->layers, load->n_layers, load->n_experts, &n_added, &inner);
+	if (!status)
+		status = moe_cost_plan(&plan, load, &v, peaks, &inner);
 	if (status) {
 		moe_err_set(err, status, "%s: %s", path, inner.text);
 		goto out;
@@ -421,6 +424,19 @@ static void allow_files(void)
 	}
 }
 
+/* Files beside the checkpoint that a merge will not give back. */
+static enum moe_status note_left_out(struct tool_ctx *ctx, const struct moe_model *model, struct moe_err *err)
+{
+	struct moe_buf names = {0};
+	enum moe_status status = moe_shard_left_out(model, &names, err);
+
+	if (!status && names.n)
+		tool_note(ctx, "%s: not kept, because they are no part of the checkpoint and larger than 64 MiB: %s",
+		          model->ckpt->path, names.p);
+	moe_buf_free(&names);
+	return status;
+}
+
 static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
                                    const struct moe_model *model, struct moe_err *err)
 {
@@ -441,6 +457,8 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 		goto out;
 	}
 	status = moe_shard_predict(model, plan, bytes, err);
+	if (!status)
+		status = note_left_out(ctx, model, err);
 	for (int32_t r = 0; r < plan->n_ranks; r++)
 		total += bytes[r];
 	if (!status && (cfg->fits || ctx->common.dry_run)) {

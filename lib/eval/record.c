@@ -149,6 +149,7 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 		return status;
 	struct moe_trace_header *h = &out->header;
 	int32_t *layers = NULL;
+	const struct moe_policy *policy = moe_policy_by_name(config->router.policy);
 	const bool good = list_routers(&out->arena, config, &layers, &h->n_layers);
 	*h = (struct moe_trace_header){
 		.model = copy(&out->arena, "", model_name),
@@ -157,7 +158,7 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 		    setup->tokenizer ? copy(&out->arena, "xxh3:", moe_tokenizer_hash(setup->tokenizer)) : "",
 		.family = config->family->name,
 		.policy = config->router.policy,
-		.scoring = "",
+		.scoring = policy ? policy->scoring : "",
 		.math = "exact",
 		.command = copy(&out->arena, "", command),
 		.version = MOE_VERSION,

@@ -194,10 +194,10 @@ enum moe_status moe_source_labels(struct moe_arena *arena, char *const *paths, i
 			full = NULL;
 	if (!list || !full)
 		return moe_err_nomem(err, (size_t)n * sizeof *list, "labels");
-	/* Marked first, replaced afterwards: of two equal labels both give way. */
+	/* Marked first, replaced afterwards: of two equal labels both give way. "total" is the name of a row. */
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < n; j++)
-			if (i != j && strcmp(list[i], list[j]) == 0)
+			if ((i != j && strcmp(list[i], list[j]) == 0) || strcmp(list[i], "total") == 0)
 				full[i] = paths[i];
 	for (int i = 0; i < n; i++)
 		if (full[i])

@@ -48,6 +48,12 @@ enum moe_status moe_setup_open(struct moe_setup *setup, const char *path, const 
 enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct moe_watch *watch,
                                struct moe_err *err)
 {
+	/* A folder with a tokenizer needs no model beside it. */
+	char *file = moe_is_dir(path) ? moe_path_join(path, "tokenizer.json") : NULL;
+	const bool alone = file && moe_is_file(file);
+	free(file);
+	if (alone)
+		return moe_tokenizer_load(&setup->tokenizer, path, err);
 	enum moe_status status = moe_ckpt_open(&setup->ckpt, path, watch, err);
 	return status ? status : moe_setup_tokenizer(setup, err);
 }

@@ -122,9 +122,13 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	const int64_t embed = (int64_t)c->vocab_size * c->hidden_size;
 	out->activated_no_embed = out->activated - (c->tie_embeddings ? 0 : embed);
 	out->activated_no_both = out->activated_no_embed - embed;
-	out->flops_token = 2.0 * (double)s.matrices;
-	out->flops_4k = 4096.0 * (6.0 * (double)(s.matrices - s.routers) +
-	                          12.0 * c->n_layers * (double)c->hidden_size * 4096.0);
+	/* N_mm: matrices of the main model that a token meets, the head included, input embedding and router not. Keys
+	 * are head_dim wide and values v_head_dim (head_dim where that is all there is): for plain attention with
+	 * H head_dim = d the second term is the 12 L d s of DeepSeekMoE's table. */
+	const double n_mm = (double)(s.matrices - s.routers);
+	const double pair = (double)c->n_heads * (c->head_dim + (c->v_head_dim ? c->v_head_dim : c->head_dim));
+	out->flops_token = 2.0 * n_mm;
+	out->flops_4k = 4096.0 * (6.0 * n_mm + 6.0 * c->n_layers * pair * 4096.0);
 	for (int32_t l = 0; l < c->n_layers; l++)
 		out->cache_elems_token += c->layers[l].cache_elems;
 	combinations(c->n_experts, c->router.top_k, out->combinations);

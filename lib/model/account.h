@@ -13,9 +13,8 @@ struct moe_account {
 	int64_t activated, activated_no_embed, activated_no_both;
 	int64_t by_role[MOE_N_ROLES];
 	int64_t n_tensors;          /* in the Hugging Face layout, one tensor per expert */
-	double flops_token;         /* forward, matrices only: 2 N_mm (head included, input embedding not) */
-	/* the papers' training figure: 4096 (6 N_mm + 12 L d 4096), N_mm without the router */
-	double flops_4k;
+	double flops_token;         /* forward, matrices only: 2 N_mm (head included, input embedding and router not) */
+	double flops_4k;            /* the papers' training figure: 4096 (6 N_mm + 6 L H (key + value width) 4096) */
 	int64_t cache_elems_token;  /* numbers cached per token, all layers */
 	char combinations[48];      /* C(E, k), exact where it fits 128 bits, else in scientific form */
 };

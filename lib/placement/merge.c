@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "placement/kept.h"
 #include "placement/shard.h"
 #include "placement/shards.h"
 #include "placement/source.h"
@@ -190,9 +191,24 @@ static enum moe_status put_companion(struct merge *m, const struct moe_source_fi
 	return put(m, companion->data, companion->n_bytes, hash, err);
 }
 
+static enum moe_status put_kept(struct merge *m, const struct moe_source_file *file, struct moe_err *err)
+{
+	char *path = moe_kept_path(m->shards.ckpts[0]->path, file->name), hash[33];
+	struct moe_map map = {0};
+	enum moe_status status = path ? moe_kept_open(&map, path, file->n_bytes, m->opts->watch, err)
+	                              : moe_err_nomem(err, strlen(file->name), "a path");
+
+	if (!status)
+		status = put(m, map.data, map.n_bytes, hash, err);
+	moe_map_close(&map);
+	free(path);
+	return status;
+}
+
 static enum moe_status put_file(struct merge *m, const struct moe_source_file *file, struct moe_err *err)
 {
 	enum moe_status status;
+	bool copied = file->companion || file->kept;
 	struct moe_out *out;
 	char hash[33];
 
@@ -203,13 +219,18 @@ static enum moe_status put_file(struct merge *m, const struct moe_source_file *f
 	if (status)
 		return status;
 	moe_hash_reset(m->file_hash);
-	status = file->companion ? put_companion(m, file, err) : moe_source_pieces(&m->source, file, put_piece, m, err);
+	if (file->kept)
+		status = put_kept(m, file, err);
+	else if (file->companion)
+		status = put_companion(m, file, err);
+	else
+		status = moe_source_pieces(&m->source, file, put_piece, m, err);
 	moe_hash_text(m->file_hash, hash);
 	if (!status && strcmp(hash, file->hash))
 		status = moe_err_set(err, MOE_EFORMAT,
 		                     "%s: '%s' is not what the source held: the hash of the whole file is %s, "
 		                     "expected %s",
-		                     file->companion ? m->shards.ckpts[0]->path : m->between.path, file->name, hash,
+		                     copied ? m->shards.ckpts[0]->path : m->between.path, file->name, hash,
 		                     file->hash);
 	out = m->out;
 	m->out = NULL;

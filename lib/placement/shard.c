@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "base/hash.h"
+#include "placement/kept.h"
 #include "placement/layout.h"
 #include "placement/source.h"
 #include "tensor/tensor.h"
@@ -58,6 +59,9 @@ static enum moe_status predict(const struct moe_layout *layout, const struct moe
 		status = record_text(source, &text, err);
 	if (!status)
 		bytes[0] += text.n + source->n_between;
+	for (size_t f = 0; f < source->n_files; f++)
+		if (source->files[f].kept)
+			bytes[0] += source->files[f].n_bytes;
 	moe_buf_free(&text);
 	return status;
 }
@@ -257,16 +261,64 @@ static enum moe_status stream(struct job *job, struct moe_err *err)
 	return status;
 }
 
-/* Files that are not made of tensors alone get their hashes. */
+/* The index and companions get their hashes. */
 static void hash_others(struct job *job)
 {
 	for (size_t f = (size_t)job->layout->ckpt->n_files; f < job->source->n_files; f++) {
 		struct moe_source_file *file = &job->source->files[f];
 
+		if (file->kept)
+			continue;
 		moe_hash_reset(job->file_hash);
 		moe_hash_add(job->file_hash, file->data, file->n_bytes);
 		moe_hash_text(job->file_hash, file->hash);
 	}
+}
+
+/* A file that is no part of the checkpoint, as it is; it gets its hash. */
+static enum moe_status keep_file(struct job *job, struct moe_source_file *file, struct moe_err *err)
+{
+	const struct moe_ckpt *ckpt = job->layout->ckpt;
+	char *from = moe_path_join(ckpt->path, file->name), *shard = moe_layout_path("", 0, ckpt->format->naming);
+	char *to = shard ? moe_kept_path(moe_path_base(shard), file->name) : NULL;
+	struct moe_map map = {0};
+	struct moe_out *out;
+	enum moe_status status;
+
+	if (from && to)
+		status = moe_kept_open(&map, from, file->n_bytes, job->opts->watch, err);
+	else
+		status = moe_err_nomem(err, strlen(file->name), "a path");
+	if (!status)
+		status = moe_outdir_file(job->dir, to, &out, err);
+	if (status)
+		goto out;
+	status = map.n_bytes ? moe_out_write(out, map.data, map.n_bytes, err) : MOE_OK;
+	if (status)
+		moe_out_abort(out);
+	else
+		status = moe_out_commit(out, err);
+	moe_hash_reset(job->file_hash);
+	moe_hash_add(job->file_hash, map.data, map.n_bytes);
+	moe_hash_text(job->file_hash, file->hash);
+	if (!status && job->opts->progress)
+		job->opts->progress(job->opts->progress_arg, map.n_bytes);
+out:
+	moe_map_close(&map);
+	free(to);
+	free(shard);
+	free(from);
+	return status;
+}
+
+static enum moe_status keep_files(struct job *job, struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+
+	for (size_t f = 0; f < job->source->n_files && !status; f++)
+		if (job->source->files[f].kept)
+			status = keep_file(job, &job->source->files[f], err);
+	return status;
 }
 
 struct piece_sink {
@@ -409,8 +461,10 @@ static enum moe_status write_all(struct job *job, struct moe_err *err)
 		status = commit_ranks(job, err);
 	if (!status) {
 		hash_others(job);
-		status = write_record(job, err);
+		status = keep_files(job, err);
 	}
+	if (!status)
+		status = write_record(job, err);
 	for (int32_t r = 0; r < job->layout->plan.n_ranks; r++)
 		moe_ckpt_out_abort(job->outs[r]);
 	if (!status)

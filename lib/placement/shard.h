@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "base/str.h"
 #include "checkpoint/checkpoint.h"
 #include "model/model.h"
 #include "plan/plan.h"
@@ -21,10 +22,15 @@ struct moe_shard_opts {
 /* Bytes of each rank's files, headers included: bytes [n_ranks]. */
 MOE_MUST_USE enum moe_status moe_shard_predict(const struct moe_model *model, const struct moe_plan *plan,
                                                uint64_t *bytes, struct moe_err *err);
+/* Fills an empty buffer with the names, "A, B" or "A, B and 7 more", of files in the source's directory that are no
+ * part of the checkpoint and too large to be kept with rank 0. */
+MOE_MUST_USE enum moe_status moe_shard_left_out(const struct moe_model *model, struct moe_buf *names,
+                                                struct moe_err *err);
 /* DIR/rank-000/... (Hugging Face) or DIR/rank-000.gguf. One pass over the source. */
 MOE_MUST_USE enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_shard_opts *opts,
                                              struct moe_err *err);
-/* dirs: the folder of all shards, or each rank's. Gives every file of the source back byte for byte at out. */
+/* dirs: the folder of all shards, or each rank's. Gives every file of the source back byte for byte at out,
+ * but those of moe_shard_left_out, hidden ones and subdirectories. */
 MOE_MUST_USE enum moe_status moe_shard_merge(char *const *dirs, int n_dirs, const struct moe_shard_opts *opts,
                                              struct moe_err *err);
 /* Do the shards hold what plan and source say, byte for byte? MOE_ECHECK with the first difference. */

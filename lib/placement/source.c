@@ -6,9 +6,9 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "placement/kept.h"
 #include "tensor/tensor.h"
 
-#define INDEX_NAME "model.safetensors.index.json"
 #define ZEROS "00000000000000000000000000000000"
 #define MAX_JSON_BYTES ((size_t)1 << 32)
 
@@ -39,7 +39,7 @@ static enum moe_status open_index(struct moe_source *source, const struct moe_ck
 
 	if (source->gguf || !moe_is_dir(ckpt->path))
 		return MOE_OK;
-	path = moe_path_join(ckpt->path, INDEX_NAME);
+	path = moe_path_join(ckpt->path, MOE_SOURCE_INDEX);
 	if (!path)
 		return nomem(err);
 	if (moe_is_file(path))
@@ -84,7 +84,7 @@ static void count_between(struct moe_source *source)
 	for (size_t f = 0; f < source->n_files; f++) {
 		const struct moe_source_file *file = &source->files[f];
 
-		if (file->companion)
+		if (file->companion || file->kept)
 			continue;
 		source->n_between += file->n_bytes;
 		for (size_t i = file->first; i < file->first + file->n_tensors; i++)
@@ -92,10 +92,37 @@ static void count_between(struct moe_source *source)
 	}
 }
 
+/* Behind the files so far, where there is room. */
+static enum moe_status add_kept(struct moe_source *source, const struct moe_ckpt *ckpt, const struct moe_kept *kept,
+                                struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+
+	for (size_t i = 0; i < kept->n && !status; i++) {
+		const struct moe_kept_file *from = &kept->files[i];
+		struct moe_source_file *file = &source->files[source->n_files];
+		struct moe_map map;
+		char *path;
+
+		if (from->n_bytes > MOE_KEPT_MAX_BYTES)
+			continue;
+		*file = (struct moe_source_file){ .n_bytes = from->n_bytes, .kept = true, .first = ckpt->n_tensors };
+		file->name = moe_arena_strndup(&source->arena, from->name, strlen(from->name));
+		path = moe_path_join(ckpt->path, from->name);
+		status = path && file->name ? moe_kept_open(&map, path, from->n_bytes, ckpt->watch, err) : nomem(err);
+		if (!status)
+			moe_map_close(&map);
+		free(path);
+		source->n_files++;
+	}
+	return status;
+}
+
 enum moe_status moe_source_of(struct moe_source *source, const struct moe_layout *layout, struct moe_err *err)
 {
 	const struct moe_ckpt *ckpt = layout->ckpt;
 	struct moe_source_file *file;
+	struct moe_kept kept = {0};
 	enum moe_status status;
 
 	memset(source, 0, sizeof *source);
@@ -105,10 +132,12 @@ enum moe_status moe_source_of(struct moe_source *source, const struct moe_layout
 	memcpy(source->plan_hash, layout->plan_hash, 33);
 	memcpy(source->model_hash, layout->model_hash, 33);
 	status = open_index(source, ckpt, err);
+	if (!status)
+		status = moe_kept_list(&kept, ckpt, err);
 	if (status)
-		return status;
+		goto out;
 	source->files = MOE_NEW(&source->arena, struct moe_source_file,
-	                        (size_t)ckpt->n_files + (size_t)ckpt->n_companions + 1);
+	                        (size_t)ckpt->n_files + (size_t)ckpt->n_companions + kept.n + 1);
 	if (!source->files) {
 		status = nomem(err);
 		goto out;
@@ -118,7 +147,7 @@ enum moe_status moe_source_of(struct moe_source *source, const struct moe_layout
 		*file++ = (struct moe_source_file){ .name = moe_path_base(ckpt->files[f].path),
 		                                    .n_bytes = ckpt->files[f].n_bytes, .data = ckpt->files[f].data };
 	if (source->index.path)
-		*file++ = (struct moe_source_file){ .name = INDEX_NAME, .n_bytes = source->index.n_bytes,
+		*file++ = (struct moe_source_file){ .name = MOE_SOURCE_INDEX, .n_bytes = source->index.n_bytes,
 		                                    .data = source->index.data, .first = ckpt->n_tensors };
 	for (int32_t c = 0; c < ckpt->n_companions && !source->gguf; c++)
 		*file++ = (struct moe_source_file){ .name = ckpt->companions[c].name,
@@ -126,11 +155,15 @@ enum moe_status moe_source_of(struct moe_source *source, const struct moe_layout
 			                            .data = ckpt->companions[c].data,
 			                            .companion = true };
 	source->n_files = (size_t)(file - source->files);
+	status = add_kept(source, ckpt, &kept, err);
+	if (status)
+		goto out;
 	for (size_t f = 0; f < source->n_files; f++)
 		memcpy(source->files[f].hash, ZEROS, 33);
 	status = add_tensors(source, layout, err);
 	count_between(source);
 out:
+	moe_kept_free(&kept);
 	if (status)
 		moe_source_free(source);
 	return status;
@@ -152,6 +185,8 @@ enum moe_status moe_source_hash(struct moe_source *source, struct moe_err *err)
 	for (size_t f = 0; f < source->n_files; f++) {
 		struct moe_source_file *file = &source->files[f];
 
+		if (file->kept)
+			continue;
 		for (size_t i = file->first; i < file->first + file->n_tensors; i++) {
 			struct moe_source_tensor *t = &source->tensors[i];
 			uint64_t slice = t->n_bytes / (uint64_t)t->n_hashes;
@@ -194,11 +229,11 @@ void moe_source_print(const struct moe_source *source, struct moe_buf *out)
 	for (size_t f = 0; f < source->n_files; f++) {
 		const struct moe_source_file *file = &source->files[f];
 
-		moe_buf_adds(out, f ? ",\n  {\"name\":" : "\n  {\"name\":");
-		moe_json_quote(out, file->name, strlen(file->name));
+		moe_buf_adds(out, f ? ",\n  {" : "\n  {");
+		moe_kept_print_name(out, file->name);
 		moe_buf_addf(out, ",\"n_bytes\":%llu,\"xxh3\":\"%s\"", (unsigned long long)file->n_bytes, file->hash);
-		if (file->companion) {
-			moe_buf_adds(out, ",\"companion\":true}");
+		if (file->companion || file->kept) {
+			moe_buf_adds(out, file->kept ? ",\"kept\":true}" : ",\"companion\":true}");
 			continue;
 		}
 		moe_buf_adds(out, ",\"tensors\":[");
@@ -275,21 +310,31 @@ static enum moe_status read_tensor(struct reader *r, const json_t *json, const s
 
 static enum moe_status read_file(struct reader *r, const json_t *json, struct moe_source_file *file)
 {
-	const char *name = json_string_value(json_object_get(json, "name"));
+	const char *text = json_string_value(json_object_get(json, "name")),
+		   *hex = json_string_value(json_object_get(json, "hex"));
+	char *decoded = hex ? moe_kept_name_of_hex(hex) : NULL;
+	const char *name = hex ? decoded : text;
 	json_int_t n_bytes = json_integer_value(json_object_get(json, "n_bytes"));
 	const json_t *tensors = json_object_get(json, "tensors");
 	uint64_t end = 0;
 
 	if (!name || !*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, "..") || n_bytes < 0 ||
-	    !json_is_integer(json_object_get(json, "n_bytes")) || !take_hash(json_object_get(json, "xxh3"), file->hash))
+	    !json_is_integer(json_object_get(json, "n_bytes")) ||
+	    !take_hash(json_object_get(json, "xxh3"), file->hash)) {
+		free(decoded);
 		return wrong(r, "a file is without a name, n_bytes or xxh3");
+	}
 	file->name = keep(r, name);
+	free(decoded);
 	if (!file->name)
 		return nomem(r->err);
 	file->n_bytes = (uint64_t)n_bytes;
 	file->companion = json_is_true(json_object_get(json, "companion"));
+	file->kept = json_is_true(json_object_get(json, "kept"));
 	file->first = r->source->n_tensors;
-	if (file->companion)
+	if (file->kept && r->source->gguf)
+		return wrong(r, "keeps files beside a GGUF file");
+	if (file->companion || file->kept)
 		return MOE_OK;
 	if (!json_is_array(tensors))
 		return moe_err_set(r->err, MOE_EFORMAT, "%s: file '%s' has no list of tensors", r->path, name);
@@ -358,7 +403,7 @@ enum moe_status moe_source_pieces(const struct moe_source *source, const struct 
 	enum moe_status status = MOE_OK;
 	uint64_t at = 0;
 
-	if (file->companion)
+	if (file->companion || file->kept)
 		return MOE_OK;
 	for (size_t i = file->first; i < file->first + file->n_tensors && !status; i++) {
 		const struct moe_source_tensor *t = &source->tensors[i];

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "placement/kept.h"
 #include "placement/layout.h"
 #include "placement/shard.h"
 #include "placement/shards.h"
@@ -148,14 +150,56 @@ static enum moe_status compare_between(void *arg, size_t i, uint64_t offset, uin
 	return MOE_OK;
 }
 
+/* A file that is no part of the checkpoint, against its copy with rank 0; it gets its hash. */
+static enum moe_status check_kept(const struct check *c, struct moe_source_file *file, struct moe_hash *hash,
+                                  struct moe_err *err)
+{
+	const char *shard = c->shards.ckpts[0]->path;
+	char *from = moe_path_join(c->layout->ckpt->path, file->name), *to = moe_kept_path(shard, file->name);
+	struct moe_map want = {0}, found = {0};
+	enum moe_status status;
+
+	if (from && to)
+		status = moe_kept_open(&want, from, file->n_bytes, c->opts->watch, err);
+	else
+		status = moe_err_nomem(err, strlen(file->name), "a path");
+	if (status)
+		goto out;
+	moe_hash_reset(hash);
+	moe_hash_add(hash, want.data, want.n_bytes);
+	moe_hash_text(hash, file->hash);
+	if (moe_kept_open(&found, to, file->n_bytes, c->opts->watch, NULL) ||
+	    (want.n_bytes && memcmp(want.data, found.data, want.n_bytes)))
+		status = moe_err_set(err, MOE_ECHECK, "%s: file '%s' is missing or differs from the source", shard,
+		                     file->name);
+out:
+	moe_map_close(&found);
+	moe_map_close(&want);
+	free(to);
+	free(from);
+	return status;
+}
+
+static enum moe_status check_all_kept(const struct check *c, struct moe_err *err)
+{
+	struct moe_hash *hash = moe_hash_new();
+	enum moe_status status = hash ? MOE_OK : moe_err_nomem(err, 0, "hashes");
+
+	for (size_t f = 0; f < c->source->n_files && !status; f++)
+		if (c->source->files[f].kept)
+			status = check_kept(c, &c->source->files[f], hash, err);
+	moe_hash_free(hash);
+	return status;
+}
+
 /* The record kept with rank 0, as it would be written now. */
 static enum moe_status check_record(const struct check *c, struct moe_err *err)
 {
 	const char *shard = c->shards.ckpts[0]->path;
 	char *json = moe_source_path(shard, c->shards.gguf, ".json"),
 	     *bin = moe_source_path(shard, c->shards.gguf, ".bin");
-	struct moe_buf want = {0}, found = {0};
-	struct moe_map map = {0};
+	struct moe_buf want = {0};
+	struct moe_map found = {0}, map = {0};
 	struct between between = { .map = &map };
 	enum moe_status status;
 
@@ -166,8 +210,8 @@ static enum moe_status check_record(const struct check *c, struct moe_err *err)
 	moe_source_print(c->source, &want);
 	status = moe_buf_check(&want, err);
 	if (!status)
-		status = moe_read_all(json, want.n + 1, &found, err);
-	if (!status && (found.n != want.n || memcmp(found.p, want.p, want.n)))
+		status = moe_map_open(&found, json, c->opts->watch, err);
+	if (!status && (found.n_bytes != want.n || memcmp(found.data, want.p, want.n)))
 		status = moe_err_set(err, MOE_ECHECK, "%s: does not describe this source under this plan", json);
 	if (!status)
 		status = moe_map_open(&map, bin, c->opts->watch, err);
@@ -179,7 +223,7 @@ static enum moe_status check_record(const struct check *c, struct moe_err *err)
 		status = moe_err_set(err, MOE_ECHECK, "%s: has bytes behind its end", bin);
 out:
 	moe_map_close(&map);
-	moe_buf_free(&found);
+	moe_map_close(&found);
 	moe_buf_free(&want);
 	free(bin);
 	free(json);
@@ -211,6 +255,8 @@ static enum moe_status check_all(struct check *c, struct moe_err *err)
 		if (c->errs[r].status)
 			status = moe_err_set(err, c->errs[r].status, "%s", c->errs[r].text);
 	free(c->errs);
+	if (!status)
+		status = check_all_kept(c, err);
 	return status ? status : check_record(c, err);
 }
 

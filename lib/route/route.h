@@ -50,6 +50,7 @@ enum moe_policy_reads {
 struct moe_policy {
 	const char *name; /* "noaux_tc" */
 	const char *help;
+	const char *scoring;    /* what turns logits into scores: "softmax", "sigmoid"; "" where nothing does */
 	const char *source; /* where the formula was published */
 	unsigned reads; /* enum moe_policy_reads */
 	int32_t group_score; /* default */

@@ -21,6 +21,7 @@ struct gatherer {
 	size_t cap;
 	size_t last; /* index of the source of the last run */
 	bool tokens_unknown; /* a load table did not say how many */
+	bool found; /* something of the source asked for */
 	int64_t n_parts; /* of the files before this one */
 	int64_t last_part; /* of this one, so far */
 };
@@ -195,6 +196,7 @@ static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *r
 	status = find_load(g, g->opts->by_source ? run->source : "", &i, err);
 	if (status)
 		return status;
+	g->found |= run->n_tokens > 0;
 	for (int32_t l = 0; l < g->shape.n_layers; l++)
 		if (!run->layers[l].weights)
 			g->out->no_gates = true;
@@ -270,50 +272,79 @@ static enum moe_status read_whole(int fd, const char *path, struct moe_buf *text
 	return n < 0 ? moe_err_sys(err, "%s: cannot read", path) : MOE_OK;
 }
 
+/* The load of one source, or of all of a table. n_tokens: 0 where the table does not say, or has said it before. */
+static enum moe_status add_part(struct gatherer *g, const char *source, const struct moe_load *part, uint64_t n_tokens,
+                                struct moe_err *err)
+{
+	struct moe_load *load;
+	enum moe_status status;
+	size_t i;
+
+	status = find_load(g, source, &i, err);
+	if (status)
+		return status;
+	load = &g->out->loads[i];
+	if (load->n_tokens > UINT64_MAX - n_tokens)
+		g->tokens_unknown = true;
+	n_tokens += load->n_tokens;
+	status = moe_load_merge(load, part, err);
+	load->n_tokens = n_tokens;
+	return status;
+}
+
+static enum moe_status add_parts(struct gatherer *g, const struct moe_load_parts *parts, struct moe_err *err)
+{
+	const struct moe_gather_opts *opts = g->opts;
+	bool whole = !opts->by_source && !opts->source;
+	uint64_t n_tokens = whole ? parts->n_tokens : parts->loads[0].n_tokens;
+	enum moe_status status = MOE_OK;
+
+	for (size_t p = 0; p < parts->n && !status; p++) {
+		if (opts->source && strcmp(parts->sources[p], opts->source) != 0)
+			continue;
+		g->found = true;
+		if (n_tokens == 0)
+			g->tokens_unknown = true;
+		status = add_part(g, opts->by_source ? parts->sources[p] : "", &parts->loads[p], p ? 0 : n_tokens, err);
+	}
+	return status;
+}
+
 /* fd < 0: stdin; otherwise it is closed here. */
 static enum moe_status gather_table(struct gatherer *g, int fd, const char *path, struct moe_err *err)
 {
 	struct moe_err inner = {0};
 	struct moe_buf text = {0};
-	struct moe_load load = {0};
+	struct moe_load_parts parts = {0};
 	enum moe_status status;
-	size_t i;
 
 	if (fd < 0) {
-		status = moe_load_read(&load, path, err);
+		status = moe_load_parts_read(&parts, path, err);
 	} else {
 		status = read_whole(fd, path, &text, err);
 		close(fd);
 		if (!status)
-			status = moe_load_parse(&load, text.p ? text.p : "", text.n, path, err);
+			status = moe_load_parts_parse(&parts, text.p ? text.p : "", text.n, path, err);
 		moe_buf_free(&text);
 	}
 	if (status)
 		return status;
 	g->out->has_table = true;
-	if (g->opts->by_source || g->opts->source) {
+	if (!parts.sources && (g->opts->by_source || g->opts->source)) {
 		status = moe_err_set(err, MOE_EUSAGE,
-		                     "%s: a load table knows no sources: give the traces it was made from",
+		                     "%s: a load table without a column 'source': give one that has it, or the traces "
+		                     "it was made from",
 		                     shown(path));
 		goto out;
 	}
-	status = check_shape(g, &load, path, err);
-	if (!status)
-		status = find_load(g, "", &i, err);
+	status = check_shape(g, &parts.loads[0], path, err);
 	if (status)
 		goto out;
-	g->out->has_table = true;
-	if (load.n_tokens == 0)
-		g->tokens_unknown = true;
-	if (g->out->loads[i].n_tokens > UINT64_MAX - load.n_tokens)
-		g->tokens_unknown = true;
-	load.n_tokens += g->out->loads[i].n_tokens;
-	status = moe_load_merge(&g->out->loads[i], &load, &inner);
+	status = add_parts(g, &parts, &inner);
 	if (status)
 		moe_err_set(err, status, "%s: %s", shown(path), inner.text);
-	g->out->loads[i].n_tokens = load.n_tokens;
 out:
-	moe_load_free(&load);
+	moe_load_parts_free(&parts);
 	return status;
 }
 
@@ -336,21 +367,19 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 {
 	struct gatherer g = {.out = gather, .opts = opts};
 	enum moe_status status = MOE_OK;
-	uint64_t n_tokens = 0;
 
 	*gather = (struct moe_gather){0};
 	for (int i = 0; i < n_paths && !status; i++)
 		status = gather_file(&g, paths[i], err);
 	for (size_t i = 0; i < gather->n && !status; i++) {
-		n_tokens += gather->loads[i].n_tokens;
 		if (g.tokens_unknown)
 			gather->loads[i].n_tokens = 0;
 		status = moe_load_set_model(&gather->loads[i], g.shape.model, err);
 	}
-	if (!status && opts->source && n_tokens == 0)
+	if (!status && opts->source && !g.found)
 		status = moe_err_set(err, MOE_EFORMAT,
 		                     "%s: no token has the source '%s'; --by source shows which there are",
-		                     n_paths == 1 ? shown(paths[0]) : "the traces", opts->source);
+		                     n_paths == 1 ? shown(paths[0]) : "the inputs", opts->source);
 	free(g.order);
 	moe_load_free(&g.shape);
 	if (status)

@@ -12,8 +12,8 @@
 #include "stats/load.h"
 
 struct moe_gather_opts {
-	bool by_source;          /* one load per source label; load tables are then refused */
-	const char *source;      /* only tokens of this source; NULL: all. Load tables are then refused */
+	bool by_source;          /* one load per source label */
+	const char *source;      /* only tokens of this source; NULL: all. Both refuse load tables without sources */
 	bool quarters;           /* fill moe_gather.quarters as well */
 	struct moe_pool *pool;   /* may be NULL */
 	struct moe_watch *watch;
@@ -22,7 +22,7 @@ struct moe_gather_opts {
 	void *arg;
 };
 
-/* Without by_source one load, whose source is "". Sources come in order of their first token. */
+/* Without by_source one load, whose source is "". Sources come in order of their first token or row. */
 struct moe_gather {
 	size_t n;
 	struct moe_load *loads;   /* [n] */

@@ -1,4 +1,4 @@
-/* Loads: adding routings, merging parts, the load table read and written. */
+/* Loads: adding routings, merging parts, the load table written; load_table.c reads it. */
 #include "stats/load.h"
 
 #include <inttypes.h>
@@ -29,6 +29,8 @@ void moe_gate_sum_add(struct moe_gate_sum *sum, float gate)
 
 	store_wide(sum, wide(sum) + add);
 }
+
+void moe_gate_sum_set(struct moe_gate_sum *sum, double value) { store_wide(sum, (u128)nearbyint(value * GATE_UNIT)); }
 
 void moe_gate_sum_merge(struct moe_gate_sum *into, const struct moe_gate_sum *from)
 {
@@ -214,192 +216,6 @@ enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from,
 	status = moe_load_set_model(out, from->model, err);
 	if (status)
 		moe_load_free(out);
-	return status;
-}
-
-/* The columns of a load table. */
-struct columns {
-	int layer, expert, count, weight;
-};
-
-static int by_value(const void *a, const void *b)
-{
-	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* The layers named, ascending and once each, and the number of experts: the largest id and one. */
-static enum moe_status find_shape(const struct moe_table *table, const struct columns *col, struct moe_load *load,
-                                  struct moe_err *err)
-{
-	int64_t n_rows = moe_table_rows(table), layer, expert, n_experts = 0;
-	int32_t *layers = NULL, n_layers = 0;
-	enum moe_status status;
-
-	if (n_rows == 0)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: a load table without rows: expected one for every (layer, expert)",
-		                   moe_table_name(table));
-	layers = calloc((size_t)n_rows, sizeof *layers);
-	if (!layers)
-		return moe_err_nomem(err, (size_t)n_rows * sizeof *layers, "the layers of a load table");
-	for (int64_t row = 0; row < n_rows; row++) {
-		status = moe_table_i64(table, row, col->layer, 0, INT32_MAX, &layer, err);
-		if (status)
-			goto out;
-		status = moe_table_i64(table, row, col->expert, 0, INT32_MAX - 1, &expert, err);
-		if (status)
-			goto out;
-		layers[row] = (int32_t)layer;
-		if (expert >= n_experts)
-			n_experts = expert + 1;
-	}
-	qsort(layers, (size_t)n_rows, sizeof *layers, by_value);
-	for (int64_t row = 0; row < n_rows; row++)
-		if (row == 0 || layers[row] != layers[n_layers - 1])
-			layers[n_layers++] = layers[row];
-	/* A hostile id must not ask for memory. What comes near is let through: the missing pair is named later. */
-	if (n_experts * n_layers / 2 > n_rows + 512) {
-		status = moe_err_set(
-			err, MOE_EFORMAT,
-			"%s: %jd rows for %d layers of %jd experts: expected one for each pair, %jd in all",
-			moe_table_name(table), n_rows, n_layers, n_experts, n_experts * n_layers);
-		goto out;
-	}
-	status = moe_load_init(load, layers, n_layers, (int32_t)n_experts, err);
-out:
-	free(layers);
-	return status;
-}
-
-static enum moe_status read_row(const struct moe_table *table, int64_t row, const struct columns *col,
-                                struct moe_load *load, bool *seen, struct moe_err *err)
-{
-	const char *name = moe_table_name(table);
-	int64_t line = moe_table_line(table, row), layer, expert;
-	double count, weight = 0;
-	enum moe_status status;
-	size_t pair;
-
-	/* find_shape has read these two already; the checks of ranges are its own. */
-	status = moe_table_i64(table, row, col->layer, 0, INT32_MAX, &layer, err);
-	if (status)
-		return status;
-	status = moe_table_i64(table, row, col->expert, 0, INT32_MAX - 1, &expert, err);
-	if (status)
-		return status;
-	status = moe_table_f64(table, row, col->count, &count, err);
-	if (status)
-		return status;
-	status = moe_table_f64(table, row, col->weight, &weight, err);
-	if (status)
-		return status;
-	if (!(count >= 0 && count <= (double)MOE_LOAD_COUNT_MAX && count == floor(count)))
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: line %jd: count '%.80s', expected a whole number from 0 to 2^53", name, line,
-		                   moe_table_str(table, row, col->count).p);
-	if (!(weight >= 0 && weight <= (double)MOE_LOAD_COUNT_MAX))
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %jd: weight '%.80s', expected a number from 0 to 2^53",
-		                   name, line, moe_table_str(table, row, col->weight).p);
-	pair = (size_t)moe_load_find(load, (int32_t)layer) * (size_t)load->n_experts + (size_t)expert;
-	if (seen[pair])
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: line %jd: layer %jd, expert %jd is there twice: expected every pair once",
-		                   name, line, layer, expert);
-	seen[pair] = true;
-	load->counts[pair] = (uint64_t)count;
-	store_wide(load->weights + pair, (u128)nearbyint(weight * GATE_UNIT));
-	return MOE_OK;
-}
-
-static enum moe_status read_meta(const struct moe_table *table, struct moe_load *load, struct moe_err *err)
-{
-	const char *tokens = moe_table_meta(table, "tokens");
-	int64_t n;
-
-	if (tokens) {
-		if (!moe_parse_i64(moe_str_of(tokens), &n) || n < 0)
-			return moe_err_set(err, MOE_EFORMAT, "%s: #tokens=%s, expected a whole number from 0",
-			                   moe_table_name(table), tokens);
-		load->n_tokens = (uint64_t)n;
-	}
-	return moe_load_set_model(load, moe_table_meta(table, "model"), err);
-}
-
-static enum moe_status from_table(struct moe_load *load, const struct moe_table *table, struct moe_err *err)
-{
-	struct columns col;
-	enum moe_status status;
-	bool *seen = NULL;
-	size_t n;
-
-	if ((status = moe_table_need(table, "layer", &col.layer, err)) ||
-	    (status = moe_table_need(table, "expert", &col.expert, err)) ||
-	    (status = moe_table_need(table, "count", &col.count, err)) ||
-	    (status = moe_table_need(table, "weight", &col.weight, err)))
-		return status;
-	if (moe_table_find(table, "source") >= 0)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: a load table by source: expected one load, without a column 'source'",
-		                   moe_table_name(table));
-	status = find_shape(table, &col, load, err);
-	if (status)
-		return status;
-	n = n_pairs(load);
-	seen = calloc(n, sizeof *seen);
-	if (!seen) {
-		status = moe_err_nomem(err, n * sizeof *seen, "the pairs of a load table");
-		goto out;
-	}
-	for (int64_t row = 0; row < moe_table_rows(table); row++) {
-		status = read_row(table, row, &col, load, seen, err);
-		if (status)
-			goto out;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (!seen[i]) {
-			status = moe_err_set(
-				err, MOE_EFORMAT,
-				"%s: layer %d, expert %zu is missing: expected every pair, zeros included",
-				moe_table_name(table), load->layers[i / (size_t)load->n_experts],
-				i % (size_t)load->n_experts);
-			goto out;
-		}
-	status = read_meta(table, load, err);
-out:
-	free(seen);
-	if (status)
-		moe_load_free(load);
-	return status;
-}
-
-enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err)
-{
-	struct moe_table *table;
-	enum moe_status status;
-
-	*load = (struct moe_load){0};
-	status = moe_table_read(&table, path, err);
-	if (status)
-		return status;
-	status = from_table(load, table, err);
-	moe_table_free(table);
-	return status;
-}
-
-enum moe_status moe_load_parse(struct moe_load *load, const char *text, size_t n, const char *name,
-                               struct moe_err *err)
-{
-	struct moe_table *table;
-	enum moe_status status;
-
-	*load = (struct moe_load){0};
-	status = moe_table_parse(&table, text, n, name, err);
-	if (status)
-		return status;
-	status = from_table(load, table, err);
-	moe_table_free(table);
 	return status;
 }
 

@@ -15,6 +15,7 @@ struct moe_gate_sum {
 };
 #define MOE_GATE_MAX 0x1p40f   /* no gate of a router comes near; with it 2^48 gates fit a sum */
 void moe_gate_sum_add(struct moe_gate_sum *sum, float gate);   /* gate in [0, MOE_GATE_MAX]: the caller checks */
+void moe_gate_sum_set(struct moe_gate_sum *sum, double value);   /* rounded; value in [0, 2^53] */
 void moe_gate_sum_merge(struct moe_gate_sum *into, const struct moe_gate_sum *from);   /* saturates */
 double moe_gate_sum_value(const struct moe_gate_sum *sum);
 
@@ -51,10 +52,23 @@ MOE_MUST_USE enum moe_status moe_load_merge(struct moe_load *into, const struct 
 MOE_MUST_USE enum moe_status moe_load_pick(struct moe_load *out, const struct moe_load *from, const int32_t *layers,
                                            int32_t n_layers, struct moe_err *err);
 
-/* Columns layer expert count weight; every (layer, expert) pair must be there once, else a sentence with the line or
- * the pair that is missing. count may be a decimal fraction only if it is whole. */
-MOE_MUST_USE enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err);
+/* What one load table holds: a load, or one for each label of its column `source`. */
+struct moe_load_parts {
+	size_t n;
+	struct moe_load *loads;   /* [n] alike; n_tokens is 0 where n > 1 */
+	char **sources;           /* [n] in order of their first row; NULL: no column `source`, and n is 1 */
+	uint64_t n_tokens;        /* of all; 0 where the table does not say */
+};
+
+/* Columns layer expert count weight and perhaps source; every (layer, expert) pair must be there once, of every source,
+ * else a sentence with the line or the pair that is missing. count may be a decimal fraction only if it is whole. */
+MOE_MUST_USE enum moe_status moe_load_parts_read(struct moe_load_parts *parts, const char *path, struct moe_err *err);
 /* The same from memory; `name` is what messages call it. */
+MOE_MUST_USE enum moe_status moe_load_parts_parse(struct moe_load_parts *parts, const char *text, size_t n,
+                                                  const char *name, struct moe_err *err);
+void moe_load_parts_free(struct moe_load_parts *parts);   /* leaves it zero */
+/* One load: the table's, summed over its sources. */
+MOE_MUST_USE enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_load_parse(struct moe_load *load, const char *text, size_t n, const char *name,
                                             struct moe_err *err);
 /* Appends the table, header line included, weights with enough digits to read back the same double. */

@@ -262,3 +262,29 @@ rounded()
 	[ ! -e l.st ]
 	grep -q '^tokens' .out
 }
+
+@test "a folder with nothing but a tokenizer is enough for --tokenize" {
+	mkdir t
+	cp "$MODEL_V3"/tokenizer.json "$MODEL_V3"/tokenizer_config.json t
+	run_split moe-run t --tokenize -p 'static int'
+	expect_status 0
+	moe-run tiny-v3 --tokenize -p 'static int' >want
+	expect_stdout want
+}
+
+@test "a text called total keeps its row apart from the sum" {
+	head -c 300 "$TEXT/zh.txt" >total.txt
+	run_split moe-run tiny-v3 --score total.txt
+	expect_status 0
+	[ "$(cut -f1 .out | grep -cx total)" -eq 1 ]
+	expect_line "$(grep '^total.txt' .out)"
+}
+
+@test "ids beyond the model's positions are refused with the model's number" {
+	seq -s ' ' 1 2049 >ids
+	fails 2 moe-run tiny-v3 --ids ids -n 0
+	expect_message '2049 tokens .* 2048 positions'
+	seq -s ' ' 1 2048 >ids
+	run_split moe-run tiny-v3 --ids ids --score
+	expect_status 0
+}

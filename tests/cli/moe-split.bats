@@ -168,6 +168,20 @@ check_plan()
 	diff -r one two
 }
 
+@test "a load table by source is planned and judged by its sum" {
+	table=$MODEL_V3/load.tsv
+	awk -F '\t' 'NR > 1 { if (!(($2, $3) in n)) key[++keys] = $2 "\t" $3
+			n[$2, $3] += $4 }
+		END { print "layer\texpert\tcount\tweight"
+			for (i = 1; i <= keys; i++) { split(key[i], k, "\t"); print key[i] "\t" n[k[1], k[2]] "\t0" } }' \
+		"$table" >summed
+	moe-split -q -n 4 --slots 36 "$table" >plan.tsv
+	check_plan plan.tsv
+	moe-split -q -n 4 --slots 36 summed | cmp - plan.tsv
+	moe-split --evaluate plan.tsv "$table" >costs
+	moe-split --evaluate plan.tsv summed | cmp - costs
+}
+
 @test "a topology says how ranks sit on nodes" {
 	printf 'rank\tnode\tmemory_bytes\n3\t0\t0\n0\t1\t0\n1\t1\t0\n2\t0\t0\n' >machine.tsv
 	make_load 1 8 >load.tsv
@@ -190,16 +204,14 @@ check_plan()
 	expect_status 0
 	expect_no_output
 	for r in 0 1 2 3; do
-		printf '%d\t%d\n' $r "$(cat shards/rank-00$r/* | wc -c)"
+		printf '%d\t%d\n' $r "$(find shards/rank-00$r -type f -exec cat {} + | wc -c)"
 	done >found
 	tail -n 4 sizes | diff - found
 	run_split moe-split --plan plan.tsv --verify shards "$MODEL_V3"
 	expect_status 0
 	run_split moe-split --merge -o merged shards
 	expect_status 0
-	for f in config.json model.safetensors tokenizer.json tokenizer_config.json PROVENANCE.md; do
-		expect_same "$MODEL_V3/$f" merged/$f
-	done
+	diff -r "$MODEL_V3" merged
 	moe-split -q --merge -o again shards/rank-002 shards/rank-000 shards/rank-003 shards/rank-001
 	diff -r merged again
 	[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
@@ -243,6 +255,107 @@ check_plan()
 	moe-split -q --plan plan.tsv --verify shards source
 	moe-split -q --merge -o merged shards
 	diff -r source merged
+}
+
+# A copy of the V3 sample in `source`, its checkpoint behind symbolic links.
+linked_source()
+{
+	mkdir source
+	ln -s "$MODEL_V3"/* source
+}
+
+@test "every other file of the source comes back, whatever its name" {
+	linked_source
+	make_plan 3 36
+	echo one >'source/a name with  blanks'
+	echo two >$'source/latin-\xe9'
+	echo three >$'source/tab\tand\nline'
+	echo four >$'source/\xc3\xa9'
+	echo five >source/moe-source.json
+	echo six >source/stray.safetensors
+	echo seven >"source/$(printf 'x%.0s' {1..255})"
+	echo eight >elsewhere
+	ln -s ../elsewhere source/linked
+	: >source/empty
+	moe-split -q --plan plan.tsv --dry-run source >sizes
+	run_split moe-split --plan plan.tsv -o shards source
+	expect_status 0
+	[ "$(grep -c 'not kept' .err)" = 0 ]
+	[ "$(sed -n 's/^0\t//p' sizes)" = "$(find shards/rank-000 -type f -exec cat {} + | wc -c)" ]
+	[ "$(ls shards/rank-001 | wc -l)" -lt "$(ls source | wc -l)" ]
+	[ ! -e shards/rank-001/moe-source.files ]
+	expect_same elsewhere shards/rank-000/moe-source.files/linked
+	run_split moe-split --plan plan.tsv --verify shards source
+	expect_status 0
+	run_split moe-split --merge -o merged shards
+	expect_status 0
+	diff -r source merged
+	[ -z "$(find merged -type l)" ]
+}
+
+@test "large files, hidden ones and subdirectories are not kept; the large ones are named" {
+	linked_source
+	make_plan 2 32
+	truncate -s 67108864 source/most.bin
+	truncate -s 67108865 source/pytorch_model.bin
+	truncate -s 70000000 source/other.pth
+	echo hidden >source/.hidden
+	mkdir source/sub
+	echo below >source/sub/file
+	ln -s nothing source/dangling
+	run_split moe-split --plan plan.tsv --dry-run source
+	expect_status 0
+	expect_message '^moe-split: source: not kept, .* larger than 64 MiB: other.pth, pytorch_model.bin$'
+	cp .out sizes
+	run_split moe-split --plan plan.tsv -o shards source
+	expect_status 0
+	[ "$(grep -c 'not kept' .err)" = 1 ]
+	[ "$(sed -n 's/^0\t//p' sizes)" = "$(find shards/rank-000 -type f -exec cat {} + | wc -c)" ]
+	moe-split -q --merge -o merged shards
+	expect_same source/most.bin merged/most.bin
+	rm -r source/sub source/.hidden source/dangling source/*.pth source/pytorch_model.bin
+	diff -r source merged
+}
+
+@test "a kept file that is damaged, missing, new or gone is found" {
+	linked_source
+	make_plan 2 32
+	echo note >source/note
+	moe-split -q --plan plan.tsv -o shards source
+	echo nose >shards/rank-000/moe-source.files/note
+	fails 3 moe-split --plan plan.tsv --verify shards source
+	expect_message "rank-000: file 'note' is missing or differs"
+	fails 1 moe-split --merge -o merged shards
+	expect_message "'note' is not what the source held"
+	echo longer >shards/rank-000/moe-source.files/note
+	fails 1 moe-split --merge -o merged shards
+	expect_message 'moe-source.files/note: has 7 bytes, expected 5'
+	rm shards/rank-000/moe-source.files/note
+	fails 3 moe-split --plan plan.tsv --verify shards source
+	fails 1 moe-split --merge -o merged shards
+	expect_message 'moe-source.files/note: No such file'
+	[ ! -e merged ]
+	rm source/note
+	fails 3 moe-split --plan plan.tsv --verify shards source
+	expect_message 'moe-source.json: does not describe this source'
+	echo new >source/new
+	fails 3 moe-split --plan plan.tsv --verify shards source
+	expect_message "file 'new' is missing or differs"
+}
+
+@test "a record that leads out of the directory is refused" {
+	linked_source
+	make_plan 2 32
+	echo note >source/note
+	moe-split -q --plan plan.tsv -o shards source
+	cp shards/rank-000/moe-source.json record
+	for name in '"name":"../note"' '"hex":"2e2e2f6e"' '"hex":"6"' '"hex":"6G"' '"hex":"6100"' '"hex":""' \
+		'"hex":"2e2e"'; do
+		sed "s|\"name\":\"note\"|$name|" record >shards/rank-000/moe-source.json
+		fails 1 moe-split --merge -o merged shards
+		expect_message 'moe-source.json: a file is without a name'
+	done
+	[ ! -e merged ]
 }
 
 @test "--fits says no with status 3" {
@@ -374,4 +487,11 @@ check_plan()
 	make_load 40 256 >load.tsv
 	run_split bash -c 'moe-split -q -n 4 load.tsv >/dev/full'
 	expect_status 1
+}
+
+@test "--evaluate places a layer that the plan leaves out contiguously" {
+	moe-stats --load "$MODEL_V3/load.tsv" >load.tsv
+	moe-split -q -n 4 --planner contiguous load.tsv >plan.tsv
+	grep -v '^4	' plan.tsv >short.tsv
+	[ "$(moe-split --evaluate plan.tsv load.tsv | cut -f1,3)" = "$(moe-split --evaluate short.tsv load.tsv | cut -f1,3)" ]
 }

@@ -223,6 +223,54 @@ esft()
 	small
 	fails 2 moe-stats --by source small.tsv
 	fails 2 moe-stats --source en small.tsv
+	expect_message "small.tsv: a load table without a column 'source'"
+}
+
+@test "a table by source is read: in parts, one of them, or summed" {
+	table=$MODEL_V3/load.tsv
+	awk -F '\t' 'NR > 1 { if (!(($2, $3) in n)) key[++keys] = $2 "\t" $3
+			n[$2, $3] += $4; w[$2, $3] += $5 }
+		END { print "layer\texpert\tcount\tweight"
+			for (i = 1; i <= keys; i++) { split(key[i], k, "\t")
+				printf "%s\t%d\t%.5f\n", key[i], n[k[1], k[2]], w[k[1], k[2]] } }' "$table" >want
+	moe-stats "$table" | grep -v '^#' |
+		awk -F '\t' 'NR == 1 { print; next } { printf "%s\t%s\t%s\t%.5f\n", $1, $2, $3, $4 }' | diff want -
+	for what in cv,dead,gini,entropy share,count; do
+		moe-stats --metric $what want >summed
+		moe-stats --metric $what "$table" | cmp - summed
+		moe-stats --metric $what <"$table" | cmp - summed
+	done
+	moe-stats --by source "$table" >by
+	awk -F '\t' 'NR > 1 { $5 = sprintf("%.5f", $5) } { print }' by >got
+	awk -F '\t' 'NR > 1 { $5 = sprintf("%.5f", $5) } { print }' "$table" | diff - got
+	moe-stats --by source by | cmp - by
+	first=$(sed -n '2s/\t.*//p' by)
+	moe-stats --source "$first" "$table" | grep -v '^#' | tail -n +2 >got
+	sed -n "s/^$first\t//p" by | diff - got
+	fails 1 moe-stats --source nobody "$table"
+	expect_message "'nobody'"
+	moe-stats --by source "$table" "$table" | awk -F '\t' 'NR > 1 { $4 /= 2; $5 = "" } { print }' >got
+	awk -F '\t' 'NR > 1 { $5 = "" } { print }' by | diff - got
+	sed 5d "$table" >short.tsv
+	fails 1 moe-stats short.tsv
+	expect_message "short.tsv: source '$first', layer 1, expert 3 is missing"
+}
+
+@test "tables and traces by source go together, and tokens are counted where they are known" {
+	for s in en zh.txt; do
+		cp -r "$DATA/esft-excerpt/intent" "$s"
+		moe-route --from esft --model-config "$CONFIG" "$s" -o "$s.trace" -q
+	done
+	cat en.trace zh.txt.trace >both.trace
+	moe-stats both.trace >want
+	tokens=$(sed -n 's/.*#tokens=//p' want)
+	{ sed -n '/^#/p' want; moe-stats --by source both.trace; } >by.tsv
+	moe-stats by.tsv | cmp - want
+	moe-stats by.tsv both.trace >twice
+	grep -qx "#tokens=$((2 * tokens))" twice
+	moe-stats both.trace by.tsv | cmp - twice
+	moe-stats --by source both.trace both.trace >want
+	moe-stats --by source both.trace by.tsv | cmp - want
 }
 
 @test "only some layers" {
@@ -255,6 +303,7 @@ esft()
 }
 
 @test "a terminal gets the summary, and hostile labels cannot steer it" {
+	script -qec true /dev/null </dev/null >/dev/null || skip 'no pseudo-terminal'
 	command -v script >/dev/null || skip "no script(1)"
 	small
 	printf '#model=a\033]0;b\n' | cat - small.tsv >h.tsv

@@ -20,6 +20,8 @@ for m in ('deepseek_v3','deepseek_v2','kimi_k2'):
 w('config/tiny-v3.json',open('share/models/tiny-v3/config.json','rb').read())
 load='layer\texpert\tcount\tweight\n'+''.join(f'{l}\t{e}\t{l*3+e}\t{e*.5}\n' for l in (1,2) for e in range(4))
 w('table/load.tsv',load.encode()); w('table/meta.tsv',('#tokens=12 model=x\\ty\n'+load).encode())
+parts='source\tlayer\texpert\tcount\tweight\n'+''.join(f'{s}\t1\t{e}\t{e}\t{e*.5}\n' for e in range(3) for s in 'ba')
+w('table/sources.tsv',parts.encode())
 w('table/plan.tsv',b'#ranks=2 nodes=1\nlayer\texpert\treplica\trank\tslot\n1\t0\t0\t0\t0\n1\t1\t0\t0\t1\n1\t1\t1\t1\t0\n1\t2\t0\t1\t1\n')
 w('table/topology.tsv',b'rank\tnode\tmemory_bytes\n0\t0\t1000\n1\t0\t1000\n2\t1\t1000\n3\t1\t1000\n')
 tj=json.load(open('share/models/tiny-v3/tokenizer.json'))

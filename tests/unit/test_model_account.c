@@ -41,6 +41,8 @@ static void published(size_t i)
 	is_i64(a.mtp_unique, models[i].mtp_unique, "%s: unique MTP", models[i].file);
 	is_i64(a.mtp_stored, models[i].mtp_stored, "%s: stored MTP", models[i].file);
 	is_i64(a.cache_elems_token, models[i].cache, "%s: cache", models[i].file);
+	if (strstr(models[i].file, "v2-lite"))
+		is_close(a.flops_4k, 7.408e13, 5e9, "%s: training operations on 4096 tokens", models[i].file);
 	is_close(round(a.activated / 1e6) / 1e3, models[i].all, 1e-9, "%s: activated", models[i].file);
 	is_close(round(a.activated_no_embed / 1e6) / 1e3, models[i].no_embed, 1e-9, "%s: without embedding",
 	         models[i].file);

@@ -18,7 +18,7 @@ static const char *in_scratch(char path[512], const char *name)
 	return path;
 }
 
-/* Bytes of all regular files in a folder. */
+/* Bytes of all regular files in a folder and below it. */
 static uint64_t folder_bytes(const char *dir)
 {
 	DIR *handle = opendir(dir);
@@ -29,7 +29,11 @@ static uint64_t folder_bytes(const char *dir)
 
 	while (handle && (entry = readdir(handle))) {
 		snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-		if (!stat(path, &st) && S_ISREG(st.st_mode))
+		if (entry->d_name[0] == '.' || stat(path, &st))
+			continue;
+		if (S_ISDIR(st.st_mode))
+			sum += folder_bytes(path);
+		else if (S_ISREG(st.st_mode))
 			sum += (uint64_t)st.st_size;
 	}
 	if (handle)
@@ -222,6 +226,7 @@ static void check_source(const char *source, const char *name, struct moe_pool *
 	opts.out = in_scratch(back, rank);
 	ok(!moe_shard_merge(&(char *){out}, 1, &opts, &err), "%s: merged (%s)", name, err.text);
 	is_i64(n_differing(ckpt, back), 0, "%s: every file is what it was", name);
+	is_i64((int64_t)folder_bytes(back), (int64_t)folder_bytes(source), "%s: and no file is missing", name);
 	check_damage(model, &plan, out);
 	moe_plan_free(&plan);
 	moe_model_free(model);

@@ -140,7 +140,14 @@ static void check_bad_tables(void)
 		{"negative expert", HEAD "0\t-1\t1\t1\n", "line 2, column 'expert'"},
 		{"text", HEAD "0\tx\t1\t1\n", "line 2, column 'expert'"},
 		{"cut line", HEAD "0\t0\t1\t1\n0\t1\t", "line 3: expected 4 fields, found 3"},
-		{"by source", "source\t" HEAD "a\t0\t0\t1\t1\n", "by source"},
+		{"source, missing pair", "source\t" HEAD "a\t0\t0\t1\t1\na\t0\t1\t1\t1\nb\t0\t0\t1\t1\n",
+	         "source 'b', layer 0, expert 1 is missing"},
+		{"source, pair twice", "source\t" HEAD "a\t0\t0\t1\t1\nb\t0\t0\t1\t1\na\t0\t0\t1\t1\n",
+	         "line 4: source 'a', layer 0, expert 0 is there twice"},
+		{"source, past 2^53",
+	         "source\t" HEAD "a\t0\t0\t9007199254740992\t1\nb\t0\t0\t1\t1\n",
+	         "layer 0, expert 0: count or weight exceed 2^53"},
+		{"source, no rows", "source\t" HEAD, "without rows"},
 		{"tokens", "#tokens=-3\n" HEAD "0\t0\t1\t1\n", "#tokens=-3"},
 	};
 
@@ -152,6 +159,49 @@ static void check_bad_tables(void)
 		is_like(err.text, bad[i].part, "%s: the sentence", bad[i].what);
 		ok(!load.counts && !load.layers, "%s: nothing is left", bad[i].what);
 	}
+}
+
+/* A column `source`: parts in order of their first row, and their sum. */
+static void check_sources(void)
+{
+	static const char table[] = "#model=m #tokens=7\nsource\t" HEAD
+				    "z\t1\t0\t1\t0.5\na\t1\t1\t20\t2\nz\t1\t1\t2\t0.25\na\t1\t0\t10\t1\n";
+	struct moe_load_parts parts;
+	struct moe_load load;
+	struct moe_buf many = {0};
+	struct moe_err err = {0};
+
+	if (!ok(!moe_load_parts_parse(&parts, table, strlen(table), "t.tsv", &err), "by source: %s", err.text))
+		return;
+	is_i64((int64_t)parts.n, 2, "two sources");
+	is_str(parts.sources[0], "z", "the first of the rows");
+	is_str(parts.sources[1], "a", "the second");
+	is_i64((int64_t)parts.loads[0].counts[1], 2, "z, expert 1");
+	is_i64((int64_t)parts.loads[1].counts[0], 10, "a, expert 0");
+	is_i64((int64_t)parts.loads[0].n_tokens, 0, "tokens of one are unknown");
+	is_i64((int64_t)parts.n_tokens, 7, "those of all are not");
+	is_str(parts.loads[1].model, "m", "the model");
+	moe_load_parts_free(&parts);
+	if (ok(!parse(&load, table, &err), "as one load: %s", err.text)) {
+		is_i64((int64_t)load.counts[0], 11, "expert 0");
+		is_i64((int64_t)load.counts[1], 22, "expert 1");
+		is_close(moe_gate_sum_value(&load.weights[1]), 2.25, 0, "weights");
+		is_i64((int64_t)load.n_tokens, 7, "tokens");
+		is_str(load.model, "m", "model");
+		moe_load_free(&load);
+	}
+	ok(!moe_load_parts_parse(&parts, HEAD "0\t0\t1\t1\n", strlen(HEAD "0\t0\t1\t1\n"), "t.tsv", &err) &&
+		   parts.n == 1 && !parts.sources,
+	   "no column, no sources");
+	moe_load_parts_free(&parts);
+
+	/* As many sources as rows, each of which lacks nearly everything. */
+	moe_buf_adds(&many, "source\t" HEAD);
+	for (int i = 0; i < 2000; i++)
+		moe_buf_addf(&many, "s%d\t0\t%d\t1\t1\n", i, i);
+	is_i64(parse(&load, many.p, &err), MOE_EFORMAT, "many sources, much missing");
+	is_like(err.text, "2000 rows for 2000 sources, 1 layers of 2000 experts", "said at once");
+	moe_buf_free(&many);
 }
 
 static void check_merge(void)
@@ -194,6 +244,7 @@ int main(void)
 	check_add();
 	check_table();
 	check_bad_tables();
+	check_sources();
 	check_merge();
 	return done();
 }

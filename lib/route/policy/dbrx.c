@@ -31,6 +31,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_dbrx = {
 	.name = "dbrx",
 	.help = "softmax over all experts, the k largest, divided by a norm of them",
+	.scoring = "softmax",
 	.source = "DBRX, released code",
 	.reads = MOE_READS_P_NORM,
 	.scratch = scratch_floats,

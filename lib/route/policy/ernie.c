@@ -27,6 +27,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_ernie = {
 	.name = "ernie",
 	.help = "softmax, biased choice, weights normalised without the bias",
+	.scoring = "softmax",
 	.source = "Ernie 4.5 technical report, released code",
 	.reads = MOE_READS_BIAS,
 	.scratch = scratch_floats,

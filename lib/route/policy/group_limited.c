@@ -33,6 +33,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_group_limited = {
 	.name = "group_limited",
 	.help = "softmax, the k largest inside the groups with the highest maximum; normalised or scaled",
+	.scoring = "softmax",
 	.source = "DeepSeek-V2 report, section 2.2.2",
 	.reads = MOE_READS_GROUPS | MOE_READS_GROUP_SCORE | MOE_READS_SCALE | MOE_READS_NORMALIZE,
 	.group_score = MOE_GROUP_MAX,

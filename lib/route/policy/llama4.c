@@ -23,6 +23,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_llama4 = {
 	.name = "llama4",
 	.help = "the k largest logits, each with its own sigmoid",
+	.scoring = "sigmoid",
 	.source = "Llama 4, released code",
 	.reads = 0,
 	.scratch = scratch_floats,

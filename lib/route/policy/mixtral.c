@@ -27,6 +27,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_mixtral = {
 	.name = "mixtral",
 	.help = "softmax over all experts, the k largest, always normalised",
+	.scoring = "softmax",
 	.source = "Mixtral of Experts, section 2",
 	.reads = 0,
 	.scratch = scratch_floats,

@@ -32,6 +32,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_noaux_tc = {
 	.name = "noaux_tc",
 	.help = "sigmoid scores, biased choice inside the best groups, weights without the bias",
+	.scoring = "sigmoid",
 	.source = "DeepSeek-V3 report, section 2.1.2",
 	.reads = MOE_READS_GROUPS | MOE_READS_GROUP_SCORE | MOE_READS_SCALE | MOE_READS_NORMALIZE | MOE_READS_BIAS,
 	.group_score = MOE_GROUP_TOP2,

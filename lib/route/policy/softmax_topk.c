@@ -27,6 +27,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_softmax_topk = {
 	.name = "softmax_topk",
 	.help = "softmax over all experts, then the k largest",
+	.scoring = "softmax",
 	.source = "DeepSeekMoE, section 3",
 	.reads = MOE_READS_SCALE | MOE_READS_NORMALIZE,
 	.scratch = scratch_floats,

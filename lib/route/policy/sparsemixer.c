@@ -54,6 +54,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_sparsemixer = {
 	.name = "sparsemixer",
 	.help = "one choice after the other, each weighed by a softmax over scores near it",
+	.scoring = "softmax",
 	.source = "PhiMoE, released code",
 	.reads = MOE_READS_EPS,
 	.scratch = scratch_floats,

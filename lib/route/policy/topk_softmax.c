@@ -23,6 +23,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 const struct moe_policy moe_policy_topk_softmax = {
 	.name = "topk_softmax",
 	.help = "the k largest logits, then softmax over the chosen",
+	.scoring = "softmax",
 	.source = "gpt-oss model card, section 2; Granite-MoE",
 	.reads = 0,
 	.scratch = scratch_floats,
