@@ -36,6 +36,14 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 			moe_hash_add(decoded, values, tile.n * sizeof *values);
 		moe_tile_release(&tile);
 	}
+	/* block scales come behind the tensor they belong to */
+	for (int64_t i = 0; !st && i < seen->n_segments; i++) {
+		const struct moe_segment s = moe_seen_segment(view, seen, i);
+		const int64_t blocks = (s.rows + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK *
+		                       ((s.cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK);
+		if (s.scales)
+			moe_hash_add(stored, s.scales, (size_t)blocks * sizeof(float));
+	}
 	if (!st) {
 		moe_hash_text(stored, out->stored);
 		moe_hash_text(decoded, out->decoded);

@@ -7,7 +7,7 @@
 #include "convert/view.h"
 
 struct moe_tensor_hash {
-	char stored[33];    /* of the stored bytes, in the order of the seen tensor's segments */
+	char stored[33];    /* of the stored bytes, in the order of the seen tensor's segments, block scales last */
 	char decoded[33];   /* of the values as little-endian f32 in Hugging Face order */
 };
 

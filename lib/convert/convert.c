@@ -36,7 +36,7 @@ struct moe_convert {
 	struct moe_companion *companions;
 	int32_t n_companions;
 	struct moe_buf config_text, notes, details;
-	size_t n_fallback, n_widened;
+	size_t n_fallback, n_widened, n_unscaled;
 	struct moe_ckpt_out *out;
 	uint64_t total;
 };
@@ -91,6 +91,12 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name,
 		                   conv->opts.to->name);
 	out->codec = asked ? asked : stored;
+	if (stored && stored->scaled) {
+		conv->n_unscaled++;
+		out->codec = asked ? asked : moe_codec_by_name("bf16");
+		moe_buf_addf(&conv->details, "%s: %s with block scales, stored as %s\n", seen->name, stored->name,
+		             out->codec->name);
+	}
 	if (!out->codec || (!asked && turned && stored->block_elems > 1) ||
 	    !(to_gguf ? in_gguf(out->codec) : in_hf(out->codec))) {
 		out->codec = f32;
@@ -99,7 +105,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	}
 	if (!asked && !to_gguf)
 		recorded = recorded_codec(conv, seen);
-	if (recorded && recorded != out->codec && recorded->encode && recorded->is_float &&
+	if (recorded && recorded != out->codec && recorded->encode && !recorded->scaled && recorded->is_float &&
 	    recorded->block_elems == 1 && (stored == f32 || (recorded == f32 && stored && stored->block_elems == 1))) {
 		out->codec = recorded;
 		out->exact = true;
@@ -149,7 +155,7 @@ static enum moe_status record_dtypes(struct moe_convert *conv, struct moe_err *e
 		const struct moe_tensor *t = &src->tensors[i];
 		struct moe_tensor_id id;
 
-		if (!moe_names_parse(&conv->config, MOE_NAMING_HF, t->name, &id))
+		if (t->codec->scaled || !moe_names_parse(&conv->config, MOE_NAMING_HF, t->name, &id) || id.scales)
 			continue;
 		const json_t *first = json_object_get(record, id.spec->hf);
 		if (!first)
@@ -242,6 +248,9 @@ static void add_notes(struct moe_convert *conv)
 	if (conv->n_widened)
 		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 "
 		             "(-v names them)\n", conv->n_widened, conv->opts.to->name);
+	if (conv->n_unscaled)
+		moe_buf_addf(&conv->notes, "%zu tensors with block scales are stored as the values they stand for, in a "
+		             "type without scales (-v names them)\n", conv->n_unscaled);
 	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
 		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader "
 		             "of %s may want files without: --drop-mtp\n", conv->config.n_mtp_layers,
@@ -275,13 +284,17 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 		st = moe_config_parse(&own, conv->json, where, err);
 	if (!st)
 		st = moe_model_check(&own, conv->src, where, err);
-	if (!st && conv->opts.drop_mtp && own.n_mtp_layers) {
+	const bool drop_mtp = conv->opts.drop_mtp && own.n_mtp_layers;
+	if (!st && (drop_mtp || own.fp8_blocks)) {
 		json_t *copy = json_deep_copy(conv->json);
 		json_decref(conv->json);
 		conv->json = copy;
 		conv->json_changed = true;
-		if (!copy || json_object_set_new(copy, "num_nextn_predict_layers", json_integer(0)))
+		if (!copy || (drop_mtp && json_object_set_new(copy, "num_nextn_predict_layers", json_integer(0))))
 			st = moe_err_nomem(err, 64, "config");
+		/* tensors are written without scales; absent keys are no failure */
+		json_object_del(copy, "quantization_config");
+		json_object_del(json_object_get(copy, "text_config"), "quantization_config");
 	}
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);

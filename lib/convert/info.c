@@ -56,6 +56,7 @@ static bool put_account(json_t *info, const struct moe_account *a)
 		ok = put_int(roles, moe_role_name((enum moe_role)role), a->by_role[role]);
 	ok = put(info, "parameters_by_role", roles) && ok;
 	ok = put_int(info, "tensors", a->n_tensors) && ok;
+	ok = put(info, "bytes", a->n_bytes ? json_integer(a->n_bytes) : json_null()) && ok;
 	ok = put_count(info, "flops_token", a->flops_token) && ok;
 	ok = put_count(info, "flops_4k", a->flops_4k) && ok;
 	ok = put_int(info, "cache_elems_token", a->cache_elems_token) && ok;

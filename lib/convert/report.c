@@ -65,6 +65,8 @@ void moe_info_text(struct moe_buf *b, const json_t *info)
 	             whole(info, "cache_elems_token"),
 	             whole(info, "cache_bytes_token"));
 	moe_buf_addf(b, "tensors              %lld, one for each expert\n", whole(info, "tensors"));
+	if (whole(info, "bytes"))
+		moe_buf_addf(b, "bytes                %lld, as the config names types\n", whole(info, "bytes"));
 	if (!json_object_get(info, "stored_bytes"))
 		return;
 	moe_buf_addf(b, "stored               %s in %lld tensors of %lld files (%s)\n",

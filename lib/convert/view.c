@@ -32,7 +32,7 @@ static const struct moe_tensor *stored(const struct moe_view *view, enum moe_par
                                        struct moe_buf *name)
 {
 	const enum moe_naming naming = view->ckpt->format->naming;
-	const struct moe_tensor_id id = {spec_of(view->config, part), layer, expert};
+	const struct moe_tensor_id id = { .spec = spec_of(view->config, part), .layer = layer, .expert = expert };
 
 	name->n = 0;
 	if (!id.spec || !(naming == MOE_NAMING_HF ? id.spec->hf : id.spec->gguf))
@@ -73,6 +73,13 @@ static bool make(const struct moe_view *view, struct moe_seen *seen, struct moe_
 		return seen->a;
 	}
 	return false;
+}
+
+static const uint8_t *scales_of(const struct moe_view *view, const struct moe_tensor *t)
+{
+	const struct moe_tensor *scales = t->codec && t->codec->scaled ? moe_names_scales(view->ckpt, t) : NULL;
+
+	return scales ? scales->data : NULL;
 }
 
 static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
@@ -193,7 +200,7 @@ struct moe_segment moe_seen_segment(const struct moe_view *view, const struct mo
 		const size_t row = (size_t)rank / t.codec->block_elems * t.codec->block_bytes;
 		const int64_t first = i * (n_k + n_v) + (seen->making == MOE_MADE_V ? n_k : 0);
 		s = (struct moe_segment){ .codec = t.codec, .data = t.data + (size_t)first * row, .rows = n_v,
-		                         .cols = rank };
+		                         .cols = rank, .scales = scales_of(view, &t), .scale_row = first };
 		if (seen->making == MOE_MADE_K)
 			s.rows = rank, s.cols = n_k, s.turned = true;
 		return s;
@@ -201,6 +208,7 @@ struct moe_segment moe_seen_segment(const struct moe_view *view, const struct mo
 	}
 	s.codec = t.codec;
 	s.data = t.data;
+	s.scales = scales_of(view, &t);
 	s.cols = t.n_dims ? t.dims[t.n_dims - 1] : 1;
 	s.rows = 1;
 	for (int32_t d = 0; d < t.n_dims - 1; d++)
@@ -287,13 +295,14 @@ enum moe_status moe_tile_decode(const struct moe_tile *tile, struct moe_tile_buf
                                 struct moe_err *err)
 {
 	const struct moe_segment *s = &tile->segment;
-	size_t n_bytes;
-	const uint8_t *src = moe_tile_stored(tile, &n_bytes);
+	const struct moe_weight stored = { .codec = s->codec, .data = s->data, .rows = s->turned ? s->cols : s->rows,
+	                                   .cols = s->turned ? s->rows : s->cols, .scales = s->scales,
+	                                   .scale_row = s->scale_row };
 	enum moe_status st = room(&buf->values, &buf->n_values, tile->n, sizeof(float), err);
 
 	if (st)
 		return st;
-	s->codec->decode(src, buf->values, tile->n);
+	moe_weight_decode(&stored, tile->at, tile->n, buf->values);
 	*values = buf->values;
 	if (!s->turned)
 		return MOE_OK;

@@ -56,6 +56,8 @@ struct moe_segment {
 	const uint8_t *data;
 	int64_t rows, cols;
 	bool turned;
+	const uint8_t *scales;   /* block scales of the matrix it is cut from, NULL: none */
+	int64_t scale_row;       /* where it begins there */
 };
 struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i);
 

@@ -12,22 +12,26 @@
 __extension__ typedef __int128 wide;
 
 struct sums {
-	wide total, mtp_unique, mtp_stored, activated, n_tensors, matrices, routers;
+	wide total, mtp_unique, mtp_stored, activated, n_tensors, n_bytes, matrices, routers;
 	wide by_role[MOE_N_ROLES];
 };
 
 static void add_spec(struct sums *s, const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
 {
 	const bool expert = moe_spec_is_expert(spec);
-	const struct moe_tensor_id id = {spec, layer, -1};
-	wide one = 1;
+	const struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = -1 };
+	const bool scaled = moe_spec_scaled(c, spec);
+	wide one = 1, blocks = scaled;
 
-	for (int32_t i = 0; i < spec->n_dims; i++)
+	for (int32_t i = 0; i < spec->n_dims; i++) {
 		one *= moe_dim_of(c, spec->dims[i]);
-	const wide stored = expert ? one * c->n_experts : one;
+		blocks *= (moe_dim_of(c, spec->dims[i]) + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
+	}
+	const wide copies = expert ? c->n_experts : 1, stored = copies * one;
 	const wide used = expert ? one * c->router.top_k : one;
 
-	s->n_tensors += expert ? c->n_experts : 1;
+	s->n_tensors += scaled ? 2 * copies : copies;
+	s->n_bytes += stored * (scaled ? 1 : spec->f32 ? 4 : c->dtype_bytes) + copies * blocks * 4;
 	s->by_role[moe_id_role(c, &id)] += stored;
 	if (layer >= c->n_layers) {
 		s->mtp_stored += stored;
@@ -118,6 +122,8 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	if (!fits)
 		return moe_err_set(err, MOE_EFORMAT, "a model of more than 2^63 parameters: %d layers of %d experts "
 		                   "of width %d", c->n_layers, c->n_experts, c->moe_intermediate_size);
+	if (c->dtype_bytes == 0 || !narrow(s.n_bytes, &out->n_bytes))
+		out->n_bytes = 0;
 	/* tied: the one matrix is the head, and counts as embedding only where both are left out */
 	const int64_t embed = (int64_t)c->vocab_size * c->hidden_size;
 	out->activated_no_embed = out->activated - (c->tie_embeddings ? 0 : embed);

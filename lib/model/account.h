@@ -12,7 +12,8 @@ struct moe_account {
 	int64_t mtp_stored;         /* with them */
 	int64_t activated, activated_no_embed, activated_no_both;
 	int64_t by_role[MOE_N_ROLES];
-	int64_t n_tensors;          /* in the Hugging Face layout, one tensor per expert */
+	int64_t n_tensors;          /* in the Hugging Face layout, one tensor per expert; block scales included */
+	int64_t n_bytes;            /* of all of them as the config says they are stored; 0: it does not say, or 2^63 */
 	double flops_token;         /* forward, matrices only: 2 N_mm (head included, input embedding and router not) */
 	double flops_4k;            /* the papers' training figure: 4096 (6 N_mm + 6 L H (key + value width) 4096) */
 	int64_t cache_elems_token;  /* numbers cached per token, all layers */

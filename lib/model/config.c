@@ -58,6 +58,60 @@ static void family_list(char *text, size_t n)
 	}
 }
 
+/* The object at key, in config.json or in its text_config. */
+static const json_t *stored_as(const json_t *json, const char *key)
+{
+	const json_t *value = json_object_get(json, key);
+
+	return value ? value : json_object_get(json_object_get(json, "text_config"), key);
+}
+
+/* quantization_config: f8_e4m3 in square blocks, unless the family reads another method itself. */
+static enum moe_status parse_quantization(struct moe_config *c, const json_t *json, const char *where,
+                                          struct moe_err *err)
+{
+	const json_t *q = stored_as(json, "quantization_config"), *size = json_object_get(q, "weight_block_size");
+	const char *method = "none", *format = "e4m3";
+	enum moe_status st;
+
+	if (!q || json_is_null(q))
+		return MOE_OK;
+	if (!json_is_object(q))
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: expected an object", where);
+	st = moe_json_str(q, "quant_method", where, &method, err);
+	if (!st)
+		st = moe_json_str(q, "fmt", where, &format, err);
+	if (st || (c->family->quant_method && !strcmp(method, c->family->quant_method)))
+		return st;
+	if (strcmp(method, "fp8"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: quant_method: expected \"fp8\", found "
+		                   "\"%.64s\", which is not read", where, method);
+	if (strcmp(format, "e4m3"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: fmt: expected \"e4m3\", found \"%.64s\"",
+		                   where, format);
+	if (json_array_size(size) != 2 || json_integer_value(json_array_get(size, 0)) != MOE_SCALE_BLOCK ||
+	    json_integer_value(json_array_get(size, 1)) != MOE_SCALE_BLOCK)
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: weight_block_size: expected [%d, %d]", where,
+		                   MOE_SCALE_BLOCK, MOE_SCALE_BLOCK);
+	c->fp8_blocks = true;
+	return MOE_OK;
+}
+
+/* torch_dtype, or dtype as newer configs call it; a word of another kind says nothing. */
+static void parse_dtype(struct moe_config *c, const json_t *json)
+{
+	static const struct {
+		const char *word;
+		int32_t n_bytes;
+	} dtypes[] = {{"bfloat16", 2}, {"float16", 2}, {"float32", 4}};
+	const json_t *value = stored_as(json, "torch_dtype");
+	const char *word = json_string_value(value ? value : stored_as(json, "dtype"));
+
+	for (size_t i = 0; word && i < sizeof dtypes / sizeof *dtypes; i++)
+		if (!strcmp(word, dtypes[i].word))
+			c->dtype_bytes = dtypes[i].n_bytes;
+}
+
 enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, const char *where, struct moe_err *err)
 {
 	const char *model_type = NULL, *architecture = NULL;
@@ -90,7 +144,10 @@ enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, 
 	}
 	snprintf(config->architecture, sizeof config->architecture, "%s",
 	         architecture ? architecture : config->family->architectures[0]);
-	st = config->family->parse(config, json, where, err);
+	parse_dtype(config, json);
+	st = parse_quantization(config, json, where, err);
+	if (!st)
+		st = config->family->parse(config, json, where, err);
 	if (st)
 		moe_config_free(config);
 	return st;

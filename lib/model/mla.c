@@ -68,7 +68,7 @@ const struct moe_tensor_spec moe_mla_tensors[] = {
 	  .gguf = B "ffn_gate_inp.weight", .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .n_dims = 2, .gguf_f32 = true },
 	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE,
 	  .hf = P "mlp.gate.e_score_correction_bias", .gguf = B "exp_probs_b.bias", .dims = {MOE_DIM_EXPERTS},
-	  .n_dims = 1, .present = has_bias, .gguf_f32 = true },
+	  .n_dims = 1, .present = has_bias, .gguf_f32 = true, .f32 = true },
 	MAT(MOE_PART_EXPERT_GATE, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.gate_proj.weight",
 	    B "ffn_gate_exps.weight", MOE_DIM_EXPERT_FFN, MOE_DIM_HIDDEN, NULL),
 	MAT(MOE_PART_EXPERT_UP, MOE_ROLE_EXPS, MOE_AT_MOE, P "mlp.experts.{e}.up_proj.weight",

@@ -35,8 +35,9 @@ static enum moe_status missing(const struct binder *b, const struct moe_tensor_i
 	                   c->n_layers + c->n_mtp_layers, (long long)n, b->ckpt->n_tensors, hint);
 }
 
-static enum moe_status check_tensor(const struct binder *b, const struct moe_tensor *t, const int64_t *dims,
-                                    int32_t n_dims, struct moe_err *err)
+static enum moe_status check_tensor(const struct binder *b, const struct moe_tensor_spec *spec,
+                                    const struct moe_tensor *t, const int64_t *dims, int32_t n_dims,
+                                    struct moe_err *err)
 {
 	char want[24 * MOE_MAX_DIMS], have[24 * MOE_MAX_DIMS];
 	const char *file = moe_ckpt_file(b->ckpt, t);
@@ -51,21 +52,45 @@ static enum moe_status check_tensor(const struct binder *b, const struct moe_ten
 		                   moe_dims_text(want, dims, n_dims), moe_dims_text(have, t->dims, t->n_dims),
 		                   turned ? " (transposed)" : "");
 	}
-	if (t->codec->scaled)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected weights that need no scales, found "
-		                   "%s, which "
-		                   "this version neither runs nor converts", file, t->name, t->codec->name);
+	if (t->codec->scaled && !moe_spec_scaled(b->config, spec))
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without block scales, found "
+		                   "type %s", file, t->name, t->codec->name);
 	if (!t->codec->is_float)
 		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected real numbers, found type %s", file,
 		                   t->name, t->codec->name);
 	return MOE_OK;
 }
 
-static struct moe_weight weight_of(const struct moe_tensor *t)
+/* The scales of a matrix that needs them: there, one f32 for each block. */
+static enum moe_status check_scales(const struct binder *b, const struct moe_tensor *t, struct moe_err *err)
 {
+	const struct moe_tensor *scales = moe_names_scales(b->ckpt, t);
+	char want[24 * MOE_MAX_DIMS], have[24 * MOE_MAX_DIMS];
+	int64_t dims[2];
+
+	if (!scales)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s" MOE_SCALES_SUFFIX "' is missing: '%s' is %s, which "
+		                   "needs it", b->ckpt->path, t->name, t->name, t->codec->name);
+	for (int i = 0; i < 2; i++)
+		dims[i] = (t->dims[i] + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
+	if (scales->n_dims != 2 || scales->dims[0] != dims[0] || scales->dims[1] != dims[1])
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected shape %s, a scale for each %dx%d block of "
+		                   "'%s', found %s", moe_ckpt_file(b->ckpt, scales), scales->name,
+		                   moe_dims_text(want, dims, 2), MOE_SCALE_BLOCK, MOE_SCALE_BLOCK, t->name,
+		                   moe_dims_text(have, scales->dims, scales->n_dims));
+	if (strcmp(scales->codec->name, "f32"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected block scales of type f32, found %s",
+		                   moe_ckpt_file(b->ckpt, scales), scales->name, scales->codec->name);
+	return MOE_OK;
+}
+
+static struct moe_weight weight_of(const struct moe_ckpt *ckpt, const struct moe_tensor *t)
+{
+	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(ckpt, t) : NULL;
+
 	return (struct moe_weight){ .codec = t->codec, .data = t->data,
-	                           .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
-	                            .cols = t->dims[t->n_dims - 1] };
+	                            .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
+	                            .cols = t->dims[t->n_dims - 1], .scales = scales ? scales->data : NULL };
 }
 
 static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part part)
@@ -90,15 +115,15 @@ static void place(struct binder *b, const struct moe_tensor_id *id, const struct
 	struct moe_model *m = b->model;
 
 	if (id->layer < 0) {
-		*top_weight(m, id->spec->part) = weight_of(t);
+		*top_weight(m, id->spec->part) = weight_of(b->ckpt, t);
 	} else if (!moe_spec_is_expert(id->spec)) {
-		m->layers[id->layer].part[id->spec->part] = weight_of(t);
+		m->layers[id->layer].part[id->spec->part] = weight_of(b->ckpt, t);
 	} else if (id->expert >= 0) {
-		expert_list(&m->layers[id->layer], id->spec->part)[id->expert] = weight_of(t);
+		expert_list(&m->layers[id->layer], id->spec->part)[id->expert] = weight_of(b->ckpt, t);
 	} else {
 		for (int32_t e = 0; e < b->config->n_experts; e++) {
 			const struct moe_tensor one = moe_tensor_slice(t, e);
-			expert_list(&m->layers[id->layer], id->spec->part)[e] = weight_of(&one);
+			expert_list(&m->layers[id->layer], id->spec->part)[e] = weight_of(b->ckpt, &one);
 		}
 	}
 }
@@ -134,8 +159,9 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 		place(b, &found, t);
 		return MOE_OK;
 	}
-	b->n_used++;
-	return check_tensor(b, t, dims, n_dims, err);
+	b->n_used += t->codec->scaled ? 2 : 1;
+	st = check_tensor(b, found.spec, t, dims, n_dims, err);
+	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }
 
 /* All expected tensors are there; names the first that is not one of them. */
@@ -149,6 +175,15 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 		const bool known = moe_names_parse(b->config, naming, t->name, &id) &&
 		                   (naming == MOE_NAMING_HF || b->old_kv_b || !id.spec->gguf_old);
 
+		if (known && id.scales) {
+			b->name.n = 0;
+			moe_names_format(&id, naming, &b->name);
+			const struct moe_tensor *of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
+			if (of && !of->codec->scaled)
+				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type %s and "
+				                   "needs no scales", moe_ckpt_file(b->ckpt, t), t->name, of->name,
+				                   of->codec->name);
+		}
 		if (!known && moe_names_skipped(b->config, naming, t->name))
 			continue;
 		if (known && b->old_kv_b && (id.spec->part == MOE_PART_K_B || id.spec->part == MOE_PART_V_B))
@@ -168,12 +203,11 @@ static enum moe_status check_all(struct binder *b, struct moe_err *err)
 	const struct moe_ckpt *ckpt = b->ckpt;
 	enum moe_status st;
 
-	for (size_t i = 0; i < ckpt->n_tensors; i++)
+	for (size_t i = 0; i < ckpt->n_tensors && !b->config->fp8_blocks; i++)
 		if (ckpt->tensors[i].codec->scaled)
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s with block scales, which this "
-			                   "version neither runs nor converts: use a release of the model in bf16",
-			                   moe_ckpt_file(ckpt, &ckpt->tensors[i]), ckpt->tensors[i].name,
-			                   ckpt->tensors[i].codec->name);
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s, but no quantization_config "
+			                   "of %s speaks of block scales", moe_ckpt_file(ckpt, &ckpt->tensors[i]),
+			                   ckpt->tensors[i].name, ckpt->tensors[i].codec->name, b->where);
 	b->old_kv_b = ckpt->format->naming == MOE_NAMING_GGUF && moe_ckpt_find(ckpt, "blk.0.attn_kv_b.weight");
 	/* too few tensors: the first missing one says more than the first shape that differs, and comes within
 	 * n_tensors + 1 steps whatever the config's numbers are */

@@ -83,6 +83,8 @@ struct moe_config {
 	bool tie_embeddings;
 	struct moe_rope rope;
 	struct moe_router_spec router;
+	bool fp8_blocks;         /* matrices are stored as f8_e4m3 with a scale per block of MOE_SCALE_BLOCK squared */
+	int32_t dtype_bytes;     /* of a stored number, where nothing else is said; 0: the config does not say */
 	int32_t bos_id;          /* -1: none */
 	int32_t n_eos;
 	int32_t eos_ids[16];
@@ -139,6 +141,8 @@ struct moe_tensor_spec {
 	int32_t n_dims;
 	bool (*present)(const struct moe_config *config);   /* NULL: always */
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
+	bool f32;                /* stored as F32 in Hugging Face checkpoints too (correction biases) */
+	bool unscaled;           /* never f8_e4m3, where matrices of its role are */
 	bool gguf_old;           /* a GGUF form that is read but never written nor expected (kv_b in one piece) */
 };
 
@@ -155,6 +159,7 @@ struct moe_family {
 	const char *help;                 /* the models it covers, for --list-families */
 	const char *const *architectures; /* NULL-terminated: "DeepseekV3ForCausalLM" */
 	const char *const *model_types;   /* NULL-terminated: "deepseek_v3", "kimi_k2" */
+	const char *quant_method;         /* of quantization_config, beside "fp8", that parse reads; NULL: none */
 	const char *gguf_arch;            /* "deepseek2" */
 	/* Does this GGUF (general.architecture equals gguf_arch; its keys as in moe_ckpt.metadata) belong to this
 	 * family? */

@@ -1,4 +1,5 @@
 /* Tensor names from the family's patterns, and back. */
+#include <stdio.h>
 #include <string.h>
 
 #include "model/names.h"
@@ -21,6 +22,22 @@ bool moe_spec_is_expert(const struct moe_tensor_spec *spec)
 {
 	return spec->part == MOE_PART_EXPERT_GATE || spec->part == MOE_PART_EXPERT_UP ||
 	       spec->part == MOE_PART_EXPERT_DOWN;
+}
+
+bool moe_spec_scaled(const struct moe_config *c, const struct moe_tensor_spec *spec)
+{
+	const bool role = spec->role == MOE_ROLE_ATTN || spec->role == MOE_ROLE_DENSE || spec->role == MOE_ROLE_EXPS ||
+	                  spec->role == MOE_ROLE_SHARED;
+
+	return c->fp8_blocks && spec->hf && spec->n_dims == 2 && role && !spec->unscaled;
+}
+
+const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor)
+{
+	char name[256];
+	const int n = snprintf(name, sizeof name, "%s" MOE_SCALES_SUFFIX, tensor->name);
+
+	return n > 0 && (size_t)n < sizeof name ? moe_ckpt_find(ckpt, name) : NULL;
 }
 
 bool moe_spec_applies(const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
@@ -55,27 +72,32 @@ static bool take_number(const char **at, int32_t *out)
 	return true;
 }
 
-static bool match(const char *pattern, const char *name, int32_t *layer, int32_t *expert)
+/* Fits the name to a pattern; what is left of it behind the pattern, or NULL. */
+static const char *match(const char *pattern, const char *name, int32_t *layer, int32_t *expert)
 {
 	*layer = *expert = -1;
 	while (*pattern) {
 		if (pattern[0] == '{') {
 			if (!take_number(&name, pattern[1] == 'l' ? layer : expert))
-				return false;
+				return NULL;
 			pattern += 3;
 		} else if (*pattern++ != *name++) {
-			return false;
+			return NULL;
 		}
 	}
-	return !*name;
+	return name;
 }
 
 bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const char *name, struct moe_tensor_id *id)
 {
 	for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
 		const char *pattern = pattern_of(spec, naming);
+		const char *rest = pattern ? match(pattern, name, &id->layer, &id->expert) : NULL;
 
-		if (!pattern || !match(pattern, name, &id->layer, &id->expert))
+		if (!rest)
+			continue;
+		id->scales = naming == MOE_NAMING_HF && moe_spec_scaled(c, spec) && !strcmp(rest, MOE_SCALES_SUFFIX);
+		if (*rest && !id->scales)
 			continue;
 		if (moe_spec_applies(c, spec, id->layer) && id->expert < c->n_experts) {
 			id->spec = spec;
@@ -143,7 +165,7 @@ enum moe_status moe_names_each(const struct moe_config *c, enum moe_naming namin
 				continue;
 			const bool each = naming == MOE_NAMING_HF && moe_spec_is_expert(spec);
 			const int32_t n_dims = moe_spec_dims(c, spec, naming, dims);
-			struct moe_tensor_id id = {spec, layer, each ? 0 : -1};
+			struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = each ? 0 : -1 };
 			do {
 				enum moe_status st = fn(arg, &id, dims, n_dims, err);
 				if (st)
@@ -160,6 +182,7 @@ int64_t moe_names_count(const struct moe_config *c, enum moe_naming naming)
 	for (int32_t layer = -1; layer < c->n_layers + c->n_mtp_layers; layer++)
 		for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
 			int64_t m = naming == MOE_NAMING_HF && moe_spec_is_expert(spec) ? c->n_experts : 1;
+			m *= naming == MOE_NAMING_HF && moe_spec_scaled(c, spec) ? 2 : 1;
 			if (expected(c, spec, naming, layer) && __builtin_add_overflow(n, m, &n))
 				return INT64_MAX;
 		}

@@ -9,7 +9,11 @@ struct moe_tensor_id {
 	const struct moe_tensor_spec *spec;
 	int32_t layer;    /* -1: none */
 	int32_t expert;   /* -1: none, or a whole stack */
+	bool scales;      /* the block scales of that tensor, not the tensor itself */
 };
+
+/* What the name of a tensor's block scales ends with, behind the tensor's own name. */
+#define MOE_SCALES_SUFFIX "_scale_inv"
 
 /* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A stacked GGUF
  * tensor has expert -1. */
@@ -21,20 +25,24 @@ bool moe_names_skipped(const struct moe_config *config, enum moe_naming naming, 
 void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out);
 /* True for the tensors that exist once per expert. */
 bool moe_spec_is_expert(const struct moe_tensor_spec *spec);
+/* May the tensors of this spec be stored with block scales in a checkpoint of this config (fp8_blocks)? */
+bool moe_spec_scaled(const struct moe_config *config, const struct moe_tensor_spec *spec);
+/* The block scales of a stored tensor, or NULL. */
+const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor);
 /* dims of one tensor (HF: of one expert; GGUF: of the stack, [E, rows, cols]). Returns n_dims. */
 int32_t moe_spec_dims(const struct moe_config *config, const struct moe_tensor_spec *spec, enum moe_naming naming,
                       int64_t dims[MOE_MAX_DIMS]);
 /* Does the spec exist in this layer (-1: the top)? */
 bool moe_spec_applies(const struct moe_config *config, const struct moe_tensor_spec *spec, int32_t layer);
 
-/* Calls fn for every tensor the family expects in this naming, in canonical order (top, then layer by layer in spec
+/* Calls fn for every tensor the family expects in this naming, block scales apart, in canonical order (top, then layer by layer in spec
  * order, experts ascending); stops at the first status that is not MOE_OK and returns it. */
 MOE_MUST_USE enum moe_status moe_names_each(const struct moe_config *config, enum moe_naming naming,
 	enum moe_status (*fn)(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
 	                      struct moe_err *err),
 	void *arg, struct moe_err *err);
 
-/* How many tensors moe_names_each visits, by arithmetic: INT64_MAX where they are more than that. */
+/* How many tensors moe_names_each visits, and their block scales, by arithmetic: INT64_MAX where they are more than that. */
 int64_t moe_names_count(const struct moe_config *config, enum moe_naming naming);
 
 /* Role of a tensor in reports: MTP wins over the others. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "tensor/half.h"
 
 #define X(name) extern const struct moe_codec moe_codec_##name;
 #include "gen/tensor_codec.h"
@@ -98,4 +99,32 @@ struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i)
 	if (slice.data)
 		slice.data += (size_t)i * slice.n_bytes;
 	return slice;
+}
+
+static float scale_at(const struct moe_weight *w, size_t row, size_t col)
+{
+	const size_t per_row = ((size_t)w->cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
+	const size_t r = ((size_t)w->scale_row + row) / MOE_SCALE_BLOCK, c = col / MOE_SCALE_BLOCK;
+
+	return moe_f32_from_bits(moe_load_u32(w->scales + (r * per_row + c) * sizeof(float)));
+}
+
+void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
+{
+	const size_t cols = (size_t)w->cols;
+
+	w->codec->decode(w->data + at / w->codec->block_elems * w->codec->block_bytes, out, n_elems);
+	if (!w->scales)
+		return;
+	for (size_t done = 0; done < n_elems;) {
+		const size_t row = (at + done) / cols, col = (at + done) % cols;
+		const size_t in_block = MOE_SCALE_BLOCK - col % MOE_SCALE_BLOCK;
+		const size_t in_row = cols - col < in_block ? cols - col : in_block;
+		const size_t n = n_elems - done < in_row ? n_elems - done : in_row;
+		const float scale = scale_at(w, row, col);
+
+		for (size_t i = 0; i < n; i++)
+			out[done + i] *= scale;
+		done += n;
+	}
 }

@@ -48,12 +48,22 @@ struct moe_tensor {
 	uint64_t offset;       /* of its first byte in that file */
 };
 
-/* A matrix [rows, cols] as stored, or nothing (data NULL). */
+/* Width and height of the blocks that share a scale, whatever is left of them at the edges of a matrix. */
+#define MOE_SCALE_BLOCK 128
+
+/* A matrix [rows, cols] as stored, or nothing (data NULL). Where there are scales, element (r, c) is the stored number
+ * times scales[(scale_row + r) / MOE_SCALE_BLOCK][c / MOE_SCALE_BLOCK]: little-endian f32 of any alignment, in rows of
+ * ceil(cols / MOE_SCALE_BLOCK). */
 struct moe_weight {
 	const struct moe_codec *codec;
 	const uint8_t *data;
 	int64_t rows, cols;
+	const uint8_t *scales;    /* NULL: none */
+	int64_t scale_row;        /* where row 0 lies in the matrix that was scaled */
 };
+
+/* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec. */
+void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out);
 
 /* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */
 bool moe_dims_elems(const int64_t *dims, int32_t n_dims, size_t *n_elems);

@@ -24,6 +24,7 @@ copy_v3()
 	[[ $output == *'"activated_no_both":35698939392,'* ]]
 	[[ $output == *'"cache_elems_token":35136,"cache_bytes_token":70272'* ]]
 	[[ $output == *'"combinations":"409663695276000"'* ]]
+	[[ $output == *'"tensors":91991,"bytes":688574839360,'* ]]
 	run_split moe-convert --info "$DATA/configs/deepseek-v2-lite.json"
 	expect_line 'parameters           15706484224'
 	expect_line 'activated            2661150208'
@@ -252,4 +253,39 @@ copy_v3()
 	expect_status 0
 	run_split moe-convert --verify "$GOLDEN/models/mixtral" "$GOLDEN/models/mixtral"
 	expect_status 0
+}
+
+@test "FP8 with block scales: scales belong to their weights, values convert" {
+	fp8=$GOLDEN/models/deepseek_v3_fp8
+	moe-convert --list "$fp8" >list
+	grep -qxP 'model.layers.1.mlp.experts.7.down_proj.weight_scale_inv\tf32\t\[2, 1\]\t.*\texps\t1\t7' list
+	run_split moe-convert --verify "$fp8"
+	expect_status 0
+	expect_message 'all 53 tensors are there'
+	moe-convert -q --type f32 "$fp8" wide
+	moe-convert --verify wide "$fp8" >/dev/null
+	run_split moe-convert "$fp8" narrow
+	expect_message '40 tensors with block scales are stored as the values they stand for'
+	[ "$(moe-convert --list narrow | awk -F'\t' 'NR > 1 { print $2 }' | sort | uniq -c | xargs)" = '52 bf16 1 f32' ]
+	! grep -q quantization_config narrow/config.json
+	moe-convert --verify --tolerance 0.004 narrow "$fp8" >/dev/null
+	moe-convert -q "$fp8" m.gguf
+	moe-convert -q m.gguf back
+	diff <(values narrow) <(values back)
+}
+
+@test "FP8 without its scales, or with scales of another shape, is refused" {
+	fp8=$GOLDEN/models/deepseek_v3_fp8
+	mkdir lost shape plain
+	cp "$fp8"/* lost && cp "$fp8"/* shape && cp "$fp8"/* plain && chmod -R u+w lost shape plain
+	sed -i 's/layers.0.mlp.up_proj.weight_scale_inv/layers.0.mlp.up_proj.weight_scale_foo/' lost/model.safetensors
+	fails 1 moe-convert --verify lost
+	expect_message "up_proj.weight_scale_inv' is missing"
+	sed -i 's/weight_scale_inv":{"dtype":"F32","shape":\[2,1\]/weight_scale_inv":{"dtype":"F32","shape":[1,2]/' \
+	  shape/model.safetensors
+	fails 1 moe-convert --verify shape
+	expect_message 'expected shape \[2, 1\], a scale for each 128x128 block'
+	sed -i 's/"quantization_config"/"quantisation_config"/' plain/config.json
+	fails 1 moe-convert --verify plain
+	expect_message 'f8_e4m3, but no quantization_config of'
 }

@@ -11,16 +11,16 @@ static const struct {
 	const char *file;
 	int64_t total, mtp_unique, mtp_stored, cache;
 	double all, no_embed, no_both;    /* billions, three digits */
-	int64_t n_tensors;
+	int64_t n_tensors, n_bytes;
 	const char *combinations;
 } models[] = {
-	{"deepseek-v2-lite", INT64_C(15706484224), 0, 0, 15552, 2.661, 2.451, 2.242, 5291, "74974368"},
-	{"deepseek-v2", INT64_C(235741434880), 0, 0, 34560, 21.376, 20.852, 20.327, 29102, "21193254160"},
-	/* 91,991 in the published FP8 files, of which 45,808 are block scales */
+	{"deepseek-v2-lite", INT64_C(15706484224), 0, 0, 15552, 2.661, 2.451, 2.242, 5291, 0, "74974368"},
+	{"deepseek-v2", INT64_C(235741434880), 0, 0, 34560, 21.376, 20.852, 20.327, 29102, 0, "21193254160"},
+	/* as published: of the 91,991 tensors 45,808 are block scales */
 	{"deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626,
-	 35.699, 91991 - 45808, "409663695276000"},
-	{"moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, "74974368"},
-	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, -1, "10895665708319184"},
+	 35.699, 91991, INT64_C(688574839360), "409663695276000"},
+	{"moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, 0, "74974368"},
+	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, -1, 0, "10895665708319184"},
 };
 
 static void published(size_t i)
@@ -49,6 +49,7 @@ static void published(size_t i)
 	is_close(round(a.activated_no_both / 1e6) / 1e3, models[i].no_both, 1e-9, "%s: without both", models[i].file);
 	if (models[i].n_tensors >= 0)
 		is_i64(a.n_tensors, models[i].n_tensors, "%s: tensors", models[i].file);
+	is_i64(a.n_bytes, models[i].n_bytes, "%s: bytes", models[i].file);
 	is_str(a.combinations, models[i].combinations, "%s: combinations", models[i].file);
 	for (int role = 0; role < MOE_N_ROLES; role++)
 		roles += a.by_role[role];
@@ -114,9 +115,15 @@ static void hostile(void)
 	refuses("hidden_act", json_string("gelu"), "gelu");
 	refuses("attention_bias", json_true(), "attention_bias");
 	refuses("rms_norm_eps", json_real(-1), "rms_norm_eps");
+	refuses("quantization_config", json_pack("{s:s}", "quant_method", "gptq"), "expected \"fp8\", found \"gptq\"");
+	refuses("quantization_config", json_pack("{s:s, s:s}", "quant_method", "fp8", "fmt", "e5m2"), "e5m2");
+	refuses("quantization_config", json_pack("{s:s, s:[i, i]}", "quant_method", "fp8", "weight_block_size", 1, 128),
+	        "weight_block_size: expected [128, 128]");
+	refuses("quantization_config", json_pack("{s:s}", "quant_method", "fp8"), "weight_block_size");
+	refuses("quantization_config", json_string("fp8"), "expected an object");
 	ok(!with("n_routed_experts", json_integer(1000000000), &config, &err), "10^9 experts parse %s", err.text);
 	ok(!moe_account_of(&config, &a, &err) && a.total > INT64_C(2000000000000000000), "and are counted at once");
-	is_i64(a.n_tensors, INT64_C(3) * 59 * 1000000000 + (46183 - 3 * 59 * 256), "tensors of 10^9 experts");
+	is_i64(a.n_tensors, INT64_C(6) * 59 * 1000000000 + (91991 - 6 * 59 * 256), "tensors of 10^9 experts");
 	is_i64((int64_t)strlen(a.combinations), 9, "combinations in scientific form: %s", a.combinations);
 	moe_config_free(&config);
 	ok(!with("n_routed_experts", json_integer(2147483640), &config, &err), "2^31 experts parse %s", err.text);

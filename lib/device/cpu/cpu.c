@@ -61,8 +61,7 @@ enum moe_status cpu_reserve_shared(struct cpu_device *cpu, size_t n, struct moe_
 
 void cpu_decode_rows(const struct moe_weight *w, int64_t row, int64_t n, float *out)
 {
-	const size_t row_bytes = (size_t)(w->cols / w->codec->block_elems) * w->codec->block_bytes;
-	w->codec->decode(w->data + (size_t)row * row_bytes, out, (size_t)(n * w->cols));
+	moe_weight_decode(w, (size_t)(row * w->cols), (size_t)(n * w->cols), out);
 }
 
 float cpu_silu(float x) { return x / (1.0f + expf(-x)); }
