@@ -37,7 +37,7 @@ static const struct moe_tensor *stored(const struct moe_view *view, enum moe_par
 	name->n = 0;
 	if (!id.spec || !(naming == MOE_NAMING_HF ? id.spec->hf : id.spec->gguf))
 		return NULL;
-	moe_names_format(&id, naming, name);
+	moe_names_format(view->config, &id, naming, name);
 	return name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
 }
 
@@ -104,7 +104,7 @@ static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int6
 		                   id->layer);
 	const bool made = make(view, seen, &b->name);
 	b->name.n = 0;
-	moe_names_format(id, view->naming, &b->name);
+	moe_names_format(view->config, id, view->naming, &b->name);
 	if (moe_buf_check(&b->name, err))
 		return MOE_EIO;
 	if (!made)

@@ -49,19 +49,21 @@ struct moe_gqa_args {
 	const float *q;        /* [n_tokens][n_heads][head_dim], rotated */
 	const float *cache;    /* [pos0 + n_tokens][2][n_kv_heads][head_dim]: rotated keys, values */
 	int64_t pos0, n_tokens;
+	int64_t chunk;         /* position p sees those of its own chunk of so many positions only; 0: all */
 	int64_t window;        /* position p sees the last `window` positions, itself included; 0: all */
 	struct moe_weight sinks;   /* [n_heads] a logit that takes its share of the softmax to nowhere; data NULL: none */
 	float *out;            /* [n_tokens][n_heads][head_dim] */
 };
 
 /* The routed experts' SwiGLU and its weighted sum:
- * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]). */
+ * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]), or of expert_e(weight * x[t]). */
 struct moe_experts_args {
 	const float *x; /* [n_tokens][hidden] */
 	int64_t n_tokens;
 	int32_t hidden, ffn, n_experts, top_k;
 	const int32_t *ids; /* [n_tokens][top_k], -1: none */
 	const float *weights; /* [n_tokens][top_k] */
+	bool scales_input; /* the weight multiplies the expert's input instead of its output */
 	const struct moe_weight *gate, *up, *down; /* [n_experts] */
 	float *out; /* [n_tokens][hidden] */
 };
@@ -80,7 +82,8 @@ struct moe_device_ops {
 	/* out[t] = row ids[t] of table; ids are checked by the caller. */
 	MOE_MUST_USE enum moe_status (*embed)(struct moe_device *device, const struct moe_weight *table,
 	                                      const int32_t *ids, int64_t n_tokens, float *out, struct moe_err *err);
-	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. */
+	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. w without data stands
+	 * for ones. */
 	MOE_MUST_USE enum moe_status (*rmsnorm)(struct moe_device *device, const float *x, int64_t x_stride,
 	                                        const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
 	                                        int64_t out_stride, struct moe_err *err);
@@ -109,6 +112,12 @@ struct moe_device_ops {
 	/* x = min(max(x, -limit), limit). */
 	MOE_MUST_USE enum moe_status (*clamp)(struct moe_device *device, float *x, int64_t n, double limit,
 	                                      struct moe_err *err);
+	/* x *= factor. */
+	MOE_MUST_USE enum moe_status (*scale)(struct moe_device *device, float *x, int64_t n, double factor,
+	                                      struct moe_err *err);
+	/* x[t][i] *= factors[t]. */
+	MOE_MUST_USE enum moe_status (*scale_rows)(struct moe_device *device, float *x, const float *factors, int64_t cols,
+	                                           int64_t n_tokens, struct moe_err *err);
 	/* x[t][i] *= sigmoid(gate[t]). */
 	MOE_MUST_USE enum moe_status (*gate_rows)(struct moe_device *device, float *x, const float *gate, int64_t cols,
 	                                          int64_t n_tokens, struct moe_err *err);

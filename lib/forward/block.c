@@ -35,6 +35,7 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 		.top_k = s->top_k,
 		.ids = s->ids,
 		.weights = s->weights,
+		.scales_input = config->router.scales_input,
 		.gate = layer->expert_gate,
 		.up = layer->expert_up,
 		.down = layer->expert_down,
@@ -72,6 +73,16 @@ enum moe_status moe_block_norm(struct moe_session *s, const float *x, const stru
 	return status;
 }
 
+/* x += what a branch gave. */
+static enum moe_status join(struct moe_session *s, float *x, float *branch, int64_t n, struct moe_err *err)
+{
+	const double scale = s->model->config.residual_scale;
+	enum moe_status status = MOE_OK;
+	if (scale != 0)
+		status = s->device->ops->scale(s->device, branch, n, scale, err);
+	return status ? status : s->device->ops->add(s->device, x, branch, n, err);
+}
+
 enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, int64_t pos, int64_t n_tokens,
                               bool generated, bool *stopped, struct moe_err *err)
 {
@@ -86,7 +97,7 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 	if (!status)
 		status = moe_mixer_by_name(kind->mixer)->run(s, index, s->h, pos, n_tokens, generated, s->y, err);
 	if (!status)
-		status = ops->add(s->device, x, s->y, n, err);
+		status = join(s, x, s->y, n, err);
 	if (!status)
 		status = moe_block_norm(s, x, &layer->part[MOE_PART_FFN_NORM], &layer->part[MOE_PART_FFN_NORM_BIAS],
 		                        n_tokens, s->h, err);
@@ -105,5 +116,5 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 		}
 		status = run_experts(s, layer, s->h, n_tokens, err);
 	}
-	return status ? status : ops->add(s->device, x, s->y, n, err);
+	return status ? status : join(s, x, s->y, n, err);
 }

@@ -24,7 +24,7 @@ static bool bars_experts(const struct moe_session_opts *opts)
 }
 
 struct sizes {
-	size_t rows, hidden, experts, head, work, cache, rope, ids, scratch;
+	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, scratch;
 	bool wants_hidden;
 };
 
@@ -57,6 +57,7 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 		.work = rows * most_work(config, opts),
 		.cache = (size_t)opts->n_ctx * cached_per_token(config, opts),
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
+		.temperature = config->temperature != 0 ? (size_t)opts->n_ctx : 0,
 		.ids = rows * (size_t)top_k_of(config, opts),
 		.wants_hidden = opts->hooks.hidden != NULL,
 	};
@@ -66,7 +67,7 @@ uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_ses
 {
 	const struct sizes n = sizes_of(config, opts);
 	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
-	                        n.cache + 2 * n.rope + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
+	                        n.cache + 2 * n.rope + n.temperature + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
 	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
 }
@@ -85,6 +86,7 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 		{ &s->work, n->work },
 		{ &s->cos, n->rope },
 		{ &s->sin, n->rope },
+		{ &s->temperature, n->temperature },
 		{ &s->head, n->head },
 		{ &s->pair, s->opts.mtp ? 2 * n->hidden : 0 },
 		{ &s->final, s->opts.mtp ? n->hidden : 0 },
@@ -172,7 +174,24 @@ static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
 	if (!status)
 		status = s->device->ops->upload(s->device, s->sin, tables + n, n, err);
 	free(tables);
-	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) / sqrt((double)config->head_dim));
+	const double scale = config->attention_scale != 0 ? config->attention_scale : 1 / sqrt((double)config->head_dim);
+	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) * scale);
+	return status;
+}
+
+/* Factors on queries: 1 + temperature ln(1 + floor((pos + 1) / temperature_floor)). */
+static enum moe_status make_temperature(struct moe_session *s, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const size_t n = config->temperature != 0 ? (size_t)s->opts.n_ctx : 0;
+	float *factors = calloc(n + 1, sizeof *factors);
+	if (!factors)
+		return moe_err_nomem(err, n * sizeof *factors, "the factors on queries");
+	for (size_t pos = 0; pos < n; pos++)
+		factors[pos] = (float)(1 + config->temperature *
+		                               log1p(floor(((double)pos + 1) / config->temperature_floor)));
+	enum moe_status status = s->device->ops->upload(s->device, s->temperature, factors, n, err);
+	free(factors);
 	return status;
 }
 
@@ -197,6 +216,8 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 		status = prepare_routers(s, err);
 	if (!status)
 		status = make_rope(s, err);
+	if (!status)
+		status = make_temperature(s, err);
 	if (status) {
 		moe_session_close(s);
 		return status;
@@ -211,7 +232,7 @@ void moe_session_close(struct moe_session *s)
 		return;
 	const struct moe_config *config = &s->model->config;
 	float *device_memory[] = { s->x,   s->h,   s->y,    s->z,    s->router_logits, s->work,
-		                   s->cos, s->sin, s->head, s->pair, s->final };
+		                   s->cos, s->sin, s->head, s->pair, s->final, s->temperature };
 	for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
 		s->device->ops->release(s->device, device_memory[i]);
 	for (int32_t l = 0; s->cache && l < layers_run(config, &s->opts); l++)
@@ -241,6 +262,17 @@ static enum moe_status tell_hidden(struct moe_session *s, int32_t n_layers, int6
 	              : s->opts.hooks.hidden(s->opts.hooks.arg, n_layers, s->pos, n_tokens, s->host_hidden, err);
 }
 
+/* Rows of the table into x, as the residual stream begins with them. */
+static enum moe_status embed_tokens(struct moe_session *s, const struct moe_weight *table, const int32_t *tokens,
+                                    int64_t n_tokens, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	enum moe_status status = s->device->ops->embed(s->device, table, tokens, n_tokens, s->x, err);
+	if (!status && config->embedding_scale != 0)
+		status = s->device->ops->scale(s->device, s->x, n_tokens * config->hidden_size, config->embedding_scale, err);
+	return status;
+}
+
 /* head(norm(x)) of rows [first, first + n_tokens), a few at a time, told to `tell`; pos is that of row 0. The last row
  * stays in `last`, unless that is NULL. */
 static enum moe_status run_head(struct moe_session *s, const float *normed, const struct moe_weight *head,
@@ -255,6 +287,9 @@ static enum moe_status run_head(struct moe_session *s, const float *normed, cons
 		    s->device->ops->matmul(s->device, normed + t * hidden, n, head, s->head, err);
 		if (!status && s->model->head_bias.data)
 			status = s->device->ops->add_bias(s->device, s->head, vocab, &s->model->head_bias, n, err);
+		const double divisor = s->model->config.logits_divisor;
+		if (!status && divisor != 0)
+			status = s->device->ops->scale(s->device, s->head, n * vocab, 1 / divisor, err);
 		if (!status)
 			status = s->device->ops->download(s->device, s->host_rows, s->head, (size_t)(n * vocab), err);
 		if (!status && tell)
@@ -288,7 +323,7 @@ static enum moe_status run_mtp(struct moe_session *s, const int32_t *tokens, int
 	bool stopped = false;
 	enum moe_status status = MOE_OK;
 	if (n > 0) {
-		status = ops->embed(s->device, embed, next, n, s->x, err);
+		status = embed_tokens(s, embed, next, n, err);
 		if (!status)
 			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_ENORM],
 			                      config->rms_eps, n, s->pair, 2 * hidden, err);
@@ -315,9 +350,8 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
                             enum moe_logits want, struct moe_err *err)
 {
 	const struct moe_config *config = &s->model->config;
-	const struct moe_device_ops *ops = s->device->ops;
 	bool stopped = false;
-	enum moe_status status = ops->embed(s->device, &s->model->embed, tokens, n_tokens, s->x, err);
+	enum moe_status status = embed_tokens(s, &s->model->embed, tokens, n_tokens, err);
 	if (!status)
 		status = tell_hidden(s, 0, n_tokens, err);
 	for (int32_t l = 0; l < config->n_layers && !status && !stopped; l++) {

@@ -32,6 +32,7 @@ struct moe_session {
 	float *work;                /* [chunk + 1] mixer work */
 	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems of the layer] */
 	float *cos, *sin;           /* [n_ctx][rope n_dims / 2] */
+	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
 
 	/* host memory */

@@ -30,7 +30,8 @@ static void add_spec(struct sums *s, const struct moe_config *c, const struct mo
 	const wide copies = expert ? c->n_experts : 1, stored = copies * one;
 	const wide used = expert ? one * c->router.top_k : one;
 
-	s->n_tensors += scaled ? 2 * copies : copies;
+	const wide n_stored = spec->stack == MOE_STACK_NONE ? copies : 1;
+	s->n_tensors += scaled ? 2 * n_stored : n_stored;
 	s->n_bytes += stored * (scaled ? 1 : spec->f32 ? 4 : c->dtype_bytes) + copies * blocks * 4;
 	s->by_role[moe_id_role(c, &id)] += stored;
 	if (layer >= c->n_layers) {

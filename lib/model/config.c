@@ -179,12 +179,14 @@ int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)
 	case MOE_DIM_O: return (int64_t)c->n_heads * c->v_head_dim;
 	case MOE_DIM_FFN: return c->intermediate_size;
 	case MOE_DIM_EXPERT_FFN: return c->moe_intermediate_size;
+	case MOE_DIM_2EXPERT_FFN: return 2 * (int64_t)c->moe_intermediate_size;
 	case MOE_DIM_SHARED_FFN:
 		return c->shared_intermediate_size ? c->shared_intermediate_size
 		                                   : (int64_t)c->n_shared_experts * c->moe_intermediate_size;
 	case MOE_DIM_HEAD: return c->head_dim;
 	case MOE_DIM_Q_ALL: return (int64_t)c->n_heads * c->head_dim;
 	case MOE_DIM_KV_ALL: return (int64_t)c->n_kv_heads * c->head_dim;
+	case MOE_DIM_QKV: return ((int64_t)c->n_heads + 2 * (int64_t)c->n_kv_heads) * c->head_dim;
 	case MOE_DIM_EXPERTS: return c->n_experts;
 	}
 	return 0;

@@ -84,13 +84,30 @@ static enum moe_status check_scales(const struct binder *b, const struct moe_ten
 	return MOE_OK;
 }
 
-static struct moe_weight weight_of(const struct moe_ckpt *ckpt, const struct moe_tensor *t)
+/* The matrix (or vector) of a tensor that is no stack, or of expert e of one that is. */
+static struct moe_weight weight_of(const struct binder *b, const struct moe_tensor_spec *spec,
+                                   const struct moe_tensor *t, int32_t e)
 {
-	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(ckpt, t) : NULL;
+	const bool hf = b->ckpt->format->naming == MOE_NAMING_HF, turned = hf && spec->input_major;
+	const bool by_rows = hf && spec->stack == MOE_STACK_ROWS;
+	const int64_t stored = spec->n_dims > 1 ? t->dims[t->n_dims - 2] / (by_rows ? b->config->n_experts : 1) : 1;
+	const int64_t cols = t->dims[t->n_dims - 1];
+	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(b->ckpt, t) : NULL;
+	const size_t n_bytes = (size_t)stored * ((size_t)cols / t->codec->block_elems) * t->codec->block_bytes;
 
-	return (struct moe_weight){ .codec = t->codec, .data = t->data,
-	                            .rows = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1,
-	                            .cols = t->dims[t->n_dims - 1], .scales = scales ? scales->data : NULL };
+	return (struct moe_weight){ .codec = t->codec, .data = t->data + (size_t)e * n_bytes,
+	                            .rows = turned ? cols : stored, .cols = turned ? stored : cols,
+	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL };
+}
+
+static struct moe_weight rows_of(const struct moe_weight *w, int64_t first, int64_t n)
+{
+	struct moe_weight rows = *w;
+	const size_t between = w->in_stride ? 1 : (size_t)w->cols / w->codec->block_elems;
+
+	rows.rows = n;
+	rows.data += (size_t)first * between * w->codec->block_bytes;
+	return rows;
 }
 
 static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part part)
@@ -110,21 +127,35 @@ static struct moe_weight *top_weight(struct moe_model *m, enum moe_part part)
 	}
 }
 
+/* Gives the pieces of a matrix their places: expert -1 for what is no expert's. */
+static void place_pieces(struct binder *b, const struct moe_tensor_id *id, int32_t expert, const struct moe_weight *w)
+{
+	struct moe_layer *layer = &b->model->layers[id->layer];
+	const struct moe_piece whole = { .part = id->spec->part };
+	int64_t first = 0;
+
+	for (int32_t i = 0; i < (id->spec->n_pieces ? id->spec->n_pieces : 1); i++) {
+		const struct moe_piece *piece = id->spec->n_pieces ? &id->spec->pieces[i] : &whole;
+		const int64_t n = id->spec->n_pieces ? moe_dim_of(b->config, piece->rows) : w->rows;
+		struct moe_weight *to = expert < 0 ? &layer->part[piece->part] : &expert_list(layer, piece->part)[expert];
+
+		*to = rows_of(w, first, n);
+		first += n;
+	}
+}
+
 static void place(struct binder *b, const struct moe_tensor_id *id, const struct moe_tensor *t)
 {
 	struct moe_model *m = b->model;
+	const bool stack = moe_spec_is_stack(id->spec, b->ckpt->format->naming);
 
-	if (id->layer < 0) {
-		*top_weight(m, id->spec->part) = weight_of(b->ckpt, t);
-	} else if (!moe_spec_is_expert(id->spec)) {
-		m->layers[id->layer].part[id->spec->part] = weight_of(b->ckpt, t);
-	} else if (id->expert >= 0) {
-		expert_list(&m->layers[id->layer], id->spec->part)[id->expert] = weight_of(b->ckpt, t);
-	} else {
-		for (int32_t e = 0; e < b->config->n_experts; e++) {
-			const struct moe_tensor one = moe_tensor_slice(t, e);
-			expert_list(&m->layers[id->layer], id->spec->part)[e] = weight_of(b->ckpt, &one);
-		}
+	for (int32_t e = 0; e < (stack ? b->config->n_experts : 1); e++) {
+		const struct moe_weight w = weight_of(b, id->spec, t, e);
+
+		if (id->layer < 0)
+			*top_weight(m, id->spec->part) = w;
+		else
+			place_pieces(b, id, stack ? e : id->expert, &w);
 	}
 }
 
@@ -146,7 +177,7 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 		dims = old_dims;
 	}
 	b->name.n = 0;
-	moe_names_format(&found, b->ckpt->format->naming, &b->name);
+	moe_names_format(b->config, &found, b->ckpt->format->naming, &b->name);
 	st = moe_buf_check(&b->name, err);
 	if (st)
 		return st;
@@ -160,6 +191,9 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 		return MOE_OK;
 	}
 	b->n_used += t->codec->scaled ? 2 : 1;
+	if (found.spec->input_major && t->codec->block_elems > 1)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this matrix is "
+		                   "stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name, t->codec->name);
 	st = check_tensor(b, found.spec, t, dims, n_dims, err);
 	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }
@@ -177,7 +211,7 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 
 		if (known && id.scales) {
 			b->name.n = 0;
-			moe_names_format(&id, naming, &b->name);
+			moe_names_format(b->config, &id, naming, &b->name);
 			const struct moe_tensor *of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
 			if (of && !of->codec->scaled)
 				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type %s and "

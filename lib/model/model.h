@@ -16,12 +16,14 @@
 /* What mixes tokens in a layer, and what follows it. Members of forward/mixer carry the names. */
 enum moe_ffn_kind { MOE_FFN_DENSE, MOE_FFN_MOE };
 
-/* Rotary embedding with context scaling (YaRN as DeepSeek uses it). */
+/* Rotary embedding with context scaling (linear; Llama 3's; YaRN as DeepSeek uses it). */
 struct moe_rope {
 	int32_t n_dims;          /* rotated width */
 	bool interleaved;        /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
 	double theta;
 	double linear;           /* inverse frequencies are divided by it; 0: not */
+	bool llama3;             /* long waves slowed by factor: low_freq_factor, high_freq_factor */
+	double low_freq_factor, high_freq_factor;
 	bool yarn;
 	double factor, beta_fast, beta_slow, mscale, mscale_all_dim;
 	int32_t original_positions;
@@ -42,6 +44,7 @@ struct moe_router_spec {
 	bool normalize;          /* divide the chosen weights by their sum */
 	double eps, p_norm;      /* sparsemixer's and dbrx's own */
 	bool bias;               /* a correction bias joins the choice, not the weights */
+	bool scales_input;       /* the weight multiplies what its expert reads, not what it gives */
 };
 
 /* Normalisation of queries and keys before rotation. */
@@ -49,6 +52,7 @@ enum moe_qk_norm {
 	MOE_QK_NORM_NONE,
 	MOE_QK_NORM_HEAD,    /* each head over its own numbers, weight [head_dim] */
 	MOE_QK_NORM_WHOLE,   /* all heads together, weight [heads head_dim] */
+	MOE_QK_NORM_PLAIN,   /* each head over its own numbers, without weights, and only where it is rotated */
 };
 
 struct moe_layer_kind {
@@ -56,6 +60,8 @@ struct moe_layer_kind {
 	enum moe_ffn_kind ffn;
 	int64_t cache_elems;     /* numbers cached per token */
 	int64_t window;          /* a position sees the last `window` positions, itself included; 0: all before it */
+	int64_t attention_chunk; /* a position sees those of its own chunk of so many only; 0: all before it */
+	bool temperature;        /* queries grow with their position: moe_config.temperature */
 	bool no_rope;            /* queries and keys are not rotated */
 	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
 };
@@ -76,6 +82,11 @@ struct moe_config {
 	bool layer_norm;         /* block and final norms remove the mean (LayerNorm), and may have biases */
 	enum moe_qk_norm qk_norm;
 	bool qk_norm_late;       /* behind the rotation, not before it */
+	/* queries at position p times 1 + temperature ln(1 + floor((p + 1) / temperature_floor)) */
+	double temperature, temperature_floor;
+	double attention_scale;  /* of the scores; 0: 1 / sqrt(head_dim) */
+	double embedding_scale, residual_scale;   /* on embeddings, and on what a branch adds to the residual; 0: 1 */
+	double logits_divisor;   /* 0: 1 */
 	double clip_qkv;         /* queries, keys and values are clamped to +- this; 0: not */
 	int64_t max_positions;
 	double rms_eps;          /* of the block norms */
@@ -88,6 +99,7 @@ struct moe_config {
 	int32_t bos_id;          /* -1: none */
 	int32_t n_eos;
 	int32_t eos_ids[16];
+	const char *hf_prefix;   /* before every tensor name of a Hugging Face checkpoint; NULL: nothing */
 	struct moe_layer_kind *layers;   /* [n_layers + n_mtp_layers], malloc'd; moe_config_free */
 };
 
@@ -97,7 +109,8 @@ enum moe_dim {
 	MOE_DIM_KV_A /* kv_lora + rope */, MOE_DIM_KV_LORA, MOE_DIM_KV_B /* H (nope + v) */, MOE_DIM_HEADS,
 	MOE_DIM_NOPE,
 	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_HEAD /* head_dim */, MOE_DIM_Q_ALL /* H head_dim */,
-	MOE_DIM_KV_ALL /* Hkv head_dim */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
+	MOE_DIM_KV_ALL /* Hkv head_dim */, MOE_DIM_QKV /* (H + 2 Hkv) head_dim */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN,
+	MOE_DIM_2EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
 
@@ -129,6 +142,19 @@ const char *moe_role_name(enum moe_role role);   /* embed head attn dense exps s
 /* Where a spec applies. */
 enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP };
 
+/* How all experts of a layer share one tensor of a Hugging Face checkpoint. */
+enum moe_stack {
+	MOE_STACK_NONE,          /* each has its own */
+	MOE_STACK_OUTER,         /* [experts, rows, cols] */
+	MOE_STACK_ROWS,          /* [experts rows, cols] */
+};
+
+/* Rows of a tensor that holds several matrices, one behind the other. */
+struct moe_piece {
+	enum moe_part part;
+	enum moe_dim rows;
+};
+
 /* One kind of tensor of a family. Patterns hold {l} and {e}; where a spec has both, hf and gguf name the same values.
  * kv_b is one matrix in Hugging Face files and two stacks, k_b (transposed per head) and v_b, in GGUF. */
 struct moe_tensor_spec {
@@ -139,6 +165,10 @@ struct moe_tensor_spec {
 	const char *gguf;        /* NULL: not in GGUF (made from others: see kv_b) */
 	enum moe_dim dims[3];    /* of one expert for expert tensors; HF order */
 	int32_t n_dims;
+	enum moe_stack stack;    /* the pattern then has no {e}; dims are still those of one expert */
+	bool input_major;        /* a matrix is stored [in, out]; dims are still [out, in] */
+	int32_t n_pieces;        /* 0: `part` is all there is */
+	struct moe_piece pieces[3];   /* the first is `part`; their rows make dims[0] */
 	bool (*present)(const struct moe_config *config);   /* NULL: always */
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
 	bool f32;                /* stored as F32 in Hugging Face checkpoints too (correction biases) */

@@ -29,7 +29,8 @@ bool moe_spec_scaled(const struct moe_config *c, const struct moe_tensor_spec *s
 	const bool role = spec->role == MOE_ROLE_ATTN || spec->role == MOE_ROLE_DENSE || spec->role == MOE_ROLE_EXPS ||
 	                  spec->role == MOE_ROLE_SHARED;
 
-	return c->fp8_blocks && spec->hf && spec->n_dims == 2 && role && !spec->unscaled;
+	return c->fp8_blocks && spec->hf && spec->n_dims == 2 && role && !spec->unscaled &&
+	       spec->stack == MOE_STACK_NONE && spec->n_pieces == 0 && !spec->input_major;
 }
 
 const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor)
@@ -38,6 +39,11 @@ const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const str
 	const int n = snprintf(name, sizeof name, "%s" MOE_SCALES_SUFFIX, tensor->name);
 
 	return n > 0 && (size_t)n < sizeof name ? moe_ckpt_find(ckpt, name) : NULL;
+}
+
+bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming)
+{
+	return moe_spec_is_expert(spec) && (naming == MOE_NAMING_GGUF || spec->stack != MOE_STACK_NONE);
 }
 
 bool moe_spec_applies(const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
@@ -72,6 +78,11 @@ static bool take_number(const char **at, int32_t *out)
 	return true;
 }
 
+static const char *prefix_of(const struct moe_config *c, enum moe_naming naming)
+{
+	return naming == MOE_NAMING_HF && c->hf_prefix ? c->hf_prefix : "";
+}
+
 /* Fits the name to a pattern; what is left of it behind the pattern, or NULL. */
 static const char *match(const char *pattern, const char *name, int32_t *layer, int32_t *expert)
 {
@@ -90,6 +101,11 @@ static const char *match(const char *pattern, const char *name, int32_t *layer, 
 
 bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const char *name, struct moe_tensor_id *id)
 {
+	const char *prefix = prefix_of(c, naming);
+
+	if (strncmp(name, prefix, strlen(prefix)))
+		return false;
+	name += strlen(prefix);
 	for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
 		const char *pattern = pattern_of(spec, naming);
 		const char *rest = pattern ? match(pattern, name, &id->layer, &id->expert) : NULL;
@@ -117,10 +133,12 @@ bool moe_names_skipped(const struct moe_config *c, enum moe_naming naming, const
 	return false;
 }
 
-void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out)
+void moe_names_format(const struct moe_config *c, const struct moe_tensor_id *id, enum moe_naming naming,
+                      struct moe_buf *out)
 {
 	const char *p = pattern_of(id->spec, naming);
 
+	moe_buf_adds(out, prefix_of(c, naming));
 	while (*p) {
 		const char *brace = strchr(p, '{');
 		if (!brace) {
@@ -136,12 +154,21 @@ void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, st
 int32_t moe_spec_dims(const struct moe_config *c, const struct moe_tensor_spec *spec, enum moe_naming naming,
                       int64_t dims[MOE_MAX_DIMS])
 {
+	const bool rows = naming == MOE_NAMING_HF && spec->stack == MOE_STACK_ROWS;
 	int32_t n = 0;
 
-	if (naming == MOE_NAMING_GGUF && moe_spec_is_expert(spec))
+	if (moe_spec_is_stack(spec, naming) && !rows)
 		dims[n++] = c->n_experts;
 	for (int32_t i = 0; i < spec->n_dims; i++)
 		dims[n++] = moe_dim_of(c, spec->dims[i]);
+	if (naming == MOE_NAMING_HF && spec->input_major) {
+		const int64_t out = dims[n - 2];
+		dims[n - 2] = dims[n - 1];
+		dims[n - 1] = out;
+	}
+	/* no tensor has as many rows as that */
+	if (rows && __builtin_mul_overflow(dims[0], c->n_experts, &dims[0]))
+		dims[0] = INT64_MAX;
 	return n;
 }
 
@@ -163,7 +190,7 @@ enum moe_status moe_names_each(const struct moe_config *c, enum moe_naming namin
 		for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
 			if (!expected(c, spec, naming, layer))
 				continue;
-			const bool each = naming == MOE_NAMING_HF && moe_spec_is_expert(spec);
+			const bool each = moe_spec_is_expert(spec) && !moe_spec_is_stack(spec, naming);
 			const int32_t n_dims = moe_spec_dims(c, spec, naming, dims);
 			struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = each ? 0 : -1 };
 			do {
@@ -181,7 +208,7 @@ int64_t moe_names_count(const struct moe_config *c, enum moe_naming naming)
 
 	for (int32_t layer = -1; layer < c->n_layers + c->n_mtp_layers; layer++)
 		for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++) {
-			int64_t m = naming == MOE_NAMING_HF && moe_spec_is_expert(spec) ? c->n_experts : 1;
+			int64_t m = moe_spec_is_expert(spec) && !moe_spec_is_stack(spec, naming) ? c->n_experts : 1;
 			m *= naming == MOE_NAMING_HF && moe_spec_scaled(c, spec) ? 2 : 1;
 			if (expected(c, spec, naming, layer) && __builtin_add_overflow(n, m, &n))
 				return INT64_MAX;

@@ -15,21 +15,24 @@ struct moe_tensor_id {
 /* What the name of a tensor's block scales ends with, behind the tensor's own name. */
 #define MOE_SCALES_SUFFIX "_scale_inv"
 
-/* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A stacked GGUF
- * tensor has expert -1. */
+/* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A tensor that holds
+ * the stack of all experts has expert -1. */
 bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name,
                      struct moe_tensor_id *id);
 /* Is it a name that the family leaves alone (moe_family.skipped)? */
 bool moe_names_skipped(const struct moe_config *config, enum moe_naming naming, const char *name);
 /* Appends the name. A GGUF name of an expert tensor is that of its stack. */
-void moe_names_format(const struct moe_tensor_id *id, enum moe_naming naming, struct moe_buf *out);
+void moe_names_format(const struct moe_config *config, const struct moe_tensor_id *id, enum moe_naming naming,
+                      struct moe_buf *out);
 /* True for the tensors that exist once per expert. */
 bool moe_spec_is_expert(const struct moe_tensor_spec *spec);
 /* May the tensors of this spec be stored with block scales in a checkpoint of this config (fp8_blocks)? */
 bool moe_spec_scaled(const struct moe_config *config, const struct moe_tensor_spec *spec);
 /* The block scales of a stored tensor, or NULL. */
 const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor);
-/* dims of one tensor (HF: of one expert; GGUF: of the stack, [E, rows, cols]). Returns n_dims. */
+/* Is this tensor the stack of all experts? */
+bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming);
+/* dims of one tensor as stored (of one expert, or of the stack: in GGUF [E, rows, cols]). Returns n_dims. */
 int32_t moe_spec_dims(const struct moe_config *config, const struct moe_tensor_spec *spec, enum moe_naming naming,
                       int64_t dims[MOE_MAX_DIMS]);
 /* Does the spec exist in this layer (-1: the top)? */

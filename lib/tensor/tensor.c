@@ -1,6 +1,7 @@
 /* Shapes and the table of storage types. */
 #include "tensor/tensor.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,10 +110,34 @@ static float scale_at(const struct moe_weight *w, size_t row, size_t col)
 	return moe_f32_from_bits(moe_load_u32(w->scales + (r * per_row + c) * sizeof(float)));
 }
 
+/* Rows [row, row + n) of a weight with an in_stride: they lie side by side in the place of each column. */
+static void decode_turned(const struct moe_weight *w, size_t row, size_t n, float *out)
+{
+	enum { SIDE = 16 };
+	const size_t cols = (size_t)w->cols, size = w->codec->block_bytes;
+	float side[SIDE];
+
+	for (size_t first = 0; first < n; first += SIDE) {
+		const size_t m = n - first < SIDE ? n - first : SIDE;
+		const uint8_t *from = w->data + (row + first) * size;
+
+		for (size_t c = 0; c < cols; c++, from += (size_t)w->in_stride * size) {
+			w->codec->decode(from, side, m);
+			for (size_t r = 0; r < m; r++)
+				out[(first + r) * cols + c] = side[r];
+		}
+	}
+}
+
 void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
 {
 	const size_t cols = (size_t)w->cols;
 
+	if (w->in_stride) {
+		assert(at % cols == 0 && n_elems % cols == 0);
+		decode_turned(w, at / cols, n_elems / cols, out);
+		return;
+	}
 	w->codec->decode(w->data + at / w->codec->block_elems * w->codec->block_bytes, out, n_elems);
 	if (!w->scales)
 		return;

@@ -60,9 +60,13 @@ struct moe_weight {
 	int64_t rows, cols;
 	const uint8_t *scales;    /* NULL: none */
 	int64_t scale_row;        /* where row 0 lies in the matrix that was scaled */
+	/* 0: row by row. Else stored [cols][in_stride] with the rows along the contiguous dimension, in elements
+	 * without blocks or scales: element (r, c) lies c * in_stride + r elements behind data. */
+	int64_t in_stride;
 };
 
-/* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec. */
+/* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec, and whole rows of a weight
+ * with an in_stride. */
 void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out);
 
 /* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */

@@ -203,11 +203,28 @@ int main(void)
 	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".";
 	check_directory(top, "share/models", "tiny-v3");
 	check_directory(top, "share/models", "tiny-v2");
-	static const char *const names[] = { "deepseek_v3", "deepseek_v3_fp8", "deepseek_v2", "deepseek_v2_lite", "moonlight",
-		                             "kimi_k2", "deepseek_v1", "deepseek_v1_norm", "mixtral", "qwen2_moe",
-		                             "qwen2_moe_sparse", "qwen3_moe", "qwen3_moe_bf16", "olmoe", "olmoe_clip",
-		                             "glm4_moe", "glm4_moe_qk_norm",
-		                             "ernie4_5_moe", "phimoe" };
+	static const char *const names[] = {
+		"deepseek_v3",
+		"deepseek_v3_fp8",
+		"deepseek_v2",
+		"deepseek_v2_lite",
+		"moonlight",
+		"kimi_k2",
+		"deepseek_v1",
+		"deepseek_v1_norm",
+		"mixtral",
+		"qwen2_moe",
+		"qwen2_moe_sparse",
+		"qwen3_moe",
+		"qwen3_moe_bf16",
+		"olmoe",
+		"olmoe_clip",
+		"glm4_moe",
+		"glm4_moe_qk_norm",
+		"ernie4_5_moe",
+		"phimoe",
+		"granitemoe",
+	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);
 	return done();

@@ -43,7 +43,7 @@ static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int6
 	size_t n = 0;
 
 	(void)err;
-	moe_names_format(id, f->format.naming, &name);
+	moe_names_format(&f->config, id, f->format.naming, &name);
 	*t = (struct moe_tensor){ .name = name.p, .codec = moe_codec_by_name("f32"), .n_dims = n_dims };
 	memcpy(t->dims, dims, (size_t)n_dims * sizeof *dims);
 	if (!moe_dims_elems(dims, n_dims, &n))
@@ -108,7 +108,7 @@ static enum moe_status round_trip(void *arg, const struct moe_tensor_id *id, con
 	struct moe_tensor_id back = {0};
 
 	(void)dims, (void)n_dims;
-	moe_names_format(id, f->format.naming, &name);
+	moe_names_format(&f->config, id, f->format.naming, &name);
 	const bool same = moe_names_parse(&f->config, f->format.naming, name.p, &back) && back.spec == id->spec &&
 	                  back.layer == id->layer && back.expert == id->expert;
 	if (!same)

@@ -86,7 +86,10 @@ static enum moe_status cpu_rmsnorm(struct moe_device *device, const float *x, in
 	if (status)
 		return status;
 	float *weight = cpu->scratch[0].p;
-	w->codec->decode(w->data, weight, (size_t)cols);
+	if (w->data)
+		w->codec->decode(w->data, weight, (size_t)cols);
+	for (int64_t i = 0; !w->data && i < cols; i++)
+		weight[i] = 1;
 	for (int64_t t = 0; t < n_tokens; t++) {
 		const float *from = x + t * x_stride;
 		float *to = out + t * out_stride;
@@ -191,6 +194,27 @@ static enum moe_status cpu_clamp(struct moe_device *device, float *x, int64_t n,
 	return MOE_OK;
 }
 
+static enum moe_status cpu_scale(struct moe_device *device, float *x, int64_t n, double factor, struct moe_err *err)
+{
+	(void)device;
+	(void)err;
+	const float by = (float)factor;
+	for (int64_t i = 0; i < n; i++)
+		x[i] *= by;
+	return MOE_OK;
+}
+
+static enum moe_status cpu_scale_rows(struct moe_device *device, float *x, const float *factors, int64_t cols,
+                                      int64_t n_tokens, struct moe_err *err)
+{
+	(void)device;
+	(void)err;
+	for (int64_t t = 0; t < n_tokens; t++)
+		for (int64_t i = 0; i < cols; i++)
+			x[t * cols + i] *= factors[t];
+	return MOE_OK;
+}
+
 static enum moe_status cpu_gate_rows(struct moe_device *device, float *x, const float *gate, int64_t cols,
                                      int64_t n_tokens, struct moe_err *err)
 {
@@ -231,6 +255,8 @@ static const struct moe_device_ops cpu_ops = {
 	.gqa = cpu_gqa,
 	.add_bias = cpu_add_bias,
 	.clamp = cpu_clamp,
+	.scale = cpu_scale,
+	.scale_rows = cpu_scale_rows,
 	.gate_rows = cpu_gate_rows,
 	.ffn = cpu_ffn,
 	.experts = cpu_experts,

@@ -1,7 +1,7 @@
 /* SwiGLU feed-forward networks on the CPU: one for all tokens, or the chosen experts of each.
  *
  *   ffn(x) = down (silu(gate x) * (up x))
- *   moe(x) = sum over the chosen experts e, in ascending order, of weight_e ffn_e(x)
+ *   moe(x) = sum over the chosen experts e, in ascending order, of weight_e ffn_e(x), or of ffn_e(weight_e x)
  *
  * The routed form gathers the tokens of each expert, so that an expert's matrices are read once per call. */
 #include "device/cpu/cpu.h"
@@ -143,8 +143,9 @@ static void combine_piece(void *arg, int64_t begin, int64_t end, int thread)
 			last = ids[next];
 			const int64_t choice = t * a->top_k + next;
 			const float *row = c->rows + c->groups->row_of[choice] * a->hidden;
+			const float weight = a->scales_input ? 1 : a->weights[choice];
 			for (int32_t i = 0; i < a->hidden; i++)
-				out[i] += a->weights[choice] * row[i];
+				out[i] += weight * row[i];
 		}
 	}
 }
@@ -160,10 +161,14 @@ static void gather_piece(void *arg, int64_t begin, int64_t end, int thread)
 	(void)thread;
 	const struct gather *g = arg;
 	const struct moe_experts_args *a = g->args;
-	for (int64_t c = begin; c < end; c++)
-		if (g->groups->row_of[c] >= 0)
-			memcpy(g->rows + g->groups->row_of[c] * a->hidden, a->x + c / a->top_k * a->hidden,
-			       (size_t)a->hidden * sizeof *g->rows);
+	for (int64_t c = begin; c < end; c++) {
+		if (g->groups->row_of[c] < 0)
+			continue;
+		float *row = g->rows + g->groups->row_of[c] * a->hidden;
+		memcpy(row, a->x + c / a->top_k * a->hidden, (size_t)a->hidden * sizeof *row);
+		for (int32_t i = 0; a->scales_input && i < a->hidden; i++)
+			row[i] *= a->weights[c];
+	}
 }
 
 /* Floats that hold n 64-bit integers. */

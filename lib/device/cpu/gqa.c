@@ -33,7 +33,8 @@ static void attend(const struct attention *at, int32_t head, int64_t t, float *s
 		online = (struct cpu_online){ at->sinks[head], 1 };
 
 	const int64_t pos = a->pos0 + t, end = pos + 1;
-	const int64_t first = a->window > 0 ? max_i64(0, end - a->window) : 0;
+	const int64_t chunk = a->chunk > 0 ? pos / a->chunk * a->chunk : 0;
+	const int64_t first = a->window > 0 ? max_i64(chunk, end - a->window) : chunk;
 	memset(out, 0, (size_t)dim * sizeof *out);
 	for (int64_t block = first / CPU_BLOCK * CPU_BLOCK; block < end; block += CPU_BLOCK) {
 		const int64_t from = max_i64(block, first), n = min_i64(block + CPU_BLOCK, end) - from;

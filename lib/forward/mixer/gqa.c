@@ -21,8 +21,10 @@ static enum moe_status normalise(struct moe_session *s, const struct moe_layer *
 {
 	const struct moe_config *config = &s->model->config;
 	const bool whole = config->qk_norm == MOE_QK_NORM_WHOLE;
+	const struct moe_weight ones = { .rows = 1, .cols = config->head_dim };
+	const struct moe_weight *w = config->qk_norm == MOE_QK_NORM_PLAIN ? &ones : &layer->part[p->norm];
 	const int64_t width = whole ? (int64_t)p->n_heads * config->head_dim : config->head_dim;
-	return s->device->ops->rmsnorm(s->device, out, width, &layer->part[p->norm], config->rms_eps,
+	return s->device->ops->rmsnorm(s->device, out, width, w, config->rms_eps,
 	                               whole ? n_tokens : n_tokens * p->n_heads, out, width, err);
 }
 
@@ -32,7 +34,8 @@ static enum moe_status project(struct moe_session *s, const struct moe_layer *la
 	const struct moe_config *config = &s->model->config;
 	const struct moe_device_ops *ops = s->device->ops;
 	const int64_t width = (int64_t)p->n_heads * config->head_dim;
-	const bool normed = config->qk_norm != MOE_QK_NORM_NONE && p->norm != MOE_N_PARTS;
+	const bool normed = config->qk_norm != MOE_QK_NORM_NONE && p->norm != MOE_N_PARTS &&
+	                    (p->rotated || config->qk_norm != MOE_QK_NORM_PLAIN);
 	enum moe_status status = ops->matmul(s->device, x, n_tokens, &layer->part[p->weight], out, err);
 	if (!status && config->qkv_bias)
 		status = ops->add_bias(s->device, out, width, &layer->part[p->bias], n_tokens, err);
@@ -67,6 +70,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	float *values = keys + rows * width, *cache = s->cache[index];
 
 	enum moe_status status = project(s, layer, &q, x, pos, n_tokens, queries, err);
+	if (!status && config->layers[index].temperature)
+		status = ops->scale_rows(s->device, queries, s->temperature + pos, q_dim(config), n_tokens, err);
 	if (!status)
 		status = project(s, layer, &k, x, pos, n_tokens, keys, err);
 	if (!status)
@@ -80,7 +85,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const struct moe_gqa_args args = {
 		.n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim,
 		.scale = s->softmax_scale, .q = queries, .cache = cache, .pos0 = pos, .n_tokens = n_tokens,
-		.window = config->layers[index].window, .sinks = layer->part[MOE_PART_SINKS], .out = mixed,
+		.chunk = config->layers[index].attention_chunk, .window = config->layers[index].window,
+		.sinks = layer->part[MOE_PART_SINKS], .out = mixed,
 	};
 	status = ops->gqa(s->device, &args, err);
 	if (!status)
