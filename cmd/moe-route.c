@@ -410,7 +410,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	struct moe_trace_header *header = &route->described.header;
 	header->logits = cfg->logits;
 	header->margins = cfg->margin;
-	status = moe_record_new(&route->record, config, chunk, cfg->logits, cfg->margin, &sink, err);
+	status = moe_record_new(&route->record, config, config->router.top_k, chunk, cfg->logits, cfg->margin, &sink, err);
 	if (!status)
 		status = moe_session_open(&route->session, route->setup.model, route->setup.device, &opts, err);
 	return status ? status : open_output(route, header, err);

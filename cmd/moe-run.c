@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "eval/ablate.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
 #include "eval/score.h"
+#include "eval/tokens.h"
 #include "tool.h"
 
 struct config {
@@ -17,7 +19,8 @@ struct config {
 	bool score, ids, tokenize, detokenize, mtp;
 	int64_t window, overlap, ctx;
 	const char *logits, *hidden, *trace, *device;
-	int32_t gates, chunk;
+	int32_t gates, chunk, mla;
+	struct moe_ablate_opts ablate;
 };
 
 static const struct moe_opt options[] = {
@@ -49,6 +52,17 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "mtp", struct config, mtp, "with --logits: also mtp_logits.<seq> [tokens - 1, vocab]"),
 	MOE_OPT_FILE(0, "trace", "FILE", struct config, trace, "write a trace of the experts chosen"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
+	MOE_OPT_GROUP("Routing otherwise"),
+	MOE_OPT_INT('k', "experts-per-token", "N", struct config, ablate.top_k, 1, INT32_MAX,
+	            "experts per token [the model's]"),
+	MOE_OPT_STR(0, "policy", "NAME", struct config, ablate.policy, "routing policy [the model's]"),
+	MOE_OPT_STR(0, "disable", "L:E,...", struct config, ablate.disable,
+	            "experts that are never chosen; ranges and * allowed: 3:7,4:0-5,*:2"),
+	MOE_OPT_F64(0, "mask-top", "F", struct config, ablate.mask_top, 0, 1,
+	            "bar the share F of experts with the largest logits, for each token"),
+	MOE_OPT_FLAG(0, "no-shared", struct config, ablate.no_shared, "leave out the shared experts"),
+	MOE_OPT_FILE(0, "replay", "TRACE", struct config, ablate.replay, "force the choices of a trace of the same text"),
+	MOE_OPT_FLAG(0, "replay-gates", struct config, ablate.replay_gates, "with --replay: its gates too"),
 	MOE_OPT_GROUP("Tokenizer"),
 	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize,
 	             "print one line of token ids per text, and nothing else"),
@@ -57,6 +71,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_STR(0, "device", "NAME", struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_I64(0, "ctx", "N", struct config, ctx, 1, INT32_MAX,
 	            "positions of a sequence, at most [the model's maximum]"),
+	MOE_OPT_ENUM(0, "mla", "role|expanded|absorbed", struct config, mla,
+	             "form of latent attention; by role: expanded for given tokens, absorbed for generated [role]"),
 	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
 	            "tokens a pass; results do not depend on it [512]"),
 	MOE_OPT_END,
@@ -83,6 +99,7 @@ struct run {
 	struct moe_dump *logits, *hidden;
 	struct moe_out *out;
 	struct moe_scorer scorer;
+	struct moe_ablate ablate;
 	int64_t seq; /* the current sequence */
 	int64_t *mtp_index; /* [seqs.n] tensor numbers in the logits file */
 	struct tool_progress progress;
@@ -191,8 +208,9 @@ static enum moe_status open_trace(struct run *run, const char *command, int32_t 
 	    moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, err);
 	if (status)
 		return status;
+	moe_ablate_describe(&run->ablate, &run->described.header);
 	run->described.header.gates = (enum moe_gate_type)run->cfg->gates;
-	status = moe_record_new(&run->record, &run->setup.model->config, chunk, false, false, &sink, err);
+	status = moe_record_new(&run->record, &run->setup.model->config, run->described.header.top_k, chunk, false, false, &sink, err);
 	if (!status)
 		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx),
 		                          &run->described.header, run->pool, run->ctx->watch, err);
@@ -225,10 +243,15 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	const int64_t longest = moe_sequences_longest(&run->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
 	const bool rows = cfg->logits || cfg->score;
+	status = moe_ablate_open(&run->ablate, &cfg->ablate, &run->setup.model->config, run->pool, run->ctx->watch, err);
+	if (status)
+		return status;
 	const struct moe_session_opts opts = {
 		.n_ctx = *n_ctx,
 		.chunk = chunk,
 		.mtp = cfg->mtp,
+		.mla = (enum moe_mla_form)cfg->mla,
+		.ablation = run->ablate.ablation,
 		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
 		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL },
 	};
@@ -285,7 +308,10 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 			moe_record_begin(run->record, run->seq, seq->source);
 			moe_record_tokens(run->record, 0, seq->tokens);
 		}
-		status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
+		if (run->ablate.replay)
+			status = moe_replay_begin(run->ablate.replay, seq, err);
+		if (!status)
+			status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
 		                          rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE, err);
 		tool_progress_add(&run->progress, seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
@@ -406,6 +432,7 @@ static enum moe_status generate_all(struct run *run, int64_t n_ctx, int64_t n_ma
 		.n_ctx = n_ctx,
 		.sampling = { cfg->temp, cfg->top_p, cfg->min_p, cfg->top_k, (uint64_t)run->ctx->common.seed },
 		.ignore_eos = cfg->ignore_eos,
+		.replay = run->ablate.replay,
 		.record = run->record,
 		.arg = &p,
 		.token = on_token,
@@ -425,38 +452,15 @@ static enum moe_status generate_all(struct run *run, int64_t n_ctx, int64_t n_ma
 	return status;
 }
 
-/* One line of ids per text, as the tokenizer gives them: no BOS. */
-static enum moe_status tokenize_all(struct run *run, struct moe_err *err)
+/* Ids of texts as the tokenizer gives them, without BOS; or the text of lines of ids. */
+static enum moe_status convert_tokens(struct run *run, struct moe_err *err)
 {
 	enum moe_status status = read_inputs(run, 0, err);
-	struct moe_buf line = { 0 };
-	const bool bos = moe_tokenizer_add_bos(run->setup.tokenizer);
-	for (int64_t i = 0; i < run->seqs.n && !status; i++) {
-		const struct moe_sequence *seq = &run->seqs.items[i];
-		line.n = 0;
-		for (int64_t t = bos ? 1 : 0; t < seq->n_tokens; t++)
-			moe_buf_addf(&line, t > (bos ? 1 : 0) ? " %d" : "%d", (int)seq->tokens[t]);
-		moe_buf_addc(&line, '\n');
-		status = moe_buf_check(&line, err);
-		if (!status)
-			status = moe_out_write(run->out, line.p, line.n, err);
-	}
-	moe_buf_free(&line);
-	return status;
-}
-
-static enum moe_status detokenize_all(struct run *run, struct moe_err *err)
-{
-	enum moe_status status = read_inputs(run, 0, err);
-	for (int64_t i = 0; i < run->seqs.n && !status; i++) {
-		struct moe_buf text = { 0 };
-		status = moe_tokenizer_decode(run->setup.tokenizer, run->seqs.items[i].tokens,
-		                              (size_t)run->seqs.items[i].n_tokens, false, &text, err);
-		if (!status)
-			status = moe_out_write(run->out, text.p ? text.p : "", text.n, err);
-		moe_buf_free(&text);
-	}
-	return status;
+	const struct moe_tokenizer *tok = run->setup.tokenizer;
+	const bool bos = moe_tokenizer_add_bos(tok) && moe_tokenizer_bos_id(tok) >= 0;
+	if (!status && run->cfg->tokenize)
+		return moe_tokens_write_ids(&run->seqs, bos ? 1 : 0, run->out, err);
+	return status ? status : moe_tokens_write_text(&run->seqs, tok, run->out, err);
 }
 
 static enum moe_status commit(struct run *run, struct moe_err *err)
@@ -489,6 +493,7 @@ static void run_close(struct run *run)
 	moe_dump_abort(run->hidden);
 	moe_out_abort(run->out);
 	moe_session_close(run->session);
+	moe_ablate_close(&run->ablate);
 	moe_record_free(run->record);
 	moe_record_header_free(&run->described);
 	moe_sequences_free(&run->seqs);
@@ -524,10 +529,8 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 	                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)
 		return status;
-	if (cfg->tokenize)
-		return tokenize_all(run, err);
-	if (cfg->detokenize)
-		return detokenize_all(run, err);
+	if (cfg->tokenize || cfg->detokenize)
+		return convert_tokens(run, err);
 
 	const int64_t most = run->setup.model->config.max_positions;
 	const int64_t window = cfg->window ? cfg->window : most > 0 && most < 512 ? most : 512;
@@ -557,6 +560,10 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
+	if (cfg->ablate.replay && (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
+		return "--replay forces the choices: it excludes -k, --policy, --disable and --mask-top";
+	if (cfg->ablate.replay_gates && !cfg->ablate.replay)
+		return "--replay-gates goes with --replay";
 	if (cfg->mtp && !cfg->logits)
 		return "--mtp adds tensors to --logits FILE";
 	if (cfg->temp == 0 && (cfg->top_k || cfg->top_p < 1 || cfg->min_p > 0))

@@ -1,6 +1,7 @@
 /* Lists of LAYER:EXPERT. */
 #include "eval/ablate.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/str.h"
@@ -25,24 +26,27 @@ static bool parse_range(struct moe_str text, int64_t n, struct range *out)
 	return out->first >= 0 && out->first <= out->last && out->last < n;
 }
 
-static enum moe_status apply(struct moe_str item, const struct moe_config *config, uint8_t *table, struct moe_err *err)
+static enum moe_status apply(struct moe_str item, const struct moe_config *config, uint8_t *table,
+                             struct moe_err *err)
 {
 	struct moe_str rest = item, layer_text;
 	struct range layers, experts;
 	const int shown = (int)(item.n > 60 ? 60 : item.n);
 	if (!moe_str_next(&rest, ':', &layer_text) || !parse_range(layer_text, config->n_layers, &layers))
-		return moe_err_set(err, MOE_EUSAGE, "--disable: '%.*s': expected LAYER:EXPERT with a layer from 0 to %d", shown,
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--disable: '%.*s': expected LAYER:EXPERT with a layer from 0 to %d", shown,
 		                   item.p, (int)config->n_layers - 1);
 	if (!parse_range(rest, config->n_experts, &experts))
-		return moe_err_set(err, MOE_EUSAGE, "--disable: '%.*s': expected LAYER:EXPERT with an expert from 0 to %d",
-		                   shown, item.p, (int)config->n_experts - 1);
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--disable: '%.*s': expected LAYER:EXPERT with an expert from 0 to %d", shown,
+		                   item.p, (int)config->n_experts - 1);
 	const bool all = moe_str_eq(layer_text, "*");
 	for (int64_t l = layers.first; l <= layers.last; l++) {
 		if (config->layers[l].ffn != MOE_FFN_MOE && all)
 			continue;
 		if (config->layers[l].ffn != MOE_FFN_MOE)
-			return moe_err_set(err, MOE_EUSAGE, "--disable: '%.*s': layer %lld has no experts", shown, item.p,
-			                   (long long)l);
+			return moe_err_set(err, MOE_EUSAGE, "--disable: '%.*s': layer %lld has no experts", shown,
+			                   item.p, (long long)l);
 		for (int64_t e = experts.first; e <= experts.last; e++)
 			table[l * config->n_experts + e] = 1;
 	}
@@ -62,7 +66,8 @@ enum moe_status moe_ablate_parse(const char *text, const struct moe_config *conf
 		for (int32_t e = 0; e < config->n_experts; e++)
 			left += !table[(int64_t)l * config->n_experts + e];
 		if (config->layers[l].ffn == MOE_FFN_MOE && left < top_k)
-			status = moe_err_set(err, MOE_EUSAGE, "--disable: layer %d is left with %d experts, each token needs %d",
+			status = moe_err_set(err, MOE_EUSAGE,
+			                     "--disable: layer %d is left with %d experts, each token needs %d",
 			                     (int)l, (int)left, (int)top_k);
 	}
 	if (status)
@@ -70,4 +75,58 @@ enum moe_status moe_ablate_parse(const char *text, const struct moe_config *conf
 	else
 		*out = table;
 	return status;
+}
+
+enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_opts *opts,
+                                const struct moe_config *config, struct moe_pool *pool, struct moe_watch *watch,
+                                struct moe_err *err)
+{
+	const int32_t top_k = opts->top_k ? opts->top_k : config->router.top_k;
+	enum moe_status status = MOE_OK;
+	out->ablation = (struct moe_ablation){
+		.top_k = opts->top_k, .policy = opts->policy, .no_shared = opts->no_shared, .mask_top = opts->mask_top
+	};
+	if (config->n_experts == 0 &&
+	    (opts->top_k || opts->policy || opts->disable || opts->mask_top > 0 || opts->replay))
+		return moe_err_set(err, MOE_EUSAGE, "the model has no experts: there is no routing to change");
+	if (opts->no_shared && config->n_shared_experts == 0)
+		return moe_err_set(err, MOE_EUSAGE, "--no-shared: the model has no shared experts");
+	if (opts->disable) {
+		status = moe_ablate_parse(opts->disable, config, top_k, &out->disabled, err);
+		out->ablation.disabled = out->disabled;
+	}
+	if (!status && opts->mask_top > 0 &&
+	    config->n_experts - (int32_t)lround(opts->mask_top * config->n_experts) < top_k)
+		status = moe_err_set(err, MOE_EUSAGE, "--mask-top %g leaves %d of %d experts, each token needs %d",
+		                     opts->mask_top,
+		                     (int)(config->n_experts - (int32_t)lround(opts->mask_top * config->n_experts)),
+		                     (int)config->n_experts, (int)top_k);
+	if (!status && opts->replay) {
+		status = moe_replay_open(&out->replay, opts->replay, config, opts->replay_gates, pool, watch, err);
+		if (!status) {
+			out->ablation.top_k = moe_replay_top_k(out->replay);
+			out->ablation.forced = moe_replay_forced;
+			out->ablation.arg = out->replay;
+		}
+	}
+	return status;
+}
+
+void moe_ablate_describe(const struct moe_ablate *ablate, struct moe_trace_header *header)
+{
+	const struct moe_ablation *a = &ablate->ablation;
+	if (a->top_k)
+		header->top_k = a->top_k;
+	const struct moe_policy *policy = a->policy ? moe_policy_by_name(a->policy) : NULL;
+	if (policy) {
+		header->policy = policy->name;
+		header->scoring = policy->scoring;
+	}
+}
+
+void moe_ablate_close(struct moe_ablate *ablate)
+{
+	free(ablate->disabled);
+	moe_replay_close(ablate->replay);
+	*ablate = (struct moe_ablate){ 0 };
 }

@@ -30,7 +30,9 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
 	moe_session_reset(g->session);
 	if (g->record)
 		moe_record_begin(g->record, seq, prompt->source);
-	enum moe_status status = feed(g, prompt->tokens, prompt->n_tokens, false, err);
+	enum moe_status status = g->replay ? moe_replay_begin(g->replay, prompt, err) : MOE_OK;
+	if (!status)
+		status = feed(g, prompt->tokens, prompt->n_tokens, false, err);
 	while (!status && out->n_tokens < g->n_max) {
 		const int64_t pos = moe_session_pos(g->session);
 		int32_t id;

@@ -3,6 +3,7 @@
 #define MOE_EVAL_GENERATE_H
 
 #include "eval/record.h"
+#include "eval/replay.h"
 #include "eval/sequences.h"
 #include "forward/forward.h"
 #include "forward/sample.h"
@@ -17,6 +18,7 @@ struct moe_generate {
 	int64_t n_max; /* tokens to generate, at most */
 	int64_t n_ctx; /* positions of the session */
 	bool ignore_eos;
+	struct moe_replay *replay; /* forces choices; NULL: nothing does */
 	struct moe_record *record; /* told of every token fed; NULL: nobody */
 	void *arg;
 	/* A new token, the end-of-text token not included. */

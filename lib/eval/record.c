@@ -52,8 +52,8 @@ static bool make_store(struct moe_record *r, struct layer_store *store)
 	return store->ids && store->weights && (store->logits || !r->logits) && (store->margins || !r->margins);
 }
 
-enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t chunk, bool logits,
-                               bool margins, const struct moe_record_sink *sink, struct moe_err *err)
+enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t top_k, int32_t chunk,
+                               bool logits, bool margins, const struct moe_record_sink *sink, struct moe_err *err)
 {
 	struct moe_record *r = calloc(1, sizeof *r);
 	if (!r)
@@ -61,7 +61,7 @@ enum moe_status moe_record_new(struct moe_record **out, const struct moe_config 
 	*r = (struct moe_record){ .sink = *sink,
 		                  .chunk = chunk,
 		                  .n_experts = config->n_experts,
-		                  .top_k = config->router.top_k,
+		                  .top_k = top_k,
 		                  .logits = logits,
 		                  .margins = margins };
 	bool good = list_routers(&r->arena, config, &r->layers, &r->n_layers);

@@ -14,10 +14,11 @@ struct moe_record_sink {
 	enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
 };
 
-/* chunk: tokens of a pass, at most. logits, margins: keep them. */
-MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t chunk,
-                                            bool logits, bool margins, const struct moe_record_sink *sink,
-                                            struct moe_err *err);
+/* top_k: experts a token, the model's or what a run makes of it. chunk: tokens of a pass, at most. logits, margins: keep
+ * them. */
+MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t top_k,
+                                            int32_t chunk, bool logits, bool margins,
+                                            const struct moe_record_sink *sink, struct moe_err *err);
 void moe_record_free(struct moe_record *record); /* NULL is fine */
 /* What follows belongs to sequence number seq; its tokens are told by moe_record_tokens before each pass. */
 void moe_record_begin(struct moe_record *record, int64_t seq, const char *source);

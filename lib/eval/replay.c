@@ -7,13 +7,13 @@
 struct moe_replay {
 	char *path;
 	struct moe_trace_in *in;
-	const struct moe_trace_run *ahead;   /* read and not yet taken, NULL at the end */
+	const struct moe_trace_run *ahead; /* read and not yet taken, NULL at the end */
 	bool gates;
 	int32_t n_layers, top_k;
-	const int32_t *layers;               /* [n_layers] views of the header */
-	int64_t n_tokens, cap;               /* of the sequence held */
-	int32_t *tokens;                     /* [cap] */
-	int32_t *ids;                        /* [n_layers][cap][top_k] */
+	const int32_t *layers; /* [n_layers] views of the header */
+	int64_t n_tokens, cap; /* of the sequence held */
+	int32_t *tokens; /* [cap] */
+	int32_t *ids; /* [n_layers][cap][top_k] */
 	float *weights;
 };
 
@@ -26,24 +26,25 @@ static enum moe_status check_model(const struct moe_replay *r, const struct moe_
 		if (config->layers[l].ffn != MOE_FFN_MOE)
 			continue;
 		if (i >= head->n_layers || head->layers[i] != l)
-			return moe_err_set(err, MOE_EFORMAT, "%s: the trace has no layer %d, the model has a router there",
-			                   r->path, (int)l);
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: the trace has no layer %d, the model has a router there", r->path,
+			                   (int)l);
 		i++;
 	}
 	if (i < head->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: the trace has layer %d, the model has no router there", r->path,
-		                   (int)head->layers[i]);
+		return moe_err_set(err, MOE_EFORMAT, "%s: the trace has layer %d, the model has no router there",
+		                   r->path, (int)head->layers[i]);
 	if (head->n_experts != config->n_experts)
 		return moe_err_set(err, MOE_EFORMAT, "%s: the trace has %d experts, the model %d", r->path,
 		                   (int)head->n_experts, (int)config->n_experts);
 	if (r->gates && head->gates != MOE_GATES_F32)
-		return moe_err_set(err, MOE_EUSAGE, "%s: its gates are stored as %s; replaying them takes f32", r->path,
-		                   moe_gate_type_name(head->gates));
+		return moe_err_set(err, MOE_EUSAGE, "%s: its gates are stored as %s; replaying them takes f32",
+		                   r->path, moe_gate_type_name(head->gates));
 	return MOE_OK;
 }
 
-enum moe_status moe_replay_open(struct moe_replay **out, const char *path, const struct moe_config *config, bool gates,
-                                struct moe_pool *pool, struct moe_watch *watch, struct moe_err *err)
+enum moe_status moe_replay_open(struct moe_replay **out, const char *path, const struct moe_config *config,
+                                bool gates, struct moe_pool *pool, struct moe_watch *watch, struct moe_err *err)
 {
 	struct moe_replay *r = calloc(1, sizeof *r);
 	if (!r || !(r->path = strdup(path))) {
@@ -99,7 +100,8 @@ static enum moe_status grow(struct moe_replay *r, int64_t n, struct moe_err *err
 		return moe_err_nomem(err, choices * (sizeof *ids + sizeof *weights), "a sequence to replay");
 	}
 	for (int32_t l = 0; l < r->n_layers && r->n_tokens; l++) {
-		const size_t from = (size_t)l * (size_t)r->cap * (size_t)r->top_k, to = (size_t)l * (size_t)cap * (size_t)r->top_k;
+		const size_t from = (size_t)l * (size_t)r->cap * (size_t)r->top_k,
+			     to = (size_t)l * (size_t)cap * (size_t)r->top_k;
 		memcpy(ids + to, r->ids + from, (size_t)r->n_tokens * (size_t)r->top_k * sizeof *ids);
 		memcpy(weights + to, r->weights + from, (size_t)r->n_tokens * (size_t)r->top_k * sizeof *weights);
 	}
@@ -116,8 +118,8 @@ static enum moe_status take(struct moe_replay *r, struct moe_err *err)
 {
 	const struct moe_trace_run *run = r->ahead;
 	if (run->pos != r->n_tokens)
-		return moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld: expected position %lld next, found %lld", r->path,
-		                   (long long)run->seq, (long long)r->n_tokens, (long long)run->pos);
+		return moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld: expected position %lld next, found %lld",
+		                   r->path, (long long)run->seq, (long long)r->n_tokens, (long long)run->pos);
 	enum moe_status status = grow(r, run->pos + run->n_tokens, err);
 	if (status)
 		return status;
@@ -137,15 +139,17 @@ enum moe_status moe_replay_begin(struct moe_replay *r, const struct moe_sequence
 {
 	enum moe_status status = MOE_OK;
 	if (!r->ahead)
-		return seq->n_tokens == 0 ? MOE_OK : moe_err_set(err, MOE_EFORMAT, "%s: the trace ends before the text does",
-		                                                 r->path);
+		return seq->n_tokens == 0
+		           ? MOE_OK
+		           : moe_err_set(err, MOE_EFORMAT, "%s: the trace ends before the text does", r->path);
 	const int64_t part = r->ahead->part, number = r->ahead->seq;
 	r->n_tokens = 0;
 	while (!status && r->ahead && r->ahead->part == part && r->ahead->seq == number)
 		status = take(r, err);
 	for (int64_t t = 0; t < seq->n_tokens && !status; t++)
 		if (t >= r->n_tokens || (r->tokens[t] >= 0 && r->tokens[t] != seq->tokens[t]))
-			status = moe_err_set(err, MOE_EFORMAT, "%s: sequence %lld, position %lld: expected token %d, found %s%d",
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: sequence %lld, position %lld: expected token %d, found %s%d",
 			                     r->path, (long long)number, (long long)t, (int)seq->tokens[t],
 			                     t < r->n_tokens ? "" : "the end, at ",
 			                     t < r->n_tokens ? (int)r->tokens[t] : (int)r->n_tokens);
@@ -160,7 +164,8 @@ enum moe_status moe_replay_forced(void *arg, int32_t layer, int64_t pos, int64_t
 	while (l < r->n_layers && r->layers[l] != layer)
 		l++;
 	if (l == r->n_layers || pos + n_tokens > r->n_tokens)
-		return moe_err_set(err, MOE_EFORMAT, "%s: no choices for layer %d at position %lld: the sequence has %lld", r->path,
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: no choices for layer %d at position %lld: the sequence has %lld", r->path,
 		                   (int)layer, (long long)(pos + n_tokens - 1), (long long)r->n_tokens);
 	const int64_t at = ((int64_t)l * r->cap + pos) * r->top_k;
 	*ids = r->ids + at;

@@ -2,10 +2,11 @@
  * part in the softmax that weighs it iff (m - s) / max(|s|, m) <= 2 eps; weights are not normalised together.
  * Liu, Gao, Chen 2023; PhiMoE, released code. */
 #include <math.h>
+#include <string.h>
 
 #include "route/group.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
+static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
 
 /* Softmax of the best among the scores left (-infinity: gone) that come near it. */
 static float weigh(const float *scores, const float *left, int32_t n, int32_t best, double eps)
@@ -37,17 +38,18 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 {
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		for (int32_t i = 0; i < n; i++)
-			scratch[i] = logits[i];
-		moe_choice_mask(p, t, scratch);
-		moe_top_k(scratch, n, k, ids);
+		float *choice = scratch, *left = scratch + n; /* a mask bars choices; weights still know all scores */
+		memcpy(choice, logits, (size_t)n * sizeof *choice);
+		memcpy(left, logits, (size_t)n * sizeof *left);
+		moe_choice_mask(p, t, choice);
+		moe_top_k(choice, n, k, ids);
 		for (int32_t i = 0; i < k; i++) {
-			weights[i] = ids[i] < 0 ? 0 : weigh(logits, scratch, n, ids[i], p->eps);
+			weights[i] = ids[i] < 0 ? 0 : weigh(logits, left, n, ids[i], p->eps);
 			if (ids[i] >= 0)
-				scratch[ids[i]] = -INFINITY;
+				choice[ids[i]] = left[ids[i]] = -INFINITY;
 		}
 		if (margins)
-			margins[t] = order_margin(scratch, logits, n, ids, k);
+			margins[t] = order_margin(choice, logits, n, ids, k);
 	}
 }
 

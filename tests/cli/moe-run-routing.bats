@@ -1,0 +1,123 @@
+#!/usr/bin/env bats
+# moe-run with a routing other than the model's: fewer experts, barred experts, other policies, replays.
+
+load lib
+
+setup()
+{
+	setup_scratch
+	head -c 1200 "$TEXT/de.txt" >de.txt
+}
+
+# moe-run OPTIONS: writes $1.trace and $1.st.
+record()
+{
+	local name=$1
+	shift
+	moe-run --force tiny-v3 -n 0 --trace "$name.trace" --logits "$name.st" "$@" de.txt
+	moe-route --print "$name.trace" >"$name.txt"
+}
+
+@test "-k chooses fewer and the trace says so" {
+	record two -k 2
+	[ "$(awk -F'\t' 'NR > 1 { print $6 }' two.txt | sort -u | tr '\n' ' ')" = "0 1 " ]
+	record four
+	record same -k 4
+	expect_same four.st same.st
+	# the first of two is the first of four, in the first layer with a router
+	[ "$(awk -F'\t' '$5 == 1 && $6 < 2' two.txt | cut -f7 | cksum)" = "$(awk -F'\t' '$5 == 1 && $6 < 2' four.txt | cut -f7 | cksum)" ]
+}
+
+@test "disabled experts are never chosen, the others as before where nothing was taken" {
+	record plain
+	record off --disable '1:0-7,*:31'
+	[ "$(awk -F'\t' 'NR > 1 && (($5 == 1 && $7 < 8) || $7 == 31)' off.txt | wc -l)" -eq 0 ]
+	[ "$(awk -F'\t' 'NR > 1 && (($5 == 1 && $7 < 8) || $7 == 31)' plain.txt | wc -l)" -gt 0 ]
+}
+
+@test "--mask-top bars each token's likeliest experts" {
+	moe-route --logits -o logits.trace tiny-v3 de.txt
+	moe-route --policy topk_softmax -k 8 --print logits.trace | awk -F'\t' '$5 == 1 { print $2, $3, $7 }' | sort >barred
+	record masked --mask-top 0.25
+	awk -F'\t' '$5 == 1 { print $2, $3, $7 }' masked.txt | sort >chosen
+	[ -s chosen ]
+	[ -z "$(comm -12 barred chosen)" ]
+}
+
+@test "--no-shared and one more routed expert change the score, not the number of choices per layer otherwise" {
+	a=$(moe-run tiny-v3 --score de.txt | tail -n 1 | cut -f6)
+	b=$(moe-run tiny-v3 --score --no-shared -k 5 de.txt | tail -n 1 | cut -f6)
+	c=$(moe-run tiny-v3 --score --no-shared de.txt | tail -n 1 | cut -f6)
+	awk -v a="$a" -v b="$b" -v c="$c" 'BEGIN { exit !(a < b && b != c) }'
+}
+
+@test "--policy routes by another rule" {
+	record soft --policy softmax_topk
+	record model
+	! cmp -s soft.txt model.txt
+	moe-run tiny-v3 --policy noaux_tc --score de.txt >a
+	moe-run tiny-v3 --score de.txt >b
+	expect_same a b
+}
+
+@test "a replay gives the logits of the run that wrote the trace, bit for bit" {
+	for how in "" "-k 2" "--disable *:0-3" "--mask-top 0.1"; do
+		# shellcheck disable=SC2086
+		record first $how
+		moe-run --force tiny-v3 -n 0 --replay first.trace --logits again.st de.txt
+		expect_same first.st again.st
+		moe-run --force -j1 --chunk 7 tiny-v3 -n 0 --replay first.trace --replay-gates --logits again.st de.txt
+		expect_same first.st again.st
+	done
+	record first --policy softmax_topk
+	moe-run --force tiny-v3 -n 0 --replay first.trace --replay-gates --logits again.st de.txt
+	expect_same first.st again.st
+}
+
+@test "a replay of generated text" {
+	moe-run tiny-v3 -p 'static int' -n 40 --trace g.trace >a
+	moe-run tiny-v3 -p 'static int' -n 40 --replay g.trace >b
+	expect_same a b
+}
+
+@test "every family replays its own choices" {
+	for model in "$GOLDEN"/models/*/config.json; do
+		dir=$(dirname "$model")
+		grep -q 'experts' "$model" || continue
+		moe-run --force "$dir" --ids -p '1 2 3 4 5 6 7 8 9' -n 0 --trace x.trace --logits x.st 2>err || { cat err; return 1; }
+		moe-run --force "$dir" --ids -p '1 2 3 4 5 6 7 8 9' -n 0 --replay x.trace --logits y.st
+		expect_same x.st y.st
+	done
+}
+
+@test "latent attention: both forms agree, each is the same bits in any chunk" {
+	moe-run tiny-v3 --score --mla absorbed de.txt >a
+	moe-run tiny-v3 --score --mla absorbed --chunk 1 -j1 de.txt >b
+	expect_same a b
+	moe-run tiny-v3 --score --mla expanded de.txt >c
+	moe-run tiny-v3 --score de.txt >d
+	expect_same c d
+	paste <(tail -n 1 a) <(tail -n 1 c) | awk -F'\t' '{ d = $4 / $10 - 1; exit !(d < 1e-5 && d > -1e-5) }'
+}
+
+@test "what makes no sense is refused" {
+	fails 2 moe-run tiny-v3 --disable 0:1 --score de.txt
+	expect_message 'layer 0 has no experts'
+	fails 2 moe-run tiny-v3 --disable 1:32 --score de.txt
+	fails 2 moe-run tiny-v3 --disable 9:1 --score de.txt
+	fails 2 moe-run tiny-v3 --disable 1 --score de.txt
+	fails 2 moe-run tiny-v3 --disable '1:0-30' --score de.txt
+	expect_message 'left with 1 experts'
+	fails 2 moe-run tiny-v3 --mask-top 0.95 --score de.txt
+	fails 2 moe-run tiny-v3 -k 33 --score de.txt
+	fails 2 moe-run tiny-v3 --policy nonsense --score de.txt
+	fails 2 moe-run tiny-v3 --replay-gates --score de.txt
+	moe-run tiny-v3 -n 0 --trace t.trace de.txt
+	fails 2 moe-run tiny-v3 --replay t.trace -k 2 --score de.txt
+	head -c 500 "$TEXT/zh.txt" >zh.txt
+	fails 1 moe-run tiny-v3 --replay t.trace --score zh.txt
+	expect_message 'expected token'
+	fails 1 moe-run tiny-v2 --replay t.trace --score de.txt
+	cat de.txt de.txt >twice.txt
+	fails 1 moe-run tiny-v3 --replay t.trace --score twice.txt
+}
