@@ -82,8 +82,8 @@ struct moe_device_ops {
 	/* out[t] = row ids[t] of table; ids are checked by the caller. */
 	MOE_MUST_USE enum moe_status (*embed)(struct moe_device *device, const struct moe_weight *table,
 	                                      const int32_t *ids, int64_t n_tokens, float *out, struct moe_err *err);
-	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. w without data stands
-	 * for ones. */
+	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. w without data
+	 * stands for ones. */
 	MOE_MUST_USE enum moe_status (*rmsnorm)(struct moe_device *device, const float *x, int64_t x_stride,
 	                                        const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
 	                                        int64_t out_stride, struct moe_err *err);
@@ -116,8 +116,8 @@ struct moe_device_ops {
 	MOE_MUST_USE enum moe_status (*scale)(struct moe_device *device, float *x, int64_t n, double factor,
 	                                      struct moe_err *err);
 	/* x[t][i] *= factors[t]. */
-	MOE_MUST_USE enum moe_status (*scale_rows)(struct moe_device *device, float *x, const float *factors, int64_t cols,
-	                                           int64_t n_tokens, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*scale_rows)(struct moe_device *device, float *x, const float *factors,
+	                                           int64_t cols, int64_t n_tokens, struct moe_err *err);
 	/* x[t][i] *= sigmoid(gate[t]). */
 	MOE_MUST_USE enum moe_status (*gate_rows)(struct moe_device *device, float *x, const float *gate, int64_t cols,
 	                                          int64_t n_tokens, struct moe_err *err);

@@ -137,9 +137,9 @@ static void place_pieces(struct binder *b, const struct moe_tensor_id *id, int32
 	for (int32_t i = 0; i < (id->spec->n_pieces ? id->spec->n_pieces : 1); i++) {
 		const struct moe_piece *piece = id->spec->n_pieces ? &id->spec->pieces[i] : &whole;
 		const int64_t n = id->spec->n_pieces ? moe_dim_of(b->config, piece->rows) : w->rows;
-		struct moe_weight *to = expert < 0 ? &layer->part[piece->part] : &expert_list(layer, piece->part)[expert];
+		struct moe_weight *list = expert < 0 ? NULL : expert_list(layer, piece->part);
 
-		*to = rows_of(w, first, n);
+		*(list ? &list[expert] : &layer->part[piece->part]) = rows_of(w, first, n);
 		first += n;
 	}
 }
@@ -192,8 +192,9 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 	}
 	b->n_used += t->codec->scaled ? 2 : 1;
 	if (found.spec->input_major && t->codec->block_elems > 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this matrix is "
-		                   "stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name, t->codec->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this "
+		                   "matrix is stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name,
+		                   t->codec->name);
 	st = check_tensor(b, found.spec, t, dims, n_dims, err);
 	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }

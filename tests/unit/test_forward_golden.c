@@ -224,6 +224,8 @@ int main(void)
 		"ernie4_5_moe",
 		"phimoe",
 		"granitemoe",
+		"llama4",
+		"llama4_multimodal",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);
