@@ -55,6 +55,12 @@ struct moe_gqa_args {
 	float *out;            /* [n_tokens][n_heads][head_dim] */
 };
 
+/* What stands between the two halves of an expert: silu(g) u; where limit > 0,
+ * (u' + 1) g' sigmoid(alpha g') with g' = min(g, limit), u' = min(max(u, -limit), limit). */
+struct moe_glu {
+	float limit, alpha;
+};
+
 /* The routed experts' SwiGLU and its weighted sum:
  * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]), or of expert_e(weight * x[t]). */
 struct moe_experts_args {
@@ -65,6 +71,8 @@ struct moe_experts_args {
 	const float *weights; /* [n_tokens][top_k] */
 	bool scales_input; /* the weight multiplies the expert's input instead of its output */
 	const struct moe_weight *gate, *up, *down; /* [n_experts] */
+	const struct moe_weight *gate_bias, *up_bias, *down_bias; /* [n_experts], each [rows, 1]; all NULL: none */
+	struct moe_glu glu;
 	float *out; /* [n_tokens][hidden] */
 };
 

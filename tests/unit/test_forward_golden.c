@@ -222,7 +222,7 @@ int main(void)
 		"glm4_moe",
 		"glm4_moe_qk_norm",
 		"ernie4_5_moe",
-		"phimoe",
+		"phimoe", "gpt_oss", "gpt_oss_mxfp4",
 		"granitemoe",
 		"llama4",
 		"llama4_multimodal",
