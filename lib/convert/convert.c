@@ -87,6 +87,13 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		out->codec = f32;
 		return MOE_OK;
 	}
+	if (moe_spec_is_mx(seen->id.spec)) {
+		if (asked)
+			return moe_err_set(err, MOE_EUSAGE, "--type: %s is part of an MXFP4 matrix, which is copied, not "
+			                   "converted", seen->name);
+		out->codec = stored;
+		return MOE_OK;
+	}
 	if (asked && !(to_gguf ? in_gguf(asked) : in_hf(asked)))
 		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name,
 		                   conv->opts.to->name);

@@ -20,7 +20,7 @@ static const struct moe_tensor_spec *spec_of(const struct moe_config *config, en
 	const struct moe_tensor_spec *spec = config->family->tensors;
 
 	while (spec->hf || spec->gguf) {
-		if (spec->part == part)
+		if (spec->part == part && (!spec->present || spec->present(config)))
 			return spec;
 		spec++;
 	}

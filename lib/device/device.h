@@ -55,6 +55,12 @@ struct moe_gqa_args {
 	float *out;            /* [n_tokens][n_heads][head_dim] */
 };
 
+/* What stands between the two halves of an expert: silu(g) u; where limit > 0,
+ * (u' + 1) g' sigmoid(alpha g') with g' = min(g, limit), u' = min(max(u, -limit), limit). */
+struct moe_glu {
+	float limit, alpha;
+};
+
 /* The routed experts' SwiGLU and its weighted sum:
  * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]), or of expert_e(weight * x[t]). */
 struct moe_experts_args {
@@ -65,6 +71,8 @@ struct moe_experts_args {
 	const float *weights; /* [n_tokens][top_k] */
 	bool scales_input; /* the weight multiplies the expert's input instead of its output */
 	const struct moe_weight *gate, *up, *down; /* [n_experts] */
+	const struct moe_weight *gate_bias, *up_bias, *down_bias; /* [n_experts], each [rows, 1]; all NULL: none */
+	struct moe_glu glu;
 	float *out; /* [n_tokens][hidden] */
 };
 
@@ -82,8 +90,8 @@ struct moe_device_ops {
 	/* out[t] = row ids[t] of table; ids are checked by the caller. */
 	MOE_MUST_USE enum moe_status (*embed)(struct moe_device *device, const struct moe_weight *table,
 	                                      const int32_t *ids, int64_t n_tokens, float *out, struct moe_err *err);
-	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. w without data stands
-	 * for ones. */
+	/* out = x rsqrt(mean(x^2) + eps) * w, rows of `cols` numbers `stride` apart; out may be x. w without data
+	 * stands for ones. */
 	MOE_MUST_USE enum moe_status (*rmsnorm)(struct moe_device *device, const float *x, int64_t x_stride,
 	                                        const struct moe_weight *w, double eps, int64_t n_tokens, float *out,
 	                                        int64_t out_stride, struct moe_err *err);
@@ -116,8 +124,8 @@ struct moe_device_ops {
 	MOE_MUST_USE enum moe_status (*scale)(struct moe_device *device, float *x, int64_t n, double factor,
 	                                      struct moe_err *err);
 	/* x[t][i] *= factors[t]. */
-	MOE_MUST_USE enum moe_status (*scale_rows)(struct moe_device *device, float *x, const float *factors, int64_t cols,
-	                                           int64_t n_tokens, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*scale_rows)(struct moe_device *device, float *x, const float *factors,
+	                                           int64_t cols, int64_t n_tokens, struct moe_err *err);
 	/* x[t][i] *= sigmoid(gate[t]). */
 	MOE_MUST_USE enum moe_status (*gate_rows)(struct moe_device *device, float *x, const float *gate, int64_t cols,
 	                                          int64_t n_tokens, struct moe_err *err);

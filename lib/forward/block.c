@@ -39,6 +39,10 @@ static enum moe_status run_experts(struct moe_session *s, const struct moe_layer
 		.gate = layer->expert_gate,
 		.up = layer->expert_up,
 		.down = layer->expert_down,
+		.gate_bias = layer->expert_gate_bias,
+		.up_bias = layer->expert_up_bias,
+		.down_bias = layer->expert_down_bias,
+		.glu = { (float)config->swiglu_limit, (float)config->swiglu_alpha },
 		.out = s->y,
 	};
 	enum moe_status status = s->device->ops->experts(s->device, &args, err);

@@ -174,7 +174,7 @@ static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
 	if (!status)
 		status = s->device->ops->upload(s->device, s->sin, tables + n, n, err);
 	free(tables);
-	const double scale = config->attention_scale != 0 ? config->attention_scale : 1 / sqrt((double)config->head_dim);
+	const double own = config->attention_scale, scale = own != 0 ? own : 1 / sqrt((double)config->head_dim);
 	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) * scale);
 	return status;
 }
@@ -266,11 +266,10 @@ static enum moe_status tell_hidden(struct moe_session *s, int32_t n_layers, int6
 static enum moe_status embed_tokens(struct moe_session *s, const struct moe_weight *table, const int32_t *tokens,
                                     int64_t n_tokens, struct moe_err *err)
 {
-	const struct moe_config *config = &s->model->config;
+	const int64_t n = n_tokens * s->model->config.hidden_size;
+	const double scale = s->model->config.embedding_scale;
 	enum moe_status status = s->device->ops->embed(s->device, table, tokens, n_tokens, s->x, err);
-	if (!status && config->embedding_scale != 0)
-		status = s->device->ops->scale(s->device, s->x, n_tokens * config->hidden_size, config->embedding_scale, err);
-	return status;
+	return status || scale == 0 ? status : s->device->ops->scale(s->device, s->x, n, scale, err);
 }
 
 /* head(norm(x)) of rows [first, first + n_tokens), a few at a time, told to `tell`; pos is that of row 0. The last row

@@ -32,7 +32,14 @@ static void add_spec(struct sums *s, const struct moe_config *c, const struct mo
 
 	const wide n_stored = spec->stack == MOE_STACK_NONE ? copies : 1;
 	s->n_tensors += scaled ? 2 * n_stored : n_stored;
-	s->n_bytes += stored * (scaled ? 1 : spec->f32 ? 4 : c->dtype_bytes) + copies * blocks * 4;
+	/* MXFP4: the exponents are no parameters, but they take a byte each */
+	if (moe_spec_is_mx(spec)) {
+		s->n_bytes += spec->mx_blocks ? stored / 2 : stored;
+		if (!spec->mx_blocks)
+			return;
+	} else {
+		s->n_bytes += stored * (scaled ? 1 : spec->f32 ? 4 : c->dtype_bytes) + copies * blocks * 4;
+	}
 	s->by_role[moe_id_role(c, &id)] += stored;
 	if (layer >= c->n_layers) {
 		s->mtp_stored += stored;

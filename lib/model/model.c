@@ -52,6 +52,10 @@ static enum moe_status check_tensor(const struct binder *b, const struct moe_ten
 		                   moe_dims_text(want, dims, n_dims), moe_dims_text(have, t->dims, t->n_dims),
 		                   turned ? " (transposed)" : "");
 	}
+	if (moe_spec_is_mx(spec))
+		return !strcmp(t->codec->name, "u8") ? MOE_OK :
+		       moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected a part of an MXFP4 matrix of type u8, found "
+		                   "%s", file, t->name, t->codec->name);
 	if (t->codec->scaled && !moe_spec_scaled(b->config, spec))
 		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without block scales, found "
 		                   "type %s", file, t->name, t->codec->name);
@@ -90,30 +94,44 @@ static struct moe_weight weight_of(const struct binder *b, const struct moe_tens
 {
 	const bool hf = b->ckpt->format->naming == MOE_NAMING_HF, turned = hf && spec->input_major;
 	const bool by_rows = hf && spec->stack == MOE_STACK_ROWS;
-	const int64_t stored = spec->n_dims > 1 ? t->dims[t->n_dims - 2] / (by_rows ? b->config->n_experts : 1) : 1;
-	const int64_t cols = t->dims[t->n_dims - 1];
+	const bool bias = spec->n_dims == 1 && moe_spec_is_expert(spec);
+	const struct moe_codec *codec = spec->mx_blocks ? moe_codec_by_name("mxfp4_split") : t->codec;
+	const int32_t last = t->n_dims - (spec->mx_blocks ? 2 : 1);
+	const int64_t stored = bias ? t->dims[last] :
+	                       spec->n_dims > 1 ? t->dims[last - 1] / (by_rows ? b->config->n_experts : 1) : 1;
+	const int64_t cols = bias ? 1 : t->dims[last] * (spec->mx_blocks ? MOE_MX_BLOCK : 1);
 	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(b->ckpt, t) : NULL;
-	const size_t n_bytes = (size_t)stored * ((size_t)cols / t->codec->block_elems) * t->codec->block_bytes;
+	const size_t n_bytes = (size_t)stored * ((size_t)cols / codec->block_elems) * codec->block_bytes;
 
-	return (struct moe_weight){ .codec = t->codec, .data = t->data + (size_t)e * n_bytes,
+	return (struct moe_weight){ .codec = codec, .data = t->data + (size_t)e * n_bytes,
 	                            .rows = turned ? cols : stored, .cols = turned ? stored : cols,
 	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL };
 }
 
-static struct moe_weight rows_of(const struct moe_weight *w, int64_t first, int64_t n)
+/* n rows of w from `first` on, each `step` rows behind the one before. */
+static struct moe_weight rows_of(const struct moe_weight *w, int64_t first, int64_t n, int64_t step)
 {
 	struct moe_weight rows = *w;
 	const size_t between = w->in_stride ? 1 : (size_t)w->cols / w->codec->block_elems;
 
 	rows.rows = n;
+	rows.row_step = step;
 	rows.data += (size_t)first * between * w->codec->block_bytes;
 	return rows;
 }
 
 static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part part)
 {
-	return part == MOE_PART_EXPERT_GATE ? layer->expert_gate
-	     : part == MOE_PART_EXPERT_UP ? layer->expert_up : layer->expert_down;
+	switch (part) {
+	case MOE_PART_EXPERT_GATE:
+	case MOE_PART_EXPERT_GATE_SCALES: return layer->expert_gate;
+	case MOE_PART_EXPERT_UP:
+	case MOE_PART_EXPERT_UP_SCALES: return layer->expert_up;
+	case MOE_PART_EXPERT_GATE_BIAS: return layer->expert_gate_bias;
+	case MOE_PART_EXPERT_UP_BIAS: return layer->expert_up_bias;
+	case MOE_PART_EXPERT_DOWN_BIAS: return layer->expert_down_bias;
+	default: return layer->expert_down;
+	}
 }
 
 static struct moe_weight *top_weight(struct moe_model *m, enum moe_part part)
@@ -137,10 +155,17 @@ static void place_pieces(struct binder *b, const struct moe_tensor_id *id, int32
 	for (int32_t i = 0; i < (id->spec->n_pieces ? id->spec->n_pieces : 1); i++) {
 		const struct moe_piece *piece = id->spec->n_pieces ? &id->spec->pieces[i] : &whole;
 		const int64_t n = id->spec->n_pieces ? moe_dim_of(b->config, piece->rows) : w->rows;
-		struct moe_weight *to = expert < 0 ? &layer->part[piece->part] : &expert_list(layer, piece->part)[expert];
+		const bool alternate = id->spec->pieces_alternate;
+		const struct moe_weight rows = rows_of(w, first, n, alternate ? id->spec->n_pieces : 0);
+		struct moe_weight *list = expert < 0 ? NULL : expert_list(layer, piece->part);
+		struct moe_weight *to = list ? &list[expert] : &layer->part[piece->part];
 
-		*to = rows_of(w, first, n);
-		first += n;
+		/* the codes come before their exponents */
+		if (moe_spec_is_mx(id->spec) && !id->spec->mx_blocks)
+			to->scales = rows.data;
+		else
+			*to = rows;
+		first += alternate ? 1 : n;
 	}
 }
 
@@ -192,8 +217,9 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 	}
 	b->n_used += t->codec->scaled ? 2 : 1;
 	if (found.spec->input_major && t->codec->block_elems > 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this matrix is "
-		                   "stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name, t->codec->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this "
+		                   "matrix is stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name,
+		                   t->codec->name);
 	st = check_tensor(b, found.spec, t, dims, n_dims, err);
 	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }
@@ -266,8 +292,11 @@ enum moe_status moe_model_check(const struct moe_config *config, const struct mo
 static enum moe_status alloc_layers(struct moe_model *m, struct moe_err *err)
 {
 	const struct moe_config *c = &m->config;
+	bool biased = false;
 	const size_t n = (size_t)c->n_layers + (size_t)c->n_mtp_layers;
 
+	for (const struct moe_tensor_spec *spec = c->family->tensors; spec->hf || spec->gguf; spec++)
+		biased = biased || spec->part == MOE_PART_EXPERT_DOWN_BIAS;
 	m->layers = MOE_NEW(&m->arena, struct moe_layer, n);
 	if (!m->layers)
 		return moe_err_nomem(err, n * sizeof *m->layers, "layers");
@@ -279,8 +308,12 @@ static enum moe_status alloc_layers(struct moe_model *m, struct moe_err *err)
 		layer->expert_gate = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
 		layer->expert_up = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
 		layer->expert_down = MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts);
-		if (!layer->expert_gate || !layer->expert_up || !layer->expert_down)
-			return moe_err_nomem(err, 3 * (size_t)c->n_experts * sizeof *layer->expert_gate,
+		layer->expert_gate_bias = biased ? MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts) : NULL;
+		layer->expert_up_bias = biased ? MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts) : NULL;
+		layer->expert_down_bias = biased ? MOE_NEW(&m->arena, struct moe_weight, (size_t)c->n_experts) : NULL;
+		if (!layer->expert_gate || !layer->expert_up || !layer->expert_down ||
+		    (biased && (!layer->expert_gate_bias || !layer->expert_up_bias || !layer->expert_down_bias)))
+			return moe_err_nomem(err, (biased ? 6 : 3) * (size_t)c->n_experts * sizeof *layer->expert_gate,
 			                     "expert lists");
 	}
 	return MOE_OK;

@@ -87,6 +87,8 @@ struct moe_config {
 	double attention_scale;  /* of the scores; 0: 1 / sqrt(head_dim) */
 	double embedding_scale, residual_scale;   /* on embeddings, and on what a branch adds to the residual; 0: 1 */
 	double logits_divisor;   /* 0: 1 */
+	bool mxfp4_experts;      /* the experts' matrices are stored as MXFP4 */
+	double swiglu_limit, swiglu_alpha;   /* of the experts' clamped SwiGLU (device/device.h); limit 0: plain */
 	double clip_qkv;         /* queries, keys and values are clamped to +- this; 0: not */
 	int64_t max_positions;
 	double rms_eps;          /* of the block norms */
@@ -103,6 +105,9 @@ struct moe_config {
 	struct moe_layer_kind *layers;   /* [n_layers + n_mtp_layers], malloc'd; moe_config_free */
 };
 
+/* Numbers that share an exponent in MXFP4. */
+#define MOE_MX_BLOCK 32
+
 /* The sizes a weight's dims are made of. */
 enum moe_dim {
 	MOE_DIM_1, MOE_DIM_VOCAB, MOE_DIM_HIDDEN, MOE_DIM_2HIDDEN, MOE_DIM_Q_LORA, MOE_DIM_Q /* H (nope + rope) */,
@@ -111,6 +116,7 @@ enum moe_dim {
 	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_HEAD /* head_dim */, MOE_DIM_Q_ALL /* H head_dim */,
 	MOE_DIM_KV_ALL /* Hkv head_dim */, MOE_DIM_QKV /* (H + 2 Hkv) head_dim */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN,
 	MOE_DIM_2EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
+	MOE_DIM_HIDDEN_MX, MOE_DIM_EXPERT_FFN_MX,   /* in blocks of MOE_MX_BLOCK */
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
 
@@ -127,6 +133,8 @@ enum moe_part {
 	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
 	MOE_PART_ROUTER_LOGIT_BIAS,                  /* added to the logits, so it joins choice and weights */
 	MOE_PART_EXPERT_GATE, MOE_PART_EXPERT_UP, MOE_PART_EXPERT_DOWN,
+	MOE_PART_EXPERT_GATE_BIAS, MOE_PART_EXPERT_UP_BIAS, MOE_PART_EXPERT_DOWN_BIAS,
+	MOE_PART_EXPERT_GATE_SCALES, MOE_PART_EXPERT_UP_SCALES, MOE_PART_EXPERT_DOWN_SCALES,   /* of mx_blocks */
 	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN, MOE_PART_SHARED_MIX,
 	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM,
 	MOE_PART_MTP_HEAD, MOE_N_PARTS,
@@ -167,7 +175,10 @@ struct moe_tensor_spec {
 	int32_t n_dims;
 	enum moe_stack stack;    /* the pattern then has no {e}; dims are still those of one expert */
 	bool input_major;        /* a matrix is stored [in, out]; dims are still [out, in] */
+	bool mx_blocks;          /* stored as MXFP4: U8 [.., cols / MOE_MX_BLOCK, MOE_MX_BLOCK / 2]; the exponents, U8
+	                          * [.., cols / MOE_MX_BLOCK], are a spec of their own that comes behind */
 	int32_t n_pieces;        /* 0: `part` is all there is */
+	bool pieces_alternate;   /* row by row, as many of each, instead of one behind the other */
 	struct moe_piece pieces[3];   /* the first is `part`; their rows make dims[0] */
 	bool (*present)(const struct moe_config *config);   /* NULL: always */
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
@@ -226,6 +237,8 @@ struct moe_layer {
 	struct moe_weight part[MOE_N_PARTS];
 	/* [n_experts] each, NULL in layers without a router */
 	struct moe_weight *expert_gate, *expert_up, *expert_down;
+	/* [n_experts] each a vector [rows, 1]; NULL where experts have no biases */
+	struct moe_weight *expert_gate_bias, *expert_up_bias, *expert_down_bias;
 };
 
 struct moe_model {

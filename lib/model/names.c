@@ -20,8 +20,13 @@ static bool is_end(const struct moe_tensor_spec *spec) { return !spec->hf && !sp
 
 bool moe_spec_is_expert(const struct moe_tensor_spec *spec)
 {
-	return spec->part == MOE_PART_EXPERT_GATE || spec->part == MOE_PART_EXPERT_UP ||
-	       spec->part == MOE_PART_EXPERT_DOWN;
+	return spec->part >= MOE_PART_EXPERT_GATE && spec->part <= MOE_PART_EXPERT_DOWN_SCALES;
+}
+
+bool moe_spec_is_mx(const struct moe_tensor_spec *spec)
+{
+	return spec->mx_blocks ||
+	       (spec->part >= MOE_PART_EXPERT_GATE_SCALES && spec->part <= MOE_PART_EXPERT_DOWN_SCALES);
 }
 
 bool moe_spec_scaled(const struct moe_config *c, const struct moe_tensor_spec *spec)
@@ -30,7 +35,7 @@ bool moe_spec_scaled(const struct moe_config *c, const struct moe_tensor_spec *s
 	                  spec->role == MOE_ROLE_SHARED;
 
 	return c->fp8_blocks && spec->hf && spec->n_dims == 2 && role && !spec->unscaled &&
-	       spec->stack == MOE_STACK_NONE && spec->n_pieces == 0 && !spec->input_major;
+	       spec->stack == MOE_STACK_NONE && spec->n_pieces == 0 && !spec->input_major && !moe_spec_is_mx(spec);
 }
 
 const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor)
@@ -165,6 +170,10 @@ int32_t moe_spec_dims(const struct moe_config *c, const struct moe_tensor_spec *
 		const int64_t out = dims[n - 2];
 		dims[n - 2] = dims[n - 1];
 		dims[n - 1] = out;
+	}
+	if (naming == MOE_NAMING_HF && spec->mx_blocks) {
+		dims[n - 1] /= MOE_MX_BLOCK;
+		dims[n++] = MOE_MX_BLOCK / 2;
 	}
 	/* no tensor has as many rows as that */
 	if (rows && __builtin_mul_overflow(dims[0], c->n_experts, &dims[0]))

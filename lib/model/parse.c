@@ -78,6 +78,37 @@ static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, 
 	return st;
 }
 
+static enum moe_status parse_llama3(struct moe_rope *rope, const json_t *scaling, const char *where,
+                                    struct moe_err *err)
+{
+	const struct {
+		const char *key;
+		double *value;
+	} fields[] = {
+		{"factor", &rope->factor},
+		{"low_freq_factor", &rope->low_freq_factor},
+		{"high_freq_factor", &rope->high_freq_factor},
+	};
+	enum moe_status st = MOE_OK;
+
+	for (size_t i = 0; !st && i < sizeof fields / sizeof fields[0]; i++) {
+		if (!moe_json_has(scaling, fields[i].key))
+			return moe_err_set(err, MOE_EFORMAT, "%s: llama3: the key %s is missing", where, fields[i].key);
+		st = moe_json_f64(scaling, fields[i].key, where, fields[i].value, err);
+		if (!st)
+			st = moe_parse_range(*fields[i].value, 1e-6, 1e9, where, fields[i].key, err);
+	}
+	if (!st)
+		st = moe_parse_range(rope->low_freq_factor, 1e-6, rope->high_freq_factor, where, "low_freq_factor", err);
+	if (!st)
+		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
+		                  &rope->original_positions, err);
+	if (!st && rope->original_positions == 0)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: llama3: the key original_max_position_embeddings is missing", where);
+	rope->llama3 = true;
+	return st;
+}
+
 /* One list of factors, one for each pair of rotated dimensions. */
 static enum moe_status parse_factors(const struct moe_rope *rope, const json_t *scaling, const char *key,
                                      const char *where, double *out, struct moe_err *err)
@@ -163,6 +194,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		                   where, width_key, rope->n_dims);
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
+	if (!strcmp(type, "llama3"))
+		return parse_llama3(rope, scaling, where, err);
 	if (!strcmp(type, "longrope"))
 		return parse_longrope(rope, json, scaling, where, err);
 	if (!strcmp(type, "linear")) {
@@ -173,7 +206,7 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	}
 	if (strcmp(type, "none") && strcmp(type, "default"))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear, yarn or longrope", where, type);
+		                   "expected none, default, linear, llama3, yarn or longrope", where, type);
 	return MOE_OK;
 }
 

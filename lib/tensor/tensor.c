@@ -2,6 +2,7 @@
 #include "tensor/tensor.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,34 +114,41 @@ static float scale_at(const struct moe_weight *w, size_t row, size_t col)
 /* Rows [row, row + n) of a weight with an in_stride: they lie side by side in the place of each column. */
 static void decode_turned(const struct moe_weight *w, size_t row, size_t n, float *out)
 {
-	enum { SIDE = 16 };
+	enum { SIDE = 64 };
 	const size_t cols = (size_t)w->cols, size = w->codec->block_bytes;
+	const size_t step = w->row_step > 1 ? (size_t)w->row_step : 1, fit = SIDE / step;
 	float side[SIDE];
 
-	for (size_t first = 0; first < n; first += SIDE) {
-		const size_t m = n - first < SIDE ? n - first : SIDE;
-		const uint8_t *from = w->data + (row + first) * size;
+	assert(fit > 0);
+	for (size_t first = 0; first < n; first += fit) {
+		const size_t m = n - first < fit ? n - first : fit;
+		const uint8_t *from = w->data + (row + first) * step * size;
 
 		for (size_t c = 0; c < cols; c++, from += (size_t)w->in_stride * size) {
-			w->codec->decode(from, side, m);
+			w->codec->decode(from, side, (m - 1) * step + 1);
 			for (size_t r = 0; r < m; r++)
-				out[(first + r) * cols + c] = side[r];
+				out[(first + r) * cols + c] = side[r * step];
 		}
 	}
 }
 
-void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
+/* The numbers out [n_elems] of whole blocks times their powers of two; 2^128 and beyond overflow as products do. */
+static void apply_exponents(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
+{
+	const size_t block = w->codec->block_elems;
+
+	for (size_t i = 0; i < n_elems; i += block) {
+		const double scale = ldexp(1, w->scales[(at + i) / block] - 127);
+
+		for (size_t j = i; j < i + block; j++)
+			out[j] = (float)(out[j] * scale);
+	}
+}
+
+static void apply_scales(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
 {
 	const size_t cols = (size_t)w->cols;
 
-	if (w->in_stride) {
-		assert(at % cols == 0 && n_elems % cols == 0);
-		decode_turned(w, at / cols, n_elems / cols, out);
-		return;
-	}
-	w->codec->decode(w->data + at / w->codec->block_elems * w->codec->block_bytes, out, n_elems);
-	if (!w->scales)
-		return;
 	for (size_t done = 0; done < n_elems;) {
 		const size_t row = (at + done) / cols, col = (at + done) % cols;
 		const size_t in_block = MOE_SCALE_BLOCK - col % MOE_SCALE_BLOCK;
@@ -152,4 +160,35 @@ void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, fl
 			out[done + i] *= scale;
 		done += n;
 	}
+}
+
+/* Rows [row, row + n) of a weight with a row_step, one by one. */
+static void decode_apart(const struct moe_weight *w, size_t row, size_t n, float *out)
+{
+	const size_t cols = (size_t)w->cols, blocks = cols / w->codec->block_elems, step = (size_t)w->row_step;
+	struct moe_weight one = *w;
+
+	one.rows = 1;
+	one.row_step = 0;
+	for (size_t r = 0; r < n; r++) {
+		one.data = w->data + (row + r) * step * blocks * w->codec->block_bytes;
+		one.scales = w->scales ? w->scales + (row + r) * step * blocks : NULL;
+		moe_weight_decode(&one, 0, cols, out + r * cols);
+	}
+}
+
+void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
+{
+	const size_t cols = (size_t)w->cols;
+
+	assert(at % w->codec->block_elems == 0 && n_elems % w->codec->block_elems == 0);
+	assert(!w->scales || w->codec->block_exponents || w->row_step <= 1);
+	if (w->in_stride || w->row_step > 1) {
+		assert(at % cols == 0 && n_elems % cols == 0);
+		(w->in_stride ? decode_turned : decode_apart)(w, at / cols, n_elems / cols, out);
+		return;
+	}
+	w->codec->decode(w->data + at / w->codec->block_elems * w->codec->block_bytes, out, n_elems);
+	if (w->scales)
+		(w->codec->block_exponents ? apply_exponents : apply_scales)(w, at, n_elems, out);
 }

@@ -23,6 +23,7 @@ struct moe_codec {
 	uint32_t block_bytes;
 	bool is_float;            /* values are real numbers (not ids or masks) */
 	bool scaled;              /* values also need a scale tensor beside it (f8_e4m3 with 128x128 blocks) */
+	bool block_exponents;     /* which holds the biased exponent of a power of two (E8M0) for each block */
 	const char *help;
 	/* n elements, a multiple of block_elems, src packed without gaps. */
 	void (*decode)(const uint8_t *src, float *dst, size_t n_elems);
@@ -53,7 +54,7 @@ struct moe_tensor {
 
 /* A matrix [rows, cols] as stored, or nothing (data NULL). Where there are scales, element (r, c) is the stored number
  * times scales[(scale_row + r) / MOE_SCALE_BLOCK][c / MOE_SCALE_BLOCK]: little-endian f32 of any alignment, in rows of
- * ceil(cols / MOE_SCALE_BLOCK). */
+ * ceil(cols / MOE_SCALE_BLOCK). Where the codec has block_exponents, scales holds one byte for each block instead. */
 struct moe_weight {
 	const struct moe_codec *codec;
 	const uint8_t *data;
@@ -63,10 +64,13 @@ struct moe_weight {
 	/* 0: row by row. Else stored [cols][in_stride] with the rows along the contiguous dimension, in elements
 	 * without blocks or scales: element (r, c) lies c * in_stride + r elements behind data. */
 	int64_t in_stride;
+	/* From one row to the next in what is stored, in rows: 0 and 1 are the same, 2 where two matrices alternate. With
+	 * it element (r, c) above is (r row_step, c); not together with f32 scales. */
+	int64_t row_step;
 };
 
 /* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec, and whole rows of a weight
- * with an in_stride. */
+ * with an in_stride or a row_step. */
 void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out);
 
 /* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */

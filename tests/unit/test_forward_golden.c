@@ -222,8 +222,10 @@ int main(void)
 		"glm4_moe",
 		"glm4_moe_qk_norm",
 		"ernie4_5_moe",
-		"phimoe",
+		"phimoe", "gpt_oss", "gpt_oss_mxfp4",
 		"granitemoe",
+		"llama4",
+		"llama4_multimodal",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);

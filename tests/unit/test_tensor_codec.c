@@ -211,6 +211,31 @@ static void test_q8_0_edges(void)
 	ok(block[2 + 3] == 127 && block[2 + 4] == 0x81, "q8_0: codes stay within -127..127");
 }
 
+/* Codes and exponents apart, as one weight; and its odd rows alone, as where two matrices alternate. */
+static void test_mxfp4_split(void)
+{
+	struct moe_ckpt *ckpt = open_golden("mxfp4_hf");
+	const struct moe_tensor *blocks = need(ckpt, "blocks"), *values = need(ckpt, "dequantised");
+	const struct moe_codec *codec = moe_codec_by_name("mxfp4_split");
+	struct moe_weight w = { .codec = codec, .data = blocks->data, .rows = 64, .cols = 32,
+	                        .scales = need(ckpt, "scales")->data };
+	float got[64 * 32];
+
+	is_i64((int64_t)elems(values), 64 * 32, "mxfp4_split: as many codes as values");
+	moe_weight_decode(&w, 0, 64 * 32, got);
+	is_i64(count_different(got, values->data, 64 * 32), 0, "mxfp4_split: numbers decode exactly");
+	w.data += codec->block_bytes;
+	w.scales++;
+	w.rows = 32;
+	w.row_step = 2;
+	moe_weight_decode(&w, 4 * 32, 28 * 32, got);
+	int64_t n_different = 0;
+	for (size_t r = 0; r < 28; r++)
+		n_different += count_different(got + r * 32, values->data + 4 * 32 * (2 * (4 + r) + 1), 32);
+	is_i64(n_different, 0, "mxfp4_split: so do alternate rows");
+	moe_ckpt_close(ckpt);
+}
+
 static void test_table(void)
 {
 	const struct moe_codec *codec;
@@ -271,6 +296,7 @@ int main(void)
 	test_round_trip("f8_e4m3", 256);
 	test_copied_types();
 	test_q8_0_edges();
+	test_mxfp4_split();
 	test_table();
 	test_shapes();
 	return done();

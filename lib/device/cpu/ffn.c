@@ -1,11 +1,12 @@
 /* SwiGLU feed-forward networks on the CPU: one for all tokens, or the chosen experts of each.
  *
- *   ffn(x) = down (silu(gate x) * (up x))
+ *   ffn(x) = down (silu(gate x) * (up x)); experts may have biases on all three, and moe_glu's clamped form
  *   moe(x) = sum over the chosen experts e, in ascending order, of weight_e ffn_e(x), or of ffn_e(weight_e x)
  *
  * The routed form gathers the tokens of each expert, so that an expert's matrices are read once per call. */
 #include "device/cpu/cpu.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Rows decoded together, and tokens that meet them at a time. */
@@ -14,6 +15,8 @@ enum { TILE_ROWS = 16, TILE_TOKENS = 32 };
 /* One network applied to some rows of x; the rows and where the results go are consecutive in `in` and `mid`. */
 struct network {
 	const struct moe_weight *gate, *up, *down;
+	const struct moe_weight *gate_bias, *up_bias, *down_bias; /* [rows, 1], all or none of them NULL */
+	struct moe_glu glu;
 	const float *in; /* [n][hidden] */
 	float *mid; /* [n][ffn] */
 	float *out; /* [n][hidden] */
@@ -28,7 +31,33 @@ struct job {
 
 static int64_t tiles_of(int64_t rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
 
-/* mid = silu(gate x) * (up x), for one tile of rows. */
+static float clamped(float x, float limit) { return x > limit ? limit : x < -limit ? -limit : x; }
+
+/* g = the activation of g and u, both [n]. */
+static void activate(const struct moe_glu *glu, float *g, const float *u, int64_t n)
+{
+	if (glu->limit <= 0) {
+		for (int64_t i = 0; i < n; i++)
+			g[i] = cpu_silu(g[i]) * u[i];
+		return;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		const float gate = g[i] > glu->limit ? glu->limit : g[i];
+		g[i] = (clamped(u[i], glu->limit) + 1) * (gate / (1.0f + expf(-glu->alpha * gate)));
+	}
+}
+
+/* y [m][n] += the biases [row, row + n), y's rows `stride` apart. */
+static void add_biases(const struct moe_weight *bias, int64_t row, int64_t n, int64_t m, int64_t stride, float *y)
+{
+	float values[TILE_ROWS];
+	cpu_decode_rows(bias, row, n, values);
+	for (int64_t t = 0; t < m; t++)
+		for (int64_t i = 0; i < n; i++)
+			y[t * stride + i] += values[i];
+}
+
+/* mid = glu(gate x, up x), for one tile of rows. */
 static void enter_piece(void *arg, int64_t begin, int64_t end, int thread)
 {
 	const struct job *job = arg;
@@ -45,8 +74,13 @@ static void enter_piece(void *arg, int64_t begin, int64_t end, int thread)
 			const int64_t m = t + TILE_TOKENS <= net->n ? TILE_TOKENS : net->n - t;
 			job->cpu->dot->tile(gate, n, cols, net->in + t * cols, m, cols, cols, g, n);
 			job->cpu->dot->tile(up, n, cols, net->in + t * cols, m, cols, cols, u, n);
+			if (net->gate_bias) {
+				add_biases(net->gate_bias, row, n, m, n, g);
+				add_biases(net->up_bias, row, n, m, n, u);
+			}
+			activate(&net->glu, g, u, m * n);
 			for (int64_t i = 0; i < m * n; i++)
-				net->mid[(t + i / n) * ffn + row + i % n] = cpu_silu(g[i]) * u[i];
+				net->mid[(t + i / n) * ffn + row + i % n] = g[i];
 		}
 	}
 }
@@ -63,6 +97,8 @@ static void leave_piece(void *arg, int64_t begin, int64_t end, int thread)
 		float *down = job->cpu->scratch[thread].p;
 		cpu_decode_rows(net->down, row, n, down);
 		job->cpu->dot->tile(down, n, cols, net->mid, net->n, cols, cols, net->out + row, hidden);
+		if (net->down_bias)
+			add_biases(net->down_bias, row, n, net->n, hidden, net->out + row);
 	}
 }
 
@@ -91,7 +127,8 @@ enum moe_status cpu_ffn(struct moe_device *device, const float *x, int64_t n_tok
 	enum moe_status status = cpu_reserve_shared(cpu, (size_t)(n_tokens * gate->rows), err);
 	if (status)
 		return status;
-	const struct network net = { gate, up, down, x, cpu->shared.p, out, n_tokens };
+	const struct network net = { .gate = gate, .up = up, .down = down, .in = x, .mid = cpu->shared.p, .out = out,
+		                     .n = n_tokens };
 	return run_networks(cpu, &net, 1, err);
 }
 
@@ -198,14 +235,21 @@ enum moe_status cpu_experts(struct moe_device *device, const struct moe_experts_
 	int64_t n_networks = 0;
 	for (int32_t e = 0; e < a->n_experts; e++) {
 		const int64_t first = groups.offset[e], n = groups.offset[e + 1] - first;
-		if (n)
-			networks[n_networks++] = (struct network){ &a->gate[e],
-				                                   &a->up[e],
-				                                   &a->down[e],
-				                                   in + first * a->hidden,
-				                                   mid + first * a->ffn,
-				                                   out + first * a->hidden,
-				                                   n };
+		if (n == 0)
+			continue;
+		networks[n_networks++] = (struct network){
+			.gate = &a->gate[e],
+			.up = &a->up[e],
+			.down = &a->down[e],
+			.gate_bias = a->gate_bias ? &a->gate_bias[e] : NULL,
+			.up_bias = a->up_bias ? &a->up_bias[e] : NULL,
+			.down_bias = a->down_bias ? &a->down_bias[e] : NULL,
+			.glu = a->glu,
+			.in = in + first * a->hidden,
+			.mid = mid + first * a->ffn,
+			.out = out + first * a->hidden,
+			.n = n,
+		};
 	}
 	status = run_networks(cpu, networks, n_networks, err);
 	if (status)
