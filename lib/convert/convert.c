@@ -249,6 +249,17 @@ static enum moe_status make_metadata(struct moe_convert *conv, struct moe_err *e
 
 static void add_notes(struct moe_convert *conv)
 {
+	const struct moe_ckpt *src = conv->src;
+	size_t n_skipped = 0;
+
+	for (size_t i = 0; i < src->n_tensors; i++)
+		if (moe_names_skipped(&conv->config, src->format->naming, src->tensors[i].name)) {
+			n_skipped++;
+			moe_buf_addf(&conv->details, "%s: left out\n", src->tensors[i].name);
+		}
+	if (n_skipped)
+		moe_buf_addf(&conv->notes, "%zu tensors that are not of the text model are left out (-v names them)\n",
+		             n_skipped);
 	if (conv->n_fallback)
 		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: "
 		             "stored as bf16 (-v names them)\n", conv->n_fallback);

@@ -11,6 +11,7 @@ bool moe_gqa_has_bias(const struct moe_config *c) { return c->qkv_bias; }
 bool moe_gqa_has_o_bias(const struct moe_config *c) { return c->o_bias; }
 bool moe_gqa_norms_heads(const struct moe_config *c) { return c->qk_norm == MOE_QK_NORM_HEAD; }
 bool moe_gqa_norms_whole(const struct moe_config *c) { return c->qk_norm == MOE_QK_NORM_WHOLE; }
+bool moe_gqa_has_router_bias(const struct moe_config *c) { return c->router.bias; }
 bool moe_gqa_has_shared(const struct moe_config *c) { return c->n_shared_experts > 0; }
 
 static const struct moe_number common[] = {

@@ -18,7 +18,7 @@
 	MOE_VEC(FINAL_NORM, NORM, TOP, "model.norm.weight", HIDDEN, NULL), \
 	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", VOCAB, HIDDEN, moe_gqa_has_head)
 
-#define MOE_ROWS_ATTENTION \
+#define MOE_ROWS_PROJECTIONS \
 	MOE_VEC(ATTN_NORM, NORM, EVERY, MOE_P "input_layernorm.weight", HIDDEN, NULL), \
 	MOE_MAT(Q, ATTN, EVERY, MOE_P "self_attn.q_proj.weight", Q_ALL, HIDDEN, NULL), \
 	MOE_MAT(K, ATTN, EVERY, MOE_P "self_attn.k_proj.weight", KV_ALL, HIDDEN, NULL), \
@@ -28,11 +28,14 @@
 	MOE_VEC(K_BIAS, ATTN, EVERY, MOE_P "self_attn.k_proj.bias", KV_ALL, moe_gqa_has_bias), \
 	MOE_VEC(V_BIAS, ATTN, EVERY, MOE_P "self_attn.v_proj.bias", KV_ALL, moe_gqa_has_bias), \
 	MOE_VEC(O_BIAS, ATTN, EVERY, MOE_P "self_attn.o_proj.bias", HIDDEN, moe_gqa_has_o_bias), \
+	MOE_VEC(FFN_NORM, NORM, EVERY, MOE_P "post_attention_layernorm.weight", HIDDEN, NULL)
+
+#define MOE_ROWS_ATTENTION \
+	MOE_ROWS_PROJECTIONS, \
 	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.q_norm.weight", HEAD, moe_gqa_norms_heads), \
 	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.k_norm.weight", HEAD, moe_gqa_norms_heads), \
 	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.q_norm.weight", Q_ALL, moe_gqa_norms_whole), \
-	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.k_norm.weight", KV_ALL, moe_gqa_norms_whole), \
-	MOE_VEC(FFN_NORM, NORM, EVERY, MOE_P "post_attention_layernorm.weight", HIDDEN, NULL)
+	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.k_norm.weight", KV_ALL, moe_gqa_norms_whole)
 
 #define MOE_ROWS_DENSE \
 	MOE_MAT(GATE, DENSE, DENSE, MOE_P "mlp.gate_proj.weight", FFN, HIDDEN, NULL), \
@@ -42,6 +45,8 @@
 /* router and the three matrices of an expert; q is what stands between the layer and "{e}" */
 #define MOE_ROWS_EXPERTS(router, q, gate, up, down) \
 	MOE_MAT(ROUTER, ROUTER, MOE, MOE_P router, EXPERTS, HIDDEN, NULL), \
+	MOE_ROWS_NETWORKS(q, gate, up, down)
+#define MOE_ROWS_NETWORKS(q, gate, up, down) \
 	MOE_MAT(EXPERT_GATE, EXPS, MOE, MOE_P q "{e}." gate, EXPERT_FFN, HIDDEN, NULL), \
 	MOE_MAT(EXPERT_UP, EXPS, MOE, MOE_P q "{e}." up, EXPERT_FFN, HIDDEN, NULL), \
 	MOE_MAT(EXPERT_DOWN, EXPS, MOE, MOE_P q "{e}." down, HIDDEN, EXPERT_FFN, NULL)
@@ -51,6 +56,10 @@
 	MOE_MAT(SHARED_UP, SHARED, MOE, MOE_P q "up_proj.weight", SHARED_FFN, HIDDEN, moe_gqa_has_shared), \
 	MOE_MAT(SHARED_DOWN, SHARED, MOE, MOE_P q "down_proj.weight", HIDDEN, SHARED_FFN, moe_gqa_has_shared)
 
+#define MOE_ROWS_ROUTER_BIAS(hf_) \
+	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = MOE_P hf_, .n_dims = 1, \
+	  .dims = {MOE_DIM_EXPERTS}, .f32 = true, .present = moe_gqa_has_router_bias }
+
 #define MOE_ROWS_END { .hf = NULL, .gguf = NULL }
 
 bool moe_gqa_has_head(const struct moe_config *config);      /* embeddings are not tied */
@@ -58,6 +67,7 @@ bool moe_gqa_has_bias(const struct moe_config *config);      /* qkv_bias */
 bool moe_gqa_has_o_bias(const struct moe_config *config);    /* o_bias */
 bool moe_gqa_norms_heads(const struct moe_config *config);   /* qk_norm per head */
 bool moe_gqa_norms_whole(const struct moe_config *config);   /* qk_norm over all heads */
+bool moe_gqa_has_router_bias(const struct moe_config *config);   /* router.bias */
 bool moe_gqa_has_shared(const struct moe_config *config);    /* n_shared_experts > 0 */
 
 /* Reads what these families spell alike, then `numbers` of the family's own; config holds the family's defaults.

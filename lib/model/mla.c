@@ -140,11 +140,13 @@ static const struct moe_number numbers[] = {
 	{NULL, 0, 0, 0},
 };
 
-/* Layer l has experts iff l >= first_k_dense_replace and l % moe_layer_freq == 0, l counted from the first layer. */
+/* Layer l has experts iff l >= first_k_dense_replace and l % moe_layer_freq == 0, l counted from the first layer; or as
+ * mlp_layer_types says. */
 static enum moe_status parse_layers(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
                                     struct moe_err *err)
 {
 	const int32_t n = c->n_layers + c->n_mtp_layers;
+	static const char *const words[] = {"dense", "sparse"};
 	int32_t freq = 1;
 	enum moe_status st = moe_json_i32(json, "first_k_dense_replace", where, 0, INT32_MAX, &first_dense, err);
 
@@ -155,13 +157,17 @@ static enum moe_status parse_layers(struct moe_config *c, const json_t *json, co
 	c->layers = calloc((size_t)n, sizeof *c->layers);
 	if (!c->layers)
 		return moe_err_nomem(err, (size_t)n * sizeof *c->layers, "layers");
-	for (int32_t l = 0; l < n; l++) {
+	for (int32_t l = 0; l < n && !st; l++) {
+		bool sparse = l >= first_dense && l % freq == 0;
+
+		if (l < c->n_layers)
+			st = moe_parse_layer_word(json, "mlp_layer_types", where, c->n_layers, l, words, &sparse, err);
 		c->layers[l].mixer = "mla";
-		c->layers[l].ffn = l >= first_dense && l % freq == 0 ? MOE_FFN_MOE : MOE_FFN_DENSE;
+		c->layers[l].ffn = sparse ? MOE_FFN_MOE : MOE_FFN_DENSE;
 		c->layers[l].cache_elems = moe_dim_of(c, MOE_DIM_KV_A);
 		c->layers[l].mtp = l >= c->n_layers;
 	}
-	return MOE_OK;
+	return st;
 }
 
 enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
@@ -216,6 +222,53 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	if (!st)
 		st = parse_layers(c, json, where, first_dense, err);
 	return st;
+}
+
+void moe_mla_v3_defaults(struct moe_config *c)
+{
+	c->vocab_size = 129280;
+	c->hidden_size = 7168;
+	c->n_layers = 61;
+	c->n_mtp_layers = 1;
+	c->n_heads = 128;
+	c->q_lora_rank = 1536;
+	c->kv_lora_rank = 512;
+	c->qk_nope_head_dim = 128;
+	c->qk_rope_head_dim = 64;
+	c->v_head_dim = 128;
+	c->intermediate_size = 18432;
+	c->moe_intermediate_size = 2048;
+	c->n_experts = 256;
+	c->n_shared_experts = 1;
+	c->max_positions = 4096;
+	c->rms_eps = 1e-6;
+	c->rope.theta = 10000;
+	c->bos_id = 0;
+	c->n_eos = 1;
+	c->eos_ids[0] = 1;
+	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 8, .n_groups = 8, .top_groups = 4,
+	                                      .scale = 2.5, .bias = true };
+}
+
+enum moe_status moe_mla_v3_parse(struct moe_config *c, const json_t *json, const char *where, int32_t first_dense,
+                                 struct moe_err *err)
+{
+	static const char *const scorings[] = {"sigmoid", NULL};
+	static const char *const methods[] = {"noaux_tc", NULL};
+	const char *word;
+	bool normalize = true;
+	enum moe_status st = moe_mla_parse(c, json, where, first_dense, err);
+
+	if (!st)
+		st = moe_parse_word(json, "scoring_func", where, scorings, "sigmoid", &word, err);
+	if (!st)
+		st = moe_parse_word(json, "topk_method", where, methods, "noaux_tc", &word, err);
+	if (!st)
+		st = moe_json_bool(json, "norm_topk_prob", where, &normalize, err);
+	if (!st)
+		st = moe_json_f64(json, "routed_scaling_factor", where, &c->router.scale, err);
+	c->router.normalize = normalize && c->router.top_k > 1;
+	return st ? st : moe_parse_groups(c, where, 2, err);
 }
 
 /* Where the config leaves a key out, its GGUF twin gets the family's default. */

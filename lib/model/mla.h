@@ -10,10 +10,15 @@ extern const struct moe_tensor_spec moe_mla_tensors[];
 /* Config keys and their GGUF twins; ends with hf NULL. */
 extern const struct moe_key moe_mla_keys[];
 
+/* What DeepSeek-V3's published configuration class has where a config says nothing. */
+void moe_mla_v3_defaults(struct moe_config *config);
 /* Reads everything but the router's rule into config, which holds the family's defaults: numbers that are absent keep
  * them, first_dense is that of first_k_dense_replace. Then the layers. */
 MOE_MUST_USE enum moe_status moe_mla_parse(struct moe_config *config, const json_t *json, const char *where,
                                            int32_t first_dense, struct moe_err *err);
+/* The same, and DeepSeek-V3's router into config->router, which holds its defaults. */
+MOE_MUST_USE enum moe_status moe_mla_v3_parse(struct moe_config *config, const json_t *json, const char *where,
+                                              int32_t first_dense, struct moe_err *err);
 /* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
 MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
                                                 struct moe_err *err);

@@ -210,7 +210,8 @@ struct moe_family {
 	                                      struct moe_err *err);
 	const struct moe_tensor_spec *tensors;   /* ends with hf == gguf == NULL */
 	const struct moe_key *keys;              /* ends with hf NULL */
-	/* What the names of tensors outside the text model begin with: they are left alone. NULL-terminated; NULL: none. */
+	/* What the names of tensors outside the model begin with: they are left alone. A {l} stands for a layer behind
+	 * the model's last. NULL-terminated; NULL: none. */
 	const char *const *skipped;
 	/* GGUF keys that no config key gives, added to the object; NULL: none. */
 	MOE_MUST_USE enum moe_status (*gguf_extra)(const struct moe_config *config, json_t *keys, struct moe_err *err);

@@ -132,9 +132,12 @@ bool moe_names_skipped(const struct moe_config *c, enum moe_naming naming, const
 {
 	const char *const *begin = naming == MOE_NAMING_HF ? c->family->skipped : NULL;
 
-	for (; begin && *begin; begin++)
-		if (!strncmp(name, *begin, strlen(*begin)))
+	for (; begin && *begin; begin++) {
+		int32_t layer, expert;
+
+		if (match(*begin, name, &layer, &expert) && (layer < 0 || layer >= c->n_layers + c->n_mtp_layers))
 			return true;
+	}
 	return false;
 }
 

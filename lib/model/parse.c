@@ -33,6 +33,50 @@ enum moe_status moe_parse_word(const json_t *json, const char *key, const char *
 	                   allowed[1] ? " or \"" : "", allowed[1] ? allowed[1] : "", allowed[1] ? "\"" : "", word);
 }
 
+enum moe_status moe_parse_layer_word(const json_t *json, const char *key, const char *where, int32_t n_layers,
+                                     int32_t l, const char *const words[2], bool *second, struct moe_err *err)
+{
+	const json_t *list = json_object_get(json, key);
+	const char *word;
+
+	if (!list || json_is_null(list))
+		return MOE_OK;
+	if (!json_is_array(list) || json_array_size(list) != (size_t)n_layers)
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of %d words, one for each layer", where, key,
+		                   n_layers);
+	word = json_string_value(json_array_get(list, (size_t)l));
+	if (!word || (strcmp(word, words[0]) && strcmp(word, words[1])))
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %d: expected \"%s\" or \"%s\", found %s%.64s%s", where,
+		                   key, l, words[0], words[1], word ? "\"" : "", word ? word : "no word", word ? "\"" : "");
+	*second = !strcmp(word, words[1]);
+	return MOE_OK;
+}
+
+enum moe_status moe_parse_uniform(const json_t *json, const char *key, const char *where, int32_t n_layers, int32_t min,
+                                  int32_t max, int32_t *out, struct moe_err *err)
+{
+	const json_t *list = json_object_get(json, key);
+
+	if (!json_is_array(list))
+		return moe_json_i32(json, key, where, min, max, out, err);
+	if (json_array_size(list) != (size_t)n_layers)
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or a list of %d, one for each layer", where,
+		                   key, n_layers);
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *item = json_array_get(list, i);
+		const json_int_t value = json_integer_value(item);
+
+		if (!json_is_integer(item) || value < min || value > max)
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %zu: expected a whole number from %d to %d",
+			                   where, key, i, min, max);
+		if (value != json_integer_value(json_array_get(list, 0)))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected the same number in every layer, found %lld in "
+			                   "layer %zu", where, key, (long long)value, i);
+		*out = (int32_t)value;
+	}
+	return MOE_OK;
+}
+
 enum moe_status moe_parse_range(double value, double min, double max, const char *where, const char *key,
                                  struct moe_err *err)
 {
@@ -160,6 +204,29 @@ static enum moe_status parse_longrope(struct moe_rope *rope, const json_t *json,
 	return st;
 }
 
+/* A base stretched once for all lengths: theta alpha^(D / (D - 2)). */
+static enum moe_status parse_stretched(struct moe_rope *rope, const json_t *scaling, const char *where,
+                                       struct moe_err *err)
+{
+	double alpha = 0, factor = 1;
+	enum moe_status st = moe_json_f64(scaling, "alpha", where, &alpha, err);
+
+	if (!st && !moe_json_has(scaling, "alpha"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type dynamic is only run with the key alpha", where);
+	if (!st)
+		st = moe_parse_range(alpha, 1, 1e9, where, "alpha", err);
+	if (!st)
+		st = moe_json_f64(scaling, "factor", where, &factor, err);
+	if (!st)
+		st = moe_parse_range(factor, 1, 1, where, "factor", err);
+	if (!st && rope->n_dims < 4)
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type dynamic: expected more than 2 rotated "
+		                   "dimensions", where);
+	if (!st)
+		rope->theta *= pow(alpha, rope->n_dims / (rope->n_dims - 2.0));
+	return st;
+}
+
 /* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
 enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const char *where, const char *width_key,
                                struct moe_err *err)
@@ -196,6 +263,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		return parse_yarn(rope, scaling, where, err);
 	if (!strcmp(type, "llama3"))
 		return parse_llama3(rope, scaling, where, err);
+	if (!strcmp(type, "dynamic"))
+		return parse_stretched(rope, scaling, where, err);
 	if (!strcmp(type, "longrope"))
 		return parse_longrope(rope, json, scaling, where, err);
 	if (!strcmp(type, "linear")) {
@@ -206,7 +275,7 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	}
 	if (strcmp(type, "none") && strcmp(type, "default"))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear, llama3, yarn or longrope", where, type);
+		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha", where, type);
 	return MOE_OK;
 }
 

@@ -20,6 +20,14 @@ MOE_MUST_USE enum moe_status moe_parse_numbers(struct moe_config *config, const 
 MOE_MUST_USE enum moe_status moe_parse_word(const json_t *json, const char *key, const char *where,
                                             const char *const *allowed, const char *absent, const char **found,
                                             struct moe_err *err);
+/* A list at key of n_layers words, each words[0] or words[1]: *second is whether entry l is words[1], and left as it is
+ * where there is no list. */
+MOE_MUST_USE enum moe_status moe_parse_layer_word(const json_t *json, const char *key, const char *where,
+                                                  int32_t n_layers, int32_t l, const char *const words[2],
+                                                  bool *second, struct moe_err *err);
+/* A whole number at key, or a list of them, one for each layer, that are all the same. */
+MOE_MUST_USE enum moe_status moe_parse_uniform(const json_t *json, const char *key, const char *where, int32_t n_layers,
+                                               int32_t min, int32_t max, int32_t *out, struct moe_err *err);
 /* Fails unless value is a number from min to max. */
 MOE_MUST_USE enum moe_status moe_parse_range(double value, double min, double max, const char *where, const char *key,
                                              struct moe_err *err);

@@ -289,3 +289,12 @@ copy_v3()
 	fails 1 moe-convert --verify plain
 	expect_message 'f8_e4m3, but no quantization_config of'
 }
+
+@test "tensors outside the text model are left out, and counted" {
+	run_split moe-convert "$GOLDEN/models/kimi_k25" text
+	expect_status 0
+	expect_message '23 tensors that are not of the text model are left out'
+	diff <(values "$GOLDEN/models/kimi_k25") <(values text)
+	run_split moe-convert --list text
+	[[ $output != *vision_tower* ]]
+}

@@ -226,6 +226,11 @@ int main(void)
 		"granitemoe",
 		"llama4",
 		"llama4_multimodal",
+		"glm4_moe_lite",
+		"kimi_k25",
+		"minimax_m2",
+		"hunyuan_v1_moe",
+		"exaone_moe",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);

@@ -58,6 +58,38 @@ static void published(size_t i)
 	json_decref(json);
 }
 
+/* Families whose defaults are a release: a config that says no more than its type. */
+static void defaults(void)
+{
+	static const struct {
+		const char *type;
+		int64_t total;
+		double all, no_embed, no_both;    /* billions, two digits */
+	} families[] = {
+		{"minimax_m2", INT64_C(228689764864), 11.03, 10.42, 9.80},
+		{"glm4_moe_lite", INT64_C(29943393920), 3.90, 3.58, 3.26},
+	};
+
+	for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+		json_t *json = json_pack("{s:s}", "model_type", families[i].type);
+		struct moe_config config;
+		struct moe_account a = {0};
+		struct moe_err err = {0};
+
+		ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
+		   "%s: its defaults are a model %s", families[i].type, err.text);
+		is_i64(a.total, families[i].total, "%s: total", families[i].type);
+		is_i64(a.n_bytes, 0, "%s: bytes unknown", families[i].type);
+		is_close(round(a.activated / 1e7) / 1e2, families[i].all, 1e-9, "%s: activated", families[i].type);
+		is_close(round(a.activated_no_embed / 1e7) / 1e2, families[i].no_embed, 1e-9, "%s: without embedding",
+		         families[i].type);
+		is_close(round(a.activated_no_both / 1e7) / 1e2, families[i].no_both, 1e-9, "%s: without both",
+		         families[i].type);
+		moe_config_free(&config);
+		json_decref(json);
+	}
+}
+
 /* The V3 config with one value replaced. */
 static enum moe_status with(const char *key, json_t *value, struct moe_config *config, struct moe_err *err)
 {
@@ -168,6 +200,7 @@ int main(void)
 {
 	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
 		published(i);
+	defaults();
 	rules();
 	hostile();
 	unknown();

@@ -65,7 +65,7 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_ATTENTION,
 	MOE_ROWS_DENSE,
 	MOE_ROWS_EXPERTS("mlp.gate.weight", "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
-	MOE_VEC(ROUTER_BIAS, ROUTER, MOE, MOE_P "mlp.gate.e_score_correction_bias", EXPERTS, NULL),
+	MOE_ROWS_ROUTER_BIAS("mlp.gate.e_score_correction_bias"),
 	MOE_ROWS_SHARED("mlp.shared_experts."),
 	MOE_MAT(MTP_EMBED, EMBED, MTP, MOE_P "embed_tokens.weight", VOCAB, HIDDEN, has_mtp),
 	MOE_VEC(MTP_ENORM, NORM, MTP, MOE_P "enorm.weight", HIDDEN, has_mtp),

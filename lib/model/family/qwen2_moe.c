@@ -37,7 +37,9 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_DENSE,
 	MOE_ROWS_EXPERTS("mlp.gate.weight", "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
 	MOE_ROWS_SHARED("mlp.shared_expert."),
-	MOE_MAT(SHARED_MIX, SHARED, MOE, MOE_P "mlp.shared_expert_gate.weight", 1, HIDDEN, moe_gqa_has_shared),
+	{ .part = MOE_PART_SHARED_MIX, .role = MOE_ROLE_SHARED, .where = MOE_AT_MOE,
+	  .hf = MOE_P "mlp.shared_expert_gate.weight", .n_dims = 2, .dims = {MOE_DIM_1, MOE_DIM_HIDDEN},
+	  .present = moe_gqa_has_shared, .unscaled = true },
 	MOE_ROWS_END,
 };
 

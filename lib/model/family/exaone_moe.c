@@ -1,0 +1,144 @@
+/* K-EXAONE: windows with rotation in most layers, all positions and no rotation in the others, DeepSeek-V3's router. */
+#include <string.h>
+
+#include "base/json.h"
+#include "model/gqa.h"
+
+static const char *const architectures[] = {"ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL};
+static const char *const model_types[] = {"exaone_moe", NULL};
+
+static const struct moe_number numbers[] = {
+	MOE_NUMBER("moe_intermediate_size", moe_intermediate_size, 1, INT32_MAX),
+	MOE_NUMBER("num_experts", n_experts, 1, INT32_MAX),
+	MOE_NUMBER("num_shared_experts", n_shared_experts, 0, 65536),
+	MOE_NUMBER("n_group", router.n_groups, 1, INT32_MAX),
+	MOE_NUMBER("topk_group", router.top_groups, 1, INT32_MAX),
+	{NULL, 0, 0, 0},
+};
+
+/* Every how many layers one sees all positions, from sliding_window_pattern: that number, or its letters, L for a window
+ * and G for all. */
+static enum moe_status full_of_pattern(const json_t *json, const char *where, int32_t l, bool *full, struct moe_err *err)
+{
+	const json_t *pattern = json_object_get(json, "sliding_window_pattern");
+	const char *letters = pattern && !json_is_null(pattern) ? json_string_value(pattern) : "LLLG";
+	int32_t every = 4;
+
+	if (json_is_integer(pattern)) {
+		enum moe_status st = moe_json_i32(json, "sliding_window_pattern", where, 1, 1 << 20, &every, err);
+		*full = (l + 1) % every == 0;
+		return st;
+	}
+	if (!letters || !*letters || strspn(letters, "LG") != strlen(letters))
+		return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window_pattern: expected a number or letters L and G", where);
+	*full = letters[(size_t)l % strlen(letters)] == 'G';
+	return MOE_OK;
+}
+
+/* Windows and rotation of every layer; without sliding_window all see everything and rotate. */
+static enum moe_status place_windows(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	static const char *const words[] = {"sliding_attention", "full_attention"};
+	int32_t window = 0;
+	enum moe_status st = moe_json_i32(json, "sliding_window", where, 1, INT32_MAX, &window, err);
+
+	for (int32_t l = 0; l < c->n_layers && !st; l++) {
+		bool full;
+
+		st = full_of_pattern(json, where, l, &full, err);
+		if (!st)
+			st = moe_parse_layer_word(json, "layer_types", where, c->n_layers, l, words, &full, err);
+		if (st)
+			return st;
+		if (!full && window == 0 && moe_json_has(json, "layer_types"))
+			return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: missing, and layer_types has layers with one",
+			                   where);
+		c->layers[l].window = full ? 0 : window;
+		c->layers[l].no_rope = full && window > 0;
+	}
+	return st;
+}
+
+/* is_moe_layer, where it is given, must say what first_k_dense_replace does. */
+static enum moe_status check_places(const struct moe_config *c, const json_t *json, const char *where,
+                                    struct moe_err *err)
+{
+	const json_t *list = json_object_get(json, "is_moe_layer");
+
+	if (!list || json_is_null(list))
+		return MOE_OK;
+	for (int32_t l = 0; l < c->n_layers; l++) {
+		const json_t *item = json_array_get(list, (size_t)l);
+
+		if (!json_is_boolean(item) || json_is_true(item) != (c->layers[l].ffn == MOE_FFN_MOE))
+			return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: layer %d: expected %s as first_k_dense_replace "
+			                   "says", where, l, c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
+	}
+	return MOE_OK;
+}
+
+static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	static const char *const scorings[] = {"sigmoid", NULL}, *const methods[] = {"noaux_tc", NULL};
+	const char *word;
+	int32_t first = 1;
+	enum moe_status st;
+
+	c->vocab_size = 153600;
+	c->hidden_size = 6144;
+	c->n_layers = 48;
+	c->n_heads = 64;
+	c->n_kv_heads = 8;
+	c->head_dim = 128;
+	c->intermediate_size = 18432;
+	c->moe_intermediate_size = 2048;
+	c->n_experts = 128;
+	c->n_shared_experts = 1;
+	c->max_positions = 262144;
+	c->rms_eps = 1e-5;
+	c->rope.theta = 1e6;
+	c->bos_id = -1;
+	c->qk_norm = MOE_QK_NORM_HEAD;
+	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 8, .n_groups = 1, .top_groups = 1,
+		                              .scale = 2.5, .normalize = true, .bias = true };
+	st = moe_gqa_parse(c, json, where, numbers, err);
+	if (!st)
+		st = moe_parse_word(json, "scoring_func", where, scorings, "sigmoid", &word, err);
+	if (!st)
+		st = moe_parse_word(json, "topk_method", where, methods, "noaux_tc", &word, err);
+	if (!st)
+		st = moe_json_bool(json, "norm_topk_prob", where, &c->router.normalize, err);
+	if (!st)
+		st = moe_json_f64(json, "routed_scaling_factor", where, &c->router.scale, err);
+	if (!st)
+		st = place_windows(c, json, where, err);
+	if (!st)
+		st = moe_json_i32(json, "first_k_dense_replace", where, 0, INT32_MAX, &first, err);
+	if (!st)
+		st = moe_gqa_place_experts(c, json, where, first, 1, 0, NULL, err);
+	if (!st)
+		st = check_places(c, json, where, err);
+	return st ? st : moe_parse_groups(c, where, 2, err);
+}
+
+static const struct moe_tensor_spec tensors[] = {
+	MOE_ROWS_TOP,
+	MOE_ROWS_ATTENTION,
+	MOE_ROWS_DENSE,
+	MOE_ROWS_EXPERTS("mlp.gate.weight", "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
+	MOE_ROWS_ROUTER_BIAS("mlp.e_score_correction_bias"),
+	MOE_ROWS_SHARED("mlp.shared_experts."),
+	MOE_ROWS_END,
+};
+
+static const char *const skipped[] = {"mtp.", NULL};
+
+const struct moe_family moe_family_exaone_moe = {
+	.name = "exaone_moe",
+	.help = "K-EXAONE-236B-A23B",
+	.architectures = architectures,
+	.model_types = model_types,
+	.parse = parse,
+	.tensors = tensors,
+	.skipped = skipped,
+};

@@ -1,0 +1,100 @@
+/* Hunyuan-A13B: queries and keys normalised per head behind the rotation, a stretched base, one shared network.
+ *
+ * Router: p = softmax(logits); the k largest; divided by their sum. y = routed + shared(x). Some numbers may be lists in
+ * the config, one entry for each layer. */
+#include "base/json.h"
+#include "model/gqa.h"
+
+static const char *const architectures[] = {"HunYuanMoEV1ForCausalLM", NULL};
+static const char *const model_types[] = {"hunyuan_v1_moe", NULL};
+
+static const struct moe_number numbers[] = {
+	MOE_NUMBER("attention_head_dim", head_dim, 1, 1 << 20),
+	{NULL, 0, 0, 0},
+};
+
+/* Keys whose other values mean another model. */
+static enum moe_status check_variants(const json_t *json, const char *where, struct moe_err *err)
+{
+	static const char *const keys[] = {"attention_bias", "mlp_bias", "use_cla", "moe_layer_num_skipped"};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		const json_t *value = json_object_get(json, keys[i]);
+
+		if (value && !json_is_null(value) && !json_is_false(value) &&
+		    !(json_is_integer(value) && json_integer_value(value) == 0))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected false or 0, found another value", where, keys[i]);
+	}
+	return MOE_OK;
+}
+
+static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	bool normed = true, shared = true;
+	enum moe_status st;
+
+	c->vocab_size = 290943;
+	c->hidden_size = 4096;
+	c->n_layers = 32;
+	c->n_heads = 32;
+	c->intermediate_size = 11008;
+	c->n_experts = 1;
+	c->n_shared_experts = 1;
+	c->max_positions = 2048;
+	c->rms_eps = 1e-5;
+	c->rope.theta = 10000;
+	c->bos_id = 1;
+	c->n_eos = 1;
+	c->eos_ids[0] = 2;
+	c->qk_norm_late = true;
+	c->router = (struct moe_router_spec){ .policy = "softmax_topk", .top_k = 1, .n_groups = 1, .top_groups = 1,
+		                              .scale = 1, .normalize = true };
+	st = check_variants(json, where, err);
+	if (!st)
+		st = moe_json_bool(json, "use_qk_norm", where, &normed, err);
+	c->qk_norm = normed ? MOE_QK_NORM_HEAD : MOE_QK_NORM_NONE;
+	if (!st)
+		st = moe_json_bool(json, "use_mixed_mlp_moe", where, &shared, err);
+	if (!st)
+		st = moe_gqa_parse(c, json, where, numbers, err);
+	c->moe_intermediate_size = c->intermediate_size;
+	if (!st)
+		st = moe_parse_uniform(json, "num_experts", where, c->n_layers, 1, INT32_MAX, &c->n_experts, err);
+	if (!st)
+		st = moe_parse_uniform(json, "moe_topk", where, c->n_layers, 1, INT32_MAX, &c->router.top_k, err);
+	if (!st)
+		st = moe_parse_uniform(json, "moe_intermediate_size", where, c->n_layers, 1, INT32_MAX,
+		                       &c->moe_intermediate_size, err);
+	if (!st)
+		st = moe_parse_uniform(json, "num_shared_expert", where, c->n_layers, 1, 64, &c->n_shared_experts, err);
+	if (!st && (int64_t)c->n_shared_experts * c->intermediate_size > INT32_MAX)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: num_shared_expert: %d of width %d are too wide", where,
+		                 c->n_shared_experts, c->intermediate_size);
+	if (st)
+		return st;
+	if (!shared)
+		c->n_shared_experts = 0;
+	c->shared_intermediate_size = c->n_shared_experts * c->intermediate_size;
+	return moe_gqa_place_experts(c, json, where, 0, 1, 0, NULL, err);
+}
+
+static const struct moe_tensor_spec tensors[] = {
+	MOE_ROWS_TOP,
+	MOE_ROWS_PROJECTIONS,
+	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.query_layernorm.weight", HEAD, moe_gqa_norms_heads),
+	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.key_layernorm.weight", HEAD, moe_gqa_norms_heads),
+	{ .part = MOE_PART_ROUTER, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = MOE_P "mlp.gate.wg.weight",
+	  .n_dims = 2, .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .f32 = true },
+	MOE_ROWS_NETWORKS("mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
+	MOE_ROWS_SHARED("mlp.shared_mlp."),
+	MOE_ROWS_END,
+};
+
+const struct moe_family moe_family_hunyuan_v1_moe = {
+	.name = "hunyuan_v1_moe",
+	.help = "Hunyuan-A13B",
+	.architectures = architectures,
+	.model_types = model_types,
+	.parse = parse,
+	.tensors = tensors,
+};
