@@ -447,7 +447,6 @@ linked_source()
 	1\t0\t0\t0\n|plan.tsv: line 2: expected 5 fields, found 4
 	1\t0\t0\tx\t0\n|plan.tsv: line 2, column .rank.
 	|plan.tsv: the plan has no rows
-	2\t0\t0\t0\t0\n2\t1\t0\t0\t1\n|plan.tsv: the plan has no layer 1
 	1\t0\t0\t0\t0\n|plan.tsv: the plan does not place expert 1 of layer 1
 	EOF
 	printf '#ranks=1\n%s1\t0\t0\t1\t0\n' "$H" >plan.tsv
