@@ -251,7 +251,7 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 		goto out;
 	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name,
 	          load->n_layers, load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
-	          plan.n_ranks == 1 ? "" : "s", plan.n_nodes, plan.n_nodes == 1 ? "" : "s");
+	          plan.n_ranks == 1 ? "" : "s", opts->topology->n_nodes, opts->topology->n_nodes == 1 ? "" : "s");
 	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f",
 	          v.mean, v.worst, v.worst_layer, v.bound);
 	status = hold_out(ctx, planner, opts, gather, err);
