@@ -33,6 +33,8 @@ MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
 HASH := \#
+# Text as one word of the shell, whatever is in it.
+q     = '$(subst ','\'',$(1))'
 # zlib unless libdeflate is there; DEFLATE=zlib forces the former.
 HAVE_LIBDEFLATE := $(shell printf '$(HASH)include <libdeflate.h>\nint main(void){return 0;}\n' | \
                      $(CC) -x c - -o /dev/null -ldeflate 2>/dev/null && echo yes)
@@ -97,7 +99,7 @@ tests: $(UNIT)
 define stamp_rule
 $(BUILD)/$(1): FORCE
 	@mkdir -p $$(@D)
-	@printf '%s\n' '$$(subst ','\'',$(2))' > $$@.new
+	@printf '%s\n' $$(call q,$(2)) > $$@.new
 	@if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
 endef
 $(eval $(call stamp_rule,stamp/compile,$$(CC) $$(CPPFLAGS) $$(CFLAGS)))
@@ -114,7 +116,17 @@ $(BUILD)/gen/gen/$(subst /,_,$(1)).h: FORCE
 endef
 $(foreach k,$(KINDS),$(eval $(call kind_rule,$(k))))
 
-$(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN)
+# Looked for before anything is compiled, so that what is missing is said once and in words.
+HEADERS := stdlib.h jansson.h pcre2.h utf8proc.h xxhash.h zlib.h
+$(BUILD)/stamp/headers: $(BUILD)/stamp/compile
+	@missing=; for h in $(HEADERS); do \
+	  printf '$(HASH)define PCRE2_CODE_UNIT_WIDTH 8\n$(HASH)include <%s>\n' $$h | \
+	    $(CC) $(CPPFLAGS) -E -x c -o /dev/null - 2>/dev/null || missing="$$missing $$h"; done; \
+	if test -n "$$missing"; then \
+	  echo "$(firstword $(CC)) does not find$$missing: 'make deps' installs what is missing" >&2; exit 1; fi
+	@touch $@
+
+$(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN) $(BUILD)/stamp/headers
 	@mkdir -p $(@D)
 	$(call say,CC  )$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -141,7 +153,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 demo:
 	@.ci/deps
 	@$(MAKE) --no-print-directory all
-	@BIN=$(abspath $(BUILD))/bin share/pipelines/demo.sh $(BUILD)/demo
+	@BIN=$(call q,$(abspath $(BUILD))/bin) share/pipelines/demo.sh $(BUILD)/demo
 
 check:
 	@.ci/deps
@@ -158,7 +170,7 @@ lint: all tests
 	@BUILD=$(BUILD) tests/run lint
 
 bench: all
-	@BIN=$(abspath $(BUILD))/bin tests/bench
+	@BIN=$(call q,$(abspath $(BUILD))/bin) tests/bench
 
 FUZZ_SECONDS ?= 60
 fuzz:
@@ -185,32 +197,43 @@ SHARE_DIRS := models text pipelines topologies
 SHARE_FILES = $(patsubst share/%,%,$(sort $(shell find $(SHARE_DIRS:%=share/%) -type f 2>/dev/null)))
 MAN_PAGES   = $(sort $(notdir $(wildcard man/*.[157])))
 SECTIONS   := 1 5 7
-D           = $(DESTDIR)
+# A folder of the installation below DESTDIR, as a word of the shell.
+at          = $(call q,$(DESTDIR)$(1))
 
 install: all
-	install -d $(D)$(bindir) $(SECTIONS:%=$(D)$(mandir)/man%) $(D)$(bashdir) $(D)$(zshdir) $(D)$(fishdir) $(D)$(docdir)
-	install -m 755 $(TOOL_BIN) $(D)$(bindir)
-	for s in $(SECTIONS); do install -m 644 man/*.$$s $(D)$(mandir)/man$$s || exit 1; done
-	for t in $(TOOLS); do install -m 644 completions/moe.bash $(D)$(bashdir)/$$t && \
-	  install -m 644 completions/moe.fish $(D)$(fishdir)/$$t.fish || exit 1; done
-	install -m 644 completions/_moe $(D)$(zshdir)
-	install -m 644 README.md LICENSE $(D)$(docdir)
+	install -d $(call at,$(bindir)) $(foreach s,$(SECTIONS),$(call at,$(mandir)/man$(s))) $(call at,$(bashdir)) \
+	  $(call at,$(zshdir)) $(call at,$(fishdir)) $(call at,$(docdir))
+	install -m 755 $(TOOL_BIN) $(call at,$(bindir))
+	for s in $(SECTIONS); do install -m 644 man/*.$$s $(call at,$(mandir))/man$$s || exit 1; done
+	for t in $(TOOLS); do install -m 644 completions/moe.bash $(call at,$(bashdir))/$$t && \
+	  install -m 644 completions/moe.fish $(call at,$(fishdir))/$$t.fish || exit 1; done
+	install -m 644 completions/_moe $(call at,$(zshdir))
+	install -m 644 README.md LICENSE $(call at,$(docdir))
 	@for f in $(SHARE_FILES); do m=644; test -x share/$$f && m=755; \
-	  install -D -m $$m share/$$f $(D)$(sharedir)/$$f || exit 1; done; echo 'share -> $(D)$(sharedir)'
+	  install -D -m $$m share/$$f $(call at,$(sharedir))/$$f || exit 1; done; echo 'share ->' $(call at,$(sharedir))
 
 uninstall:
-	rm -f $(TOOLS:%=$(D)$(bindir)/%) $(foreach s,$(SECTIONS),$(patsubst %,$(D)$(mandir)/man$(s)/%,$(filter %.$(s),$(MAN_PAGES))))
-	rm -f $(TOOLS:%=$(D)$(bashdir)/%) $(TOOLS:%=$(D)$(fishdir)/%.fish) $(D)$(zshdir)/_moe
-	rm -f $(D)$(docdir)/README.md $(D)$(docdir)/LICENSE $(SHARE_FILES:%=$(D)$(sharedir)/%)
-	@for d in $(D)$(sharedir) $(D)$(docdir); do test ! -d $$d || find $$d -depth -type d -empty -delete; done
+	for t in $(TOOLS); do rm -f $(call at,$(bindir))/$$t $(call at,$(bashdir))/$$t $(call at,$(fishdir))/$$t.fish; done
+	for p in $(MAN_PAGES); do rm -f $(call at,$(mandir))/man$${p$(HASH)$(HASH)*.}/$$p; done
+	rm -f $(call at,$(zshdir)/_moe) $(call at,$(docdir)/README.md) $(call at,$(docdir)/LICENSE)
+	@for f in $(SHARE_FILES); do rm -f $(call at,$(sharedir))/$$f; done
+	@for d in $(call at,$(sharedir)) $(call at,$(docdir)); do \
+	  test ! -d "$$d" || find "$$d" -depth -type d -empty -delete; done
 
+# Of the commit where this is a git checkout, else of the files that are here; either way the same names.
+DIST := $(BUILD)/moe-tools-$(VERSION)
 dist:
 	@mkdir -p $(BUILD)
 	@for p in man/*.[157]; do mandoc -T lint -W warning "$$p" || exit 1; done
-	@if test -n "$$(git status --porcelain)"; then echo 'dist: there are uncommitted changes' >&2; exit 1; fi
-	git archive --prefix=moe-tools-$(VERSION)/ HEAD | xz -6 > $(BUILD)/moe-tools-$(VERSION).tar.xz.new
-	@mv $(BUILD)/moe-tools-$(VERSION).tar.xz.new $(BUILD)/moe-tools-$(VERSION).tar.xz
-	@ls -l $(BUILD)/moe-tools-$(VERSION).tar.xz
+	@if test ! -e .git; then \
+	  tar -cf $(DIST).tar --exclude='./build' --exclude='./build-*' --sort=name --owner=0 --group=0 --numeric-owner \
+	    --transform='s,^\.,moe-tools-$(VERSION),' .; \
+	elif test -n "$$(git status --porcelain)"; then echo 'dist: there are uncommitted changes' >&2; exit 1; \
+	else git archive --prefix=moe-tools-$(VERSION)/ -o $(DIST).tar HEAD; fi
+	@xz -6 < $(DIST).tar > $(DIST).tar.xz.new
+	@rm $(DIST).tar
+	@mv $(DIST).tar.xz.new $(DIST).tar.xz
+	@ls -l $(DIST).tar.xz
 
 clean:
 	rm -rf $(BUILD)

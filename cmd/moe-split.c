@@ -82,8 +82,7 @@ static enum moe_status write_text(struct tool_ctx *ctx, const struct moe_buf *te
 	return moe_out_commit(out, err);
 }
 
-/* ---- loads
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- loads ---- */
 
 static enum moe_status gather_loads(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather, struct moe_err *err)
 {
@@ -110,8 +109,7 @@ static enum moe_status check_imbalance(const struct config *cfg, const struct mo
 	return MOE_OK;
 }
 
-/* ---- planning
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- planning ---- */
 
 static enum moe_status make_topology(const struct config *cfg, struct moe_topology *topology, struct moe_err *err)
 {
@@ -253,7 +251,7 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 		goto out;
 	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name,
 	          load->n_layers, load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
-	          plan.n_ranks == 1 ? "" : "s", plan.n_nodes, plan.n_nodes == 1 ? "" : "s");
+	          plan.n_ranks == 1 ? "" : "s", opts->topology->n_nodes, opts->topology->n_nodes == 1 ? "" : "s");
 	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f",
 	          v.mean, v.worst, v.worst_layer, v.bound);
 	status = hold_out(ctx, planner, opts, gather, err);
@@ -296,8 +294,7 @@ static enum moe_status run_plan(struct tool_ctx *ctx, const struct config *cfg, 
 	return status;
 }
 
-/* ---- judging
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- judging ---- */
 
 static enum moe_status evaluate_one(const struct config *cfg, const char *path, const struct moe_load *load,
                                     struct moe_rows *rows, struct moe_err *verdict, struct moe_err *err)
@@ -357,8 +354,7 @@ static enum moe_status run_evaluate(struct tool_ctx *ctx, const struct config *c
 	return status;
 }
 
-/* ---- sharding
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- sharding ---- */
 
 static void advance(void *arg, uint64_t n_bytes) { tool_progress_add(arg, (int64_t)n_bytes); }
 

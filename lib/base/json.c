@@ -108,6 +108,9 @@ enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const 
 		bytes = (const char *)bytes + 3;
 		n -= 3;
 	}
+	*out = NULL;
+	if (n == 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: is empty", name);
 	*out = json_loadb(bytes, n, FLAGS, &error);
 	if (!*out && (json_error_code(&error) == json_error_numeric_overflow ||
 	              json_error_code(&error) == json_error_invalid_syntax)) {

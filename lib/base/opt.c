@@ -158,7 +158,18 @@ static enum moe_status bad_value(const struct found *found, const char *value, c
 	return moe_err_set(err, MOE_EUSAGE, "option %s: '%s' is %s", found->shown, value, what);
 }
 
-/* min == max == 0 means any value. A bound at the edge of the type is not worth naming. */
+static enum moe_status out_of_range(const struct found *found, const char *value, struct moe_err *err)
+{
+	double min = found->opt->min, max = found->opt->max;
+
+	if (found->opt->kind == MOE_OPT_KIND_F64)
+		return moe_err_set(err, MOE_EUSAGE, "option %s: %s is out of range %.15g..%.15g", found->shown, value,
+		                   min, max);
+	return moe_err_set(err, MOE_EUSAGE, "option %s: %s is out of range %jd..%jd", found->shown, value,
+	                   (intmax_t)min, max >= 0x1p63 ? (intmax_t)INT64_MAX : (intmax_t)max);
+}
+
+/* min == max == 0 means any value. A bound at the edge of the type is not worth naming where it is not passed. */
 static enum moe_status check_range(const struct found *found, double v, const char *value, double edge,
                                    struct moe_err *err)
 {
@@ -166,10 +177,17 @@ static enum moe_status check_range(const struct found *found, double v, const ch
 
 	if ((min == 0 && max == 0) || (v >= min && v <= max))
 		return MOE_OK;
-	if (max >= edge)
+	if (max >= edge && v < min)
 		return moe_err_set(err, MOE_EUSAGE, "option %s: %s is less than %.15g", found->shown, value, min);
-	return moe_err_set(err, MOE_EUSAGE, "option %s: %s is out of range %.15g..%.15g", found->shown, value, min,
-	                   max);
+	return out_of_range(found, value, err);
+}
+
+/* Is it a whole number in decimal, however large? */
+static bool is_whole(const char *text)
+{
+	size_t sign = *text == '-' || *text == '+';
+
+	return text[sign] && strspn(text + sign, "0123456789") == strlen(text + sign);
 }
 
 static enum moe_status store_int(const struct found *found, void *field, const char *value, struct moe_err *err)
@@ -178,9 +196,16 @@ static enum moe_status store_int(const struct found *found, void *field, const c
 	enum moe_status status;
 	int64_t v;
 
-	if (!moe_parse_i64(moe_str_of(value), &v))
-		return bad_value(found, value, "not a number", err);
-	status = check_range(found, (double)v, value, narrow ? INT32_MAX : 0x1p63, err);
+	if (!moe_parse_i64(moe_str_of(value), &v)) {
+		if (!is_whole(value))
+			return bad_value(found, value, "not a whole number", err);
+		/* Beyond 64 bits. */
+		if (found->opt->min == 0 && found->opt->max == 0)
+			return bad_value(found, value, "too large", err);
+		return *value == '-' ? check_range(found, -0x1p64, value, narrow ? INT32_MAX : 0x1p61, err)
+		                     : out_of_range(found, value, err);
+	}
+	status = check_range(found, (double)v, value, narrow ? INT32_MAX : 0x1p61, err);
 	if (status)
 		return status;
 	if (narrow && (v < INT32_MIN || v > INT32_MAX))

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/hash.h"
@@ -169,7 +170,10 @@ static enum moe_status refuse(const char *path, struct moe_err *err)
 	if (moe_is_file(path))
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a file that starts neither like "
 		                   "safetensors nor like GGUF", path);
-	return moe_err_sys(err, "%s: cannot open the checkpoint", path);
+	if (access(path, F_OK))
+		return moe_err_sys(err, "%s: cannot open the checkpoint", path);
+	return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found neither a regular file nor a directory",
+	                   path);
 }
 
 enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct moe_watch *watch, struct moe_err *err)

@@ -46,6 +46,7 @@ struct moe_gguf_reader {
 	struct moe_err *err;
 	size_t at;
 	size_t n_values;       /* so far, against MAX_VALUES */
+	size_t n_objects;      /* against MAX_OBJECTS */
 	uint64_t n_tensors, n_keys;
 	uint64_t alignment;
 	json_t *keys;          /* owned */

@@ -164,7 +164,8 @@ enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *
 		return status;
 	job.entries = calloc(n ? n : 1, sizeof *job.entries);
 	job.errs = calloc((size_t)load->n_layers + 1, sizeof *job.errs);
-	*out = (struct moe_plan){ .n_ranks = opts->topology->n_ranks, .n_nodes = opts->topology->n_nodes,
+	*out = (struct moe_plan){ .n_ranks = opts->topology->n_ranks,
+	                             .n_nodes = opts->topology->even ? opts->topology->n_nodes : 0,
 	                          .n_entries = (int64_t)n, .entries = job.entries, .planner = strdup(planner->name),
 	                          .model = strdup(load->model ? load->model : "") };
 	if (!job.entries || !job.errs || !out->planner || !out->model) {

@@ -218,6 +218,10 @@ enum moe_status moe_plan_parse(struct moe_plan *plan, const struct moe_table *ta
 	status = meta_i32(table, "ranks", MOE_PLAN_MAX_RANKS, &plan->n_ranks, err);
 	if (!status)
 		status = meta_i32(table, "nodes", MOE_PLAN_MAX_RANKS, &plan->n_nodes, err);
+	if (!status && plan->n_ranks % plan->n_nodes)
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: #nodes=%d: %d ranks do not spread evenly over that many nodes", name,
+		                     plan->n_nodes, plan->n_ranks);
 	if (status)
 		goto out;
 	qsort(rows, (size_t)n, sizeof *rows, by_slot);
@@ -336,7 +340,9 @@ enum moe_status moe_plan_complete(struct moe_plan *plan, const int32_t *layers, 
 
 void moe_plan_print(const struct moe_plan *plan, struct moe_buf *out)
 {
-	moe_buf_addf(out, "#ranks=%d #nodes=%d", plan->n_ranks, plan->n_nodes);
+	moe_buf_addf(out, "#ranks=%d", plan->n_ranks);
+	if (plan->n_nodes)
+		moe_buf_addf(out, " #nodes=%d", plan->n_nodes);
 	if (plan->planner && *plan->planner)
 		moe_buf_addf(out, " #planner=%s", plan->planner);
 	if (plan->model && *plan->model)

@@ -15,7 +15,8 @@ struct moe_plan_entry {
 };
 
 struct moe_plan {
-	int32_t n_ranks, n_nodes;     /* ranks are spread over nodes evenly unless a topology says otherwise */
+	int32_t n_ranks;
+	int32_t n_nodes;              /* ranks are spread over them evenly; 0: in another way */
 	int64_t n_entries;
 	struct moe_plan_entry *entries;   /* sorted by layer, rank, slot */
 	char *planner;                /* "greedy" or "" */

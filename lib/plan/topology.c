@@ -36,6 +36,7 @@ enum moe_status moe_topology_even(struct moe_topology *topology, int32_t n_ranks
 	if (allocate(topology, n_ranks, err))
 		return MOE_EIO;
 	topology->n_nodes = n_nodes;
+	topology->even = true;
 	for (int32_t r = 0; r < n_ranks; r++)
 		topology->node[r] = r / (n_ranks / n_nodes);
 	return MOE_OK;
@@ -69,20 +70,23 @@ static enum moe_status fill(struct moe_topology *topology, const struct moe_tabl
 	return MOE_OK;
 }
 
-static enum moe_status check_nodes(const struct moe_topology *topology, const char *name, struct moe_err *err)
+static enum moe_status check_nodes(struct moe_topology *topology, const char *name, struct moe_err *err)
 {
-	uint8_t *used = calloc((size_t)topology->n_nodes, 1);
+	int32_t *n_of = calloc((size_t)topology->n_nodes, sizeof *n_of);
 	enum moe_status status = MOE_OK;
 
-	if (!used)
-		return moe_err_nomem(err, (size_t)topology->n_nodes, "a topology");
+	if (!n_of)
+		return moe_err_nomem(err, (size_t)topology->n_nodes * sizeof *n_of, "a topology");
 	for (int32_t r = 0; r < topology->n_ranks; r++)
-		used[topology->node[r]] = 1;
-	for (int32_t i = 0; i < topology->n_nodes && !status; i++)
-		if (!used[i])
+		n_of[topology->node[r]]++;
+	topology->even = true;
+	for (int32_t i = 0; i < topology->n_nodes && !status; i++) {
+		topology->even = topology->even && n_of[i] == n_of[0];
+		if (!n_of[i])
 			status = moe_err_set(err, MOE_EFORMAT, "%s: node %d has no rank, though there is a node %d",
 			                     name, i, topology->n_nodes - 1);
-	free(used);
+	}
+	free(n_of);
 	return status;
 }
 

@@ -2,6 +2,7 @@
 #ifndef MOE_PLAN_TOPOLOGY_H
 #define MOE_PLAN_TOPOLOGY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -11,6 +12,7 @@ struct moe_topology {
 	int32_t n_ranks, n_nodes;
 	int32_t *node;             /* [n_ranks] */
 	uint64_t *memory_bytes;    /* [n_ranks]; 0: unknown */
+	bool even;                 /* every node has as many ranks */
 };
 
 /* n_ranks over n_nodes in consecutive equal blocks; n_ranks must divide. */

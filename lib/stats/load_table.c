@@ -86,8 +86,8 @@ static enum moe_status read_row(const struct moe_table *table, int64_t row, cons
 {
 	struct moe_load *load = &parts->loads[part];
 	const char *name = moe_table_name(table);
-	int64_t line = moe_table_line(table, row), layer, expert;
-	double count, weight = 0;
+	int64_t line = moe_table_line(table, row), layer, expert, count;
+	double weight = 0;
 	enum moe_status status;
 	char source[120];
 	size_t pair;
@@ -99,13 +99,11 @@ static enum moe_status read_row(const struct moe_table *table, int64_t row, cons
 	status = moe_table_i64(table, row, col->expert, 0, INT32_MAX - 1, &expert, err);
 	if (status)
 		return status;
-	status = moe_table_f64(table, row, col->count, &count, err);
-	if (status)
-		return status;
 	status = moe_table_f64(table, row, col->weight, &weight, err);
 	if (status)
 		return status;
-	if (!(count >= 0 && count <= (double)MOE_LOAD_COUNT_MAX && count == floor(count)))
+	if (!moe_parse_i64(moe_table_str(table, row, col->count), &count) || count < 0 ||
+	    (uint64_t)count > MOE_LOAD_COUNT_MAX)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: line %jd: count '%.80s', expected a whole number from 0 to 2^53", name, line,
 		                   moe_table_str(table, row, col->count).p);

@@ -5,6 +5,10 @@
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
+/* A normalizer may make GROWTH code points of each of a text, and SLACK more in all: hostile ones multiply. */
+#define GROWTH 64
+#define SLACK ((size_t)1 << 20)
+
 enum moe_status moe_ids_add(struct moe_ids *ids, int32_t id, struct moe_err *err)
 {
 	if (ids->n == ids->cap) {
@@ -33,6 +37,7 @@ struct encoder {
 	struct moe_split split;
 	struct moe_buf utf8;
 	void *scratch;
+	size_t n_left;   /* code points that the normal form of the rest may have */
 	struct moe_ids *ids;
 	struct moe_err *err;
 };
@@ -80,10 +85,10 @@ static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, si
 
 	en->part.n = 0;
 	status = moe_codes_add(&en->part, codes, n, en->err);
-	if (!status && tok->normalizer.part) {
-		const struct moe_normalizer *kind = (const struct moe_normalizer *)tok->normalizer.part;
-		status = kind->apply(tok->normalizer.self, &en->part, &en->split.spare_text, en->err);
-	}
+	if (!status)
+		status = moe_normalize(&tok->normalizer, &en->part, &en->split.spare_text, en->n_left, en->err);
+	if (tok->normalizer.part)
+		en->n_left -= en->part.n < en->n_left ? en->part.n : en->n_left - 1;
 	if (status || en->part.n == 0)
 		return status;
 	if (!tok->normal)
@@ -105,6 +110,7 @@ static enum moe_status encode_text(struct encoder *en, const char *text, size_t 
 
 	if (status)
 		return status;
+	en->n_left = GROWTH * en->text.n + SLACK;
 	en->scratch = model->scratch_new(tok->model.self, n_bytes);
 	if (!en->scratch)
 		return moe_err_nomem(en->err, 0, "a tokenizer's scratch");

@@ -53,6 +53,9 @@ enum moe_status moe_codes_room(struct moe_codes *codes, size_t n, struct moe_err
 
 	if (n > SIZE_MAX / 8 - codes->n)
 		return moe_err_nomem(err, n, "a text");
+	if (codes->limit && codes->n + n > codes->limit)
+		return moe_err_set(err, MOE_EFORMAT, "the tokenizer's normalizer makes more than 64 characters of each "
+		                   "character of a text");
 	while (cap < codes->n + n)
 		cap *= 2;
 	if (cap == codes->cap)
@@ -103,6 +106,21 @@ void moe_codes_free(struct moe_codes *codes)
 {
 	free(codes->p);
 	*codes = (struct moe_codes){0};
+}
+
+enum moe_status moe_normalize(const struct moe_stage *normalizer, struct moe_codes *text, struct moe_codes *spare,
+                              size_t limit, struct moe_err *err)
+{
+	const struct moe_normalizer *kind = (const struct moe_normalizer *)normalizer->part;
+	enum moe_status status;
+
+	if (!kind)
+		return MOE_OK;
+	/* Members exchange the two. */
+	text->limit = spare->limit = limit;
+	status = kind->apply(normalizer->self, text, spare, err);
+	text->limit = spare->limit = 0;
+	return status;
 }
 
 enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t start, size_t end, bool is_match, struct moe_err *err)

@@ -17,6 +17,7 @@
 struct moe_codes {
 	uint32_t *p;   /* [n] */
 	size_t n, cap;
+	size_t limit;  /* n may not pass it; 0: none */
 };
 
 /* Room for n more behind p + n. */
@@ -99,6 +100,8 @@ struct moe_text_model {
 	/* Entry i of the vocabulary, in any order; text is a view. */
 	void (*piece)(const void *self, size_t i, int32_t *id, struct moe_str *text);
 	int32_t (*find)(const void *self, struct moe_str text);   /* -1: none */
+	/* Can no text give this entry, because there are no merges at all? NULL: never so. */
+	bool (*lacks_merges)(const void *self, int32_t id, struct moe_str text);
 	/* What one thread needs to encode a text of about n_bytes; NULL when out of memory. */
 	void *(*scratch_new)(const void *self, size_t n_bytes);
 	void (*scratch_free)(void *scratch);
@@ -147,6 +150,11 @@ enum moe_stage_kind { MOE_STAGE_NORMALIZER, MOE_STAGE_PRETOKENIZER, MOE_STAGE_MO
 MOE_MUST_USE enum moe_status moe_stage_new(struct moe_stage *stage, enum moe_stage_kind kind, const json_t *obj,
                                            const char *where, struct moe_err *err);
 void moe_stage_free(struct moe_stage *stage);   /* zero-initialised is fine */
+
+/* text becomes its normal form, which may have at most `limit` code points, at least 1; spare is scratch. Without a
+ * normalizer text stays as it is. */
+MOE_MUST_USE enum moe_status moe_normalize(const struct moe_stage *normalizer, struct moe_codes *text,
+                                           struct moe_codes *spare, size_t limit, struct moe_err *err);
 
 /* A list of stages, for the sequences of three kinds. */
 struct moe_stages {

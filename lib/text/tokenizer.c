@@ -87,10 +87,8 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 
 		codes.n = 0;
 		status = moe_codes_add_utf8(&codes, added->content.p, added->content.n, err);
-		if (!status && added->normalized && tok->normalizer.part) {
-			const struct moe_normalizer *kind = (const struct moe_normalizer *)tok->normalizer.part;
-			status = kind->apply(tok->normalizer.self, &codes, &spare, err);
-		}
+		if (!status && added->normalized)
+			status = moe_normalize(&tok->normalizer, &codes, &spare, 64 * codes.n + 256, err);
 		if (!status && !*set)
 			status = moe_added_set_new(set, tok->added, err);
 		if (!status)
@@ -168,8 +166,15 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 	}
 	tok->n_tokens = kept + 1;
 	for (size_t i = 0; i < tok->n_tokens; i++) {
-		if (tok->tokens[i].added)
-			tok->tokens[i].text = tok->tokens[i].shown;
+		struct moe_token *token = &tok->tokens[i];
+
+		if (token->added)
+			token->text = token->shown;
+		else if (model->lacks_merges && model->lacks_merges(tok->model.self, token->id, token->text))
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: model.merges: is empty, so that no text gives the token '%.*s': a "
+			                   "vocabulary without its merges cannot encode",
+			                   tok->name, print_width(token->text), token->text.p);
 	}
 	return MOE_OK;
 }

@@ -1,6 +1,7 @@
 /* Bytes of headers and runs. Little-endian throughout; ids are packed least significant bit first. */
 #include "trace/record.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +28,17 @@ const char *moe_gate_type_name(enum moe_gate_type type)
 enum moe_status moe_header_check(const struct moe_trace_header *header, const char *where, struct moe_err *err)
 {
 	const struct moe_trace_header *h = header;
-	if (h->n_experts < 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_experts: expected at least 1, found %d", where,
-		                   h->n_experts);
+	if (h->n_experts < 1 || h->n_experts > MOE_TRACE_EXPERTS_MAX)
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_experts: expected 1 to %d, found %d", where,
+		                   MOE_TRACE_EXPERTS_MAX, h->n_experts);
 	if (h->top_k < 1 || h->top_k > h->n_experts)
 		return moe_err_set(err, MOE_EFORMAT, "%s: top_k: expected 1 to %d (n_experts), found %d", where,
 		                   h->n_experts, h->top_k);
 	if (h->n_layers < 1)
 		return moe_err_set(err, MOE_EFORMAT, "%s: layers: expected at least one, found none", where);
+	if ((int64_t)h->n_layers * h->n_experts > MOE_TRACE_PAIRS_MAX)
+		return moe_err_set(err, MOE_EFORMAT, "%s: %d layers of %d experts: expected at most %d experts in all",
+		                   where, h->n_layers, h->n_experts, MOE_TRACE_PAIRS_MAX);
 	for (int32_t i = 0; i < h->n_layers; i++) {
 		int32_t least = i > 0 ? h->layers[i - 1] : -1;
 		if (h->layers[i] <= least)
@@ -42,10 +46,10 @@ enum moe_status moe_header_check(const struct moe_trace_header *header, const ch
 			                   "%s: layers: expected ascending numbers from 0, found %d after %d", where,
 			                   h->layers[i], least);
 	}
-	if (h->n_model_layers < 0 || h->n_groups < 0 || h->top_groups < 0 || !isfinite(h->scale))
+	if (h->n_model_layers < 0 || h->n_groups < 0 || h->top_groups < 0 || !(fabs(h->scale) <= (double)FLT_MAX))
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: expected n_model_layers, n_groups and top_groups of at least 0 and a "
-		                   "finite scale, found %d, %d, %d and %g",
+		                   "scale within the range of 32-bit floating point, found %d, %d, %d and %g",
 		                   where, h->n_model_layers, h->n_groups, h->top_groups, h->scale);
 	if ((int64_t)h->n_layers * h->top_k > MOE_TRACE_CHOICES_MAX || moe_run_bytes(h, 1, true) > MOE_TRACE_RECORD_MAX)
 		return moe_err_set(err, MOE_EFORMAT,

@@ -18,6 +18,8 @@
 #define MOE_TRACE_HEADER_MAX (1u << 24)     /* bytes of header text */
 #define MOE_TRACE_RECORD_MAX (1u << 28)     /* bytes of payload */
 #define MOE_TRACE_CHOICES_MAX (1 << 26)     /* n_tokens * top_k * n_layers of a run */
+#define MOE_TRACE_EXPERTS_MAX (1 << 20)     /* experts of a layer */
+#define MOE_TRACE_PAIRS_MAX (1 << 22)       /* experts of all layers: what readers count by */
 #define MOE_TRACE_SOURCE_MAX (1u << 16)     /* bytes of a source label */
 
 /* Do these numbers make sense, and does one token fit in a record? `where` begins the sentence. */

@@ -49,17 +49,11 @@ same_values()
 	rm a.hash b.hash
 }
 
+# Two folders with the same files, none more and none less.
 same_files()
 {
-	local f n=0
-	for f in "$1"/*; do
-		[ -f "$2/$(basename "$f")" ] || continue
-		cmp "$f" "$2/$(basename "$f")"
-		n=$((n + 1))
-	done
-	[ "$n" -ge 2 ]
-	cmp "$1/model.safetensors" "$2/model.safetensors"
-	echo "   $n files, every byte equal"
+	diff -r "$1" "$2"
+	echo "   $(find "$2" -type f | wc -l) files, every byte equal"
 }
 
 step 'What is in the model' moe-convert --info "$model"
@@ -77,6 +71,7 @@ step 'A plan for 4 ranks on 2 nodes, with 8 spare slots for copies of hot expert
 	moe-split -n 4 --nodes 2 --slots 40 --planner greedy -o plan.tsv run.trace
 step 'How even the ranks will be' moe-split --evaluate plan.tsv load.tsv
 step 'A checkpoint for each rank' moe-split --plan plan.tsv -o shards "$model"
+step 'Is each what plan and model say?' moe-split --plan plan.tsv --verify shards "$model"
 step 'Put together again' moe-split --merge shards -o merged
 step 'Nothing was lost' same_files "$MOE_SHARE/models/$model" merged
 step 'Text, one token after the other' moe-run "$model" -p 'static int' -n 60 --echo

@@ -190,6 +190,12 @@ check_plan()
 	[ "$(head -n 1 .out)" = '#ranks=4 #nodes=2 #planner=greedy' ]
 	awk -F '\t' 'NR > 2 { n = $4 == 3 || $4 == 2; g = int($2 / 4); if (g in at && at[g] != n) exit 1; at[g] = n }' .out
 	fails 2 moe-split -n 3 --topology machine.tsv load.tsv
+	printf 'rank\tnode\n0\t0\n1\t0\n2\t1\n' >uneven.tsv
+	run_split moe-split --topology uneven.tsv load.tsv
+	expect_status 0
+	expect_message ' 3 ranks, 2 nodes'
+	[ "$(head -n 1 .out)" = '#ranks=3 #planner=greedy' ]
+	moe-split --evaluate .out load.tsv >costs
 	printf 'rank\tnode\n0\t0\n0\t0\n' >machine.tsv
 	fails 1 moe-split --topology machine.tsv load.tsv
 	expect_message 'machine.tsv: line 3: rank 0 is given twice'
@@ -447,7 +453,6 @@ linked_source()
 	1\t0\t0\t0\n|plan.tsv: line 2: expected 5 fields, found 4
 	1\t0\t0\tx\t0\n|plan.tsv: line 2, column .rank.
 	|plan.tsv: the plan has no rows
-	2\t0\t0\t0\t0\n2\t1\t0\t0\t1\n|plan.tsv: the plan has no layer 1
 	1\t0\t0\t0\t0\n|plan.tsv: the plan does not place expert 1 of layer 1
 	EOF
 	printf '#ranks=1\n%s1\t0\t0\t1\t0\n' "$H" >plan.tsv

@@ -7,7 +7,7 @@
 struct config {
 	bool json, normalize, bare;
 	int32_t top_k, mode;
-	int64_t seed;
+	int64_t seed, window;
 	double scale;
 	uint64_t shard;
 	const char *output;
@@ -30,7 +30,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Files"),
 	MOE_OPT_FILE('o', "output", "FILE", struct config, output, "where to"),
 	MOE_OPT_BYTES(0, "shard-size", "BYTES", struct config, shard, "bytes of a shard"),
-	MOE_OPT_I64(0, "seed", "N", struct config, seed, 0, 9e18, "of random numbers [0]"),
+	MOE_OPT_I64(0, "seed", "N", struct config, seed, 0, 0x1p63, "of random numbers [0]"),
+	{.kind = MOE_OPT_KIND_I64, .name = "window", .offset = offsetof(struct config, window), .min = 1, .max = 0x1p61},
 	MOE_OPT_LIST('t', "type", "T", struct config, types, "storage types"),
 	MOE_OPT_FLAG(0, "json", struct config, json, "objects"),
 	{.kind = MOE_OPT_KIND_FLAG, .name = "bare", .offset = offsetof(struct config, bare)},
@@ -144,13 +145,21 @@ static void test_operands(void)
 
 static void test_sentences(void)
 {
-	refused("--top-k x", "option --top-k: 'x' is not a number");
-	refused("--top x", "option --top-k: 'x' is not a number");
+	refused("--top-k x", "option --top-k: 'x' is not a whole number");
+	refused("--top-k 1.5", "option --top-k: '1.5' is not a whole number");
+	refused("--top x", "option --top-k: 'x' is not a whole number");
 	refused("-k 0", "option -k: 0 is out of range 1..64");
 	refused("-k 65", "option -k: 65 is out of range 1..64");
 	refused("-k 99999999999", "option -k: 99999999999 is out of range 1..64");
-	refused("-k ''", "option -k: '' is not a number");
+	refused("-k ''", "option -k: '' is not a whole number");
 	refused("-j -1", "option -j: -1 is less than 0");
+	refused("-j -99999999999999999999", "option -j: -99999999999999999999 is less than 0");
+	refused("-j 2147483648", "option -j: 2147483648 is out of range 0..2147483647");
+	refused("--seed 9223372036854775808",
+	        "option --seed: 9223372036854775808 is out of range 0..9223372036854775807");
+	refused("--window 0", "option --window: 0 is less than 1");
+	refused("--window 9223372036854775807",
+	        "option --window: 9223372036854775807 is out of range 1..2305843009213693952");
 	refused("--scale nan", "option --scale: 'nan' is not a number");
 	refused("--scale 101", "option --scale: 101 is out of range 0..100");
 	refused("--shard-size 5X", "option --shard-size: '5X' is not a number of bytes (such as 512, 64K or 5G)");

@@ -283,6 +283,19 @@ static void test_bad_keys(const char *dir)
 	add_data(&buf, 16);
 	bad_key(dir, "k", buf.p, buf.n, "nested deeper", "arrays nested six deep");
 	moe_buf_free(&buf);
+	for (int kind = 0; kind < 2; kind++) {
+		/* Values of 12 bytes or 4 in the file that take hundreds in memory. */
+		add_u32(&buf, 9);
+		add_u32(&buf, kind ? 6 : 9);
+		add_u64(&buf, 1 << 18);
+		for (int i = 0; i < 1 << 18; i++) {
+			add_u32(&buf, kind ? 0x7fc00000 : 0);
+			if (!kind)
+				add_u64(&buf, 0);
+		}
+		bad_key(dir, "k", buf.p, buf.n, "at most 131072", kind ? "2^18 NaNs" : "2^18 arrays in an array");
+		moe_buf_free(&buf);
+	}
 	add_head(&buf, 3, 0, 2);
 	for (int i = 0; i < 2; i++) {
 		add_key(&buf, "k", 4);

@@ -54,6 +54,7 @@ static void check_refusals(void)
 	       "p.tsv: line 4: rank 1, but the plan has ranks 0 to 0");
 	refuse("#ranks=x\n" HEAD "0\t0\t0\t0\t0\n", "#ranks=x");
 	refuse("#ranks=0\n" HEAD "0\t0\t0\t0\t0\n", "#ranks=0");
+	refuse("#ranks=2 #nodes=3\n" HEAD "0\t0\t0\t0\t0\n", "#nodes=3: 2 ranks do not spread evenly");
 	refuse(HEAD "0\t-1\t0\t0\t0\n", "p.tsv: line 2");
 	refuse(HEAD "0\t0\t0\t99999999\t0\n", "p.tsv: line 2");
 	refuse(HEAD "0\t0\t0\tx\t0\n", "p.tsv: line 2");

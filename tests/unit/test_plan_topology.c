@@ -33,14 +33,18 @@ int main(void)
 	struct moe_err err = {0};
 
 	ok(!moe_topology_even(&t, 8, 2, &err), "8 ranks on 2 nodes");
-	ok(t.node[3] == 0 && t.node[4] == 1 && t.memory_bytes[7] == 0, "in blocks, memory unknown");
+	ok(t.even && t.node[3] == 0 && t.node[4] == 1 && t.memory_bytes[7] == 0, "in blocks, memory unknown");
 	moe_topology_free(&t);
 	is_i64(moe_topology_even(&t, 8, 3, &err), MOE_EUSAGE, "8 ranks on 3 nodes: %s", err.text);
 	is_i64(moe_topology_even(&t, 0, 1, &err), MOE_EUSAGE, "no ranks");
 	ok(!parse(&t, "rank\tnode\tmemory_bytes\n2\t1\t85899345920\n0\t0\t1\n1\t0\t2\n", &err), "rows in any order");
-	ok(t.n_ranks == 3 && t.n_nodes == 2 && t.node[2] == 1 && t.memory_bytes[2] == 85899345920u, "read");
+	ok(!t.even && t.n_ranks == 3 && t.n_nodes == 2 && t.node[2] == 1 && t.memory_bytes[2] == 85899345920u, "read");
 	moe_topology_free(&t);
 	ok(!parse(&t, "rank\tnode\n0\t0\n", &err) && t.memory_bytes[0] == 0, "memory may be left out");
+	moe_topology_free(&t);
+	ok(!parse(&t, "rank\tnode\n0\t1\n1\t0\n", &err) && t.even, "one rank a node is even, in any order");
+	moe_topology_free(&t);
+	ok(!parse(&t, "rank\tnode\n0\t0\n1\t0\n2\t0\n3\t1\n", &err) && !t.even, "three and one are not");
 	moe_topology_free(&t);
 	refuse("rank\tnode\n", "0 ranks");
 	refuse("rank\tmemory_bytes\n0\t0\n", "no column 'node'");

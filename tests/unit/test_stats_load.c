@@ -106,9 +106,9 @@ static void check_table(void)
 		moe_load_free(&load);
 	}
 	moe_buf_free(&out);
-	if (ok(!parse(&load, "weight\tx\tcount\texpert\tlayer\n1\ty\t2.0\t0\t0\n1\tz\t3e2\t1\t0\n", &err),
+	if (ok(!parse(&load, "weight\tx\tcount\texpert\tlayer\n1.5\ty\t2\t0\t0\n1e1\tz\t300\t1\t0\n", &err),
 	       "any order of columns, others between: %s", err.text)) {
-		is_i64((int64_t)load.counts[1], 300, "3e2 is whole");
+		is_i64((int64_t)load.counts[1], 300, "counts by name");
 		moe_load_free(&load);
 	}
 }
@@ -121,6 +121,9 @@ static void check_bad_tables(void)
 		{"empty", "", "t.tsv: has no header line"},
 		{"no rows", HEAD, "without rows"},
 		{"wrong header", "layer\texpert\tn\tweight\n0\t0\t1\t1\n", "has no column 'count'"},
+		{"2^53 + 1", HEAD "0\t0\t9007199254740993\t1\n", "count '9007199254740993', expected a whole number"},
+		{"a count in scientific notation", HEAD "0\t0\t1e1\t1\n", "count '1e1', expected a whole number"},
+		{"a count with a point", HEAD "0\t0\t1.0\t1\n", "count '1.0', expected a whole number"},
 		{"another table", "rank\tnode\tmemory_bytes\n0\t0\t1\n", "has no column 'layer'"},
 		{"missing last pair", HEAD "0\t0\t1\t1\n0\t1\t1\t1\n1\t0\t1\t1\n", "layer 1, expert 1 is missing"},
 		{"missing first pair", HEAD "0\t1\t1\t1\n", "layer 0, expert 0 is missing"},

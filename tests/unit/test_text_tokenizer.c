@@ -184,12 +184,13 @@ static void test_refused(void)
 	static const struct {
 		const char *json, *words;
 	} cases[] = {
-		{"", "t.json"},
+		{"", "t.json: is empty"},
 		{"[]", "t.json: an object is expected"},
 		{"{}", "t.json: model: an object is expected"},
 		{"{\"model\":{\"type\":\"Unigram\"}}", "t.json: model.type: 'Unigram' is not known here, only BPE"},
 		{"{\"model\":{\"vocab\":{}}}", "model.type: '(nothing)'"},
 		{"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "model.merges: an array is expected"},
+		{"{" MODEL("{\"a\":0,\"b\":1,\"ab\":2}", "[]") "}", "model.merges: is empty, so that no text gives the token 'ab'"},
 		{"{" MODEL("{}", "[]") "}", "model.vocab"},
 		{"{" MODEL("{\"a\":-1}", "[]") "}", "the id of 'a'"},
 		{"{" MODEL("{\"a\":2147483647}", "[]") "}", "the id of 'a'"},
@@ -250,6 +251,46 @@ static void test_refused(void)
 	moe_ids_free(&ids);
 }
 
+/* Characters alone, with tokens that need no merge. */
+static void test_no_merges(void)
+{
+	static const char json[] = "{" MODEL("{\"a\":0,\"\u00e9\":1,\"<s>\":2,\"<0x0A>\":3}", "[]")
+		",\"added_tokens\":[{\"id\":2,\"content\":\"<s>\"}]}";
+	struct moe_tokenizer *tok = NULL;
+	struct moe_err err = {0};
+
+	ok(!moe_tokenizer_parse(&tok, json, strlen(json), NULL, 0, "t.json", &err), "no merges, none needed: %s",
+	   err.text);
+	moe_tokenizer_free(tok);
+}
+
+/* Five replacements of one character by a thousand. */
+static void test_growth(void)
+{
+	struct moe_tokenizer *tok = NULL;
+	struct moe_ids ids = {0};
+	struct moe_err err = {0};
+	struct moe_buf json = {0};
+
+	moe_buf_adds(&json, "{" GOOD ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+	for (int i = 0; i < 5; i++) {
+		moe_buf_addf(&json, "%s{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"",
+		             i ? "," : "");
+		for (int k = 0; k < 1000; k++)
+			moe_buf_addc(&json, 'a');
+		moe_buf_adds(&json, "\"}");
+	}
+	moe_buf_adds(&json, "]},\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true}]}");
+	if (ok(!moe_tokenizer_parse(&tok, json.p, json.n, NULL, 0, "t.json", &err), "read: %s", err.text)) {
+		ok(!moe_tokenizer_encode(tok, "bb<s>b", 6, &ids, &err) && ids.n == 4, "what does not grow is encoded");
+		ok(moe_tokenizer_encode(tok, "aaaaaaaaaa", 10, &ids, &err) == MOE_EFORMAT, "what grows is refused");
+		is_like(err.text, "more than 64 characters of each character", "with a sentence");
+	}
+	moe_tokenizer_free(tok);
+	moe_ids_free(&ids);
+	moe_buf_free(&json);
+}
+
 static void test_config(void)
 {
 	static const char json[] = "{" GOOD ",\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},"
@@ -292,6 +333,8 @@ int main(void)
 		test_long_lines(tok);
 	}
 	test_refused();
+	test_no_merges();
+	test_growth();
 	test_config();
 	moe_tokenizer_free(tok);
 	return done();

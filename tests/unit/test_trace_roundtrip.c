@@ -297,7 +297,8 @@ static void test_refusals(void)
 {
 	static const int32_t layers[] = { 1, 2 };
 	struct moe_trace_header h = { .n_layers = 2, .layers = layers, .n_experts = 4, .top_k = 2, .scale = 1 };
-	struct moe_trace_header bad[] = { h, h, h, h, h };
+	struct moe_trace_header bad[] = { h, h, h, h, h, h, h, h };
+	static int32_t many[1 << 12];
 	static const int32_t twice[] = { 2, 2 };
 	bad[0].top_k = 5;
 	bad[1].n_experts = 0;
@@ -305,7 +306,14 @@ static void test_refusals(void)
 	bad[3].scale = NAN;
 	bad[4].n_experts = INT32_MAX;
 	bad[4].logits = true;
-	for (int i = 0; i < 5; i++) {
+	bad[5].n_experts = (1 << 20) + 1;
+	bad[6].n_experts = (1 << 10) + 1;
+	bad[6].n_layers = 1 << 12;
+	bad[6].layers = many;
+	for (int32_t i = 0; i < 1 << 12; i++)
+		many[i] = i;
+	bad[7].scale = 1e39;
+	for (int i = 0; i < 8; i++) {
 		struct moe_err err = {0};
 		struct moe_trace_out *out = NULL;
 		ok(moe_trace_create(&out, path_of("bad"), 0, &bad[i], NULL, NULL, &err) == MOE_EFORMAT && err.text[0],

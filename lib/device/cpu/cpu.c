@@ -271,7 +271,7 @@ static enum moe_status check_choice(struct moe_err *err)
 	for (size_t i = 0; moe_dot_at(i); i++)
 		if (strcmp(moe_dot_at(i)->name, name) == 0)
 			return MOE_OK;
-	return moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of the instruction sets of moe-run --list-cpus",
+	return moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of the instruction sets named in moe(7)",
 	                   name);
 }
 

@@ -32,7 +32,7 @@ struct bpe {
 	int32_t byte_ids[256];   /* of the visible character of a byte; -1: none */
 	int32_t code_ids[256];   /* of <0xHH>; -1: none */
 	int32_t unk_id;          /* -1: none */
-	bool byte_fallback, fuse_unk, ignore_merges;
+	bool byte_fallback, fuse_unk, ignore_merges, any_merges;
 };
 
 struct cached {
@@ -162,6 +162,7 @@ static enum moe_status read_merges(struct bpe *bpe, const json_t *merges, const 
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s.merges: an array is expected; a vocabulary without its merges cannot "
 		                   "encode", where);
+	bpe->any_merges = n > 0;
 	status = moe_merges_room(&bpe->merges, n, err);
 	for (size_t i = 0; i < n && !status; i++) {
 		const json_t *item = json_array_get(merges, i);
@@ -283,6 +284,20 @@ static void piece_at(const void *self, size_t i, int32_t *id, struct moe_str *te
 
 	*id = e->id;
 	*text = (struct moe_str){e->text, e->n_bytes};
+}
+
+/* Of several characters, with no merge to make it of them; neither the unknown token nor a byte as <0xHH>. */
+static bool lacks_merges(const void *self, int32_t id, struct moe_str text)
+{
+	const struct bpe *bpe = self;
+	size_t used = 0;
+
+	if (bpe->any_merges || bpe->ignore_merges || id == bpe->unk_id || text.n == 0)
+		return false;
+	if (text.n == 6 && strncmp(text.p, "<0x", 3) == 0 && text.p[5] == '>')
+		return false;
+	moe_utf8_take((const uint8_t *)text.p, text.n, &used);
+	return used > 0 && used < text.n;
 }
 
 /* -- encoding ----------------------------------------------------------------------------------------------------- */
@@ -454,6 +469,7 @@ const struct moe_text_model moe_text_model_bpe = {
 	.n_pieces = n_pieces,
 	.piece = piece_at,
 	.find = find,
+	.lacks_merges = lacks_merges,
 	.scratch_new = scratch_new,
 	.scratch_free = scratch_free,
 	.encode = encode,
