@@ -25,6 +25,8 @@ _moe()
 		moe-route:--groups | \
 		moe-route:--top-groups | \
 		moe-route:--scale | \
+		moe-route:--eps | \
+		moe-route:--p-norm | \
 		moe-route:--from | \
 		moe-route:--threads | moe-route:-j | \
 		moe-route:--seed | \
@@ -36,6 +38,10 @@ _moe()
 		moe-run:--min-p | \
 		moe-run:--window | \
 		moe-run:--overlap | \
+		moe-run:--experts-per-token | moe-run:-k | \
+		moe-run:--policy | \
+		moe-run:--disable | \
+		moe-run:--mask-top | \
 		moe-run:--device | \
 		moe-run:--ctx | \
 		moe-run:--chunk | \
@@ -72,6 +78,7 @@ _moe()
 		moe-run:--logits | \
 		moe-run:--hidden | \
 		moe-run:--trace | \
+		moe-run:--replay | \
 		moe-run:--output | moe-run:-o | \
 		moe-split:--topology | \
 		moe-split:--plan | \
@@ -97,6 +104,10 @@ _moe()
 		mapfile -t COMPREPLY < <(compgen -W 'max top2' -- "$cur")
 		return
 		;;
+	moe-run:--mla)
+		mapfile -t COMPREPLY < <(compgen -W 'role expanded absorbed' -- "$cur")
+		return
+		;;
 	moe-split:--verify)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
@@ -112,8 +123,8 @@ _moe()
 	esac
 	case $tool in
 	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --normalize --no-normalize --bias --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates --tokenize --detokenize --device --ctx --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac

@@ -99,7 +99,7 @@ common_page()
 	for t in $TOOLS; do
 		"$BIN/$t" --help >help
 		options "$t" | while read -r _ name; do
-			grep -qE -- "--(\[no-\])?${name#no-}\b" help || echo "$t: --$name"
+			grep -qE -- "--($name|(\[no-\])?${name#no-})\b" help || echo "$t: --$name"
 		done
 	done >bad
 	cat bad
