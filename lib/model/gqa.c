@@ -111,7 +111,12 @@ enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const ch
 		return st;
 	if (fraction != 0)
 		c->rope.n_dims = (int32_t)(fraction * c->head_dim);
-	st = moe_parse_rope(c, json, where, "head_dim", err);
+	return moe_gqa_finish(c, json, where, err);
+}
+
+enum moe_status moe_gqa_finish(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	enum moe_status st = moe_parse_rope(c, json, where, "head_dim", err);
 	if (!st && c->rope.yarn)
 		st = parse_attention_factor(c, json, where, err);
 	if (!st)

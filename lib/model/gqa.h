@@ -75,6 +75,10 @@ bool moe_gqa_has_shared(const struct moe_config *config);    /* n_shared_experts
  * one dense with this attention. */
 MOE_MUST_USE enum moe_status moe_gqa_parse(struct moe_config *config, const json_t *json, const char *where,
                                            const struct moe_number *numbers, struct moe_err *err);
+/* The end of moe_gqa_parse, for families whose numbers have other keys: head counts and sizes and rope.n_dims are set
+ * and make sense; reads the rotation and the ids of tokens, makes the layers. */
+MOE_MUST_USE enum moe_status moe_gqa_finish(struct moe_config *config, const json_t *json, const char *where,
+                                            struct moe_err *err);
 /* Experts in layer l from first on where (l + shift) % step == 0 and l is not in the list json[key] (NULL: no list).
  * Then experts, top_k and the expert width must make sense together. */
 MOE_MUST_USE enum moe_status moe_gqa_place_experts(struct moe_config *config, const json_t *json, const char *where,

@@ -143,12 +143,14 @@ static enum moe_status parse_llama3(struct moe_rope *rope, const json_t *scaling
 			st = moe_parse_range(*fields[i].value, 1e-6, 1e9, where, fields[i].key, err);
 	}
 	if (!st)
-		st = moe_parse_range(rope->low_freq_factor, 1e-6, rope->high_freq_factor, where, "low_freq_factor", err);
+		st = moe_parse_range(rope->low_freq_factor, 1e-6, rope->high_freq_factor, where, "low_freq_factor",
+		                     err);
 	if (!st)
 		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
 		                  &rope->original_positions, err);
 	if (!st && rope->original_positions == 0)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: llama3: the key original_max_position_embeddings is missing", where);
+		st = moe_err_set(err, MOE_EFORMAT, "%s: llama3: the key original_max_position_embeddings is missing",
+		                 where);
 	rope->llama3 = true;
 	return st;
 }

@@ -69,8 +69,8 @@ struct moe_weight {
 	int64_t row_step;
 };
 
-/* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec, and whole rows of a weight
- * with an in_stride or a row_step. */
+/* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec, and whole rows of a
+ * weight with an in_stride or a row_step. */
 void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, float *out);
 
 /* Product of the dims (1 for a scalar); false where it does not fit or a dim is negative. */

@@ -231,6 +231,7 @@ int main(void)
 		"minimax_m2",
 		"hunyuan_v1_moe",
 		"exaone_moe",
+		"dbrx",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		check_directory(top, "tests/golden/models", names[i]);

@@ -1,7 +1,7 @@
-/* Granite 3.0 MoE: experts in every layer, softmax over the chosen, and four factors: on embeddings, on what each branch
- * adds to the residual stream, on attention scores, and (as a divisor) on logits.
+/* Granite 3.0 MoE: experts in every layer, softmax over the chosen, and four factors: on embeddings, on what each
+ * branch adds to the residual stream, on attention scores, and (as a divisor) on logits.
  *
- * Router: the k largest logits, softmax over them. All experts of a layer share two tensors, gate rows before up rows. */
+ * Router: the k largest logits, softmax over them. The experts of a layer share two tensors, gate rows before up. */
 #include "base/json.h"
 #include "model/gqa.h"
 
@@ -72,7 +72,8 @@ static const struct moe_tensor_spec tensors[] = {
 	{ .part = MOE_PART_EXPERT_GATE, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "block_sparse_moe.input_linear.weight", .stack = MOE_STACK_OUTER,
 	  .n_dims = 2, .dims = {MOE_DIM_2EXPERT_FFN, MOE_DIM_HIDDEN},
-	  .n_pieces = 2, .pieces = {{MOE_PART_EXPERT_GATE, MOE_DIM_EXPERT_FFN}, {MOE_PART_EXPERT_UP, MOE_DIM_EXPERT_FFN}} },
+	  .n_pieces = 2,
+	  .pieces = {{MOE_PART_EXPERT_GATE, MOE_DIM_EXPERT_FFN}, {MOE_PART_EXPERT_UP, MOE_DIM_EXPERT_FFN}} },
 	{ .part = MOE_PART_EXPERT_DOWN, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "block_sparse_moe.output_linear.weight", .stack = MOE_STACK_OUTER,
 	  .n_dims = 2, .dims = {MOE_DIM_HIDDEN, MOE_DIM_EXPERT_FFN} },

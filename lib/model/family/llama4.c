@@ -1,8 +1,8 @@
 /* Llama 4: rotated layers that see a chunk of positions between unrotated ones that see all, one expert a token.
  *
- * Router: the k largest logits, each with its own sigmoid, which multiplies what the expert reads; one shared expert beside
- * them. Experts of a layer share two tensors, stored by their inputs: gate_up_proj [experts, hidden, 2 width], gate first.
- * The multimodal checkpoints hold this model under language_model. and its config under text_config. */
+ * Router: the k largest logits, each with its own sigmoid, which multiplies what the expert reads; one shared expert
+ * beside them. Experts of a layer share two tensors, stored by their inputs: gate_up_proj [experts, hidden, 2 width],
+ * gate first. The multimodal checkpoints hold this model under language_model. and its config under text_config. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,8 +31,8 @@ static enum moe_status per_layer(const struct moe_config *c, const json_t *json,
 	}
 	if (json_is_array(*list) && json_array_size(*list) == (size_t)c->n_layers)
 		return MOE_OK;
-	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list with an entry for each of the %d layers, found %zu",
-	                   where, key, c->n_layers, json_array_size(*list));
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list with an entry for each of the %d layers, "
+	                   "found %zu", where, key, c->n_layers, json_array_size(*list));
 }
 
 /* no_rope_layers holds 1 for rotated layers, 0 for the others; by default every no_rope_layer_interval-th is one. */
@@ -69,8 +69,9 @@ static enum moe_status place_chunks(struct moe_config *c, const json_t *json, co
 		const bool chunked = type ? !strcmp(type, "chunked_attention") : !c->layers[l].no_rope;
 
 		if (list && (!type || (!chunked && strcmp(type, "full_attention"))))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer_types: entry %d: expected \"chunked_attention\" or "
-			                   "\"full_attention\", found \"%.64s\"", where, l, type ? type : "no string");
+			return moe_err_set(err, MOE_EFORMAT, "%s: layer_types: entry %d: expected "
+			                   "\"chunked_attention\" or \"full_attention\", found \"%.64s\"", where, l,
+			                   type ? type : "no string");
 		c->layers[l].attention_chunk = chunked ? chunk : 0;
 	}
 	return st;
@@ -84,7 +85,8 @@ static enum moe_status place_temperature(struct moe_config *c, const json_t *jso
 	enum moe_status st;
 
 	if (tuned && !json_is_null(tuned) && !json_is_boolean(tuned) && !json_is_number(tuned))
-		return moe_err_set(err, MOE_EFORMAT, "%s: attn_temperature_tuning: expected true, false or a number", where);
+		return moe_err_set(err, MOE_EFORMAT, "%s: attn_temperature_tuning: expected true, false or a number",
+		                   where);
 	c->temperature = 0.1;
 	c->temperature_floor = 8192;
 	st = moe_json_f64(json, "attn_scale", where, &c->temperature, err);
@@ -121,8 +123,8 @@ static enum moe_status place_experts(struct moe_config *c, const json_t *json, c
 		const json_int_t l = json_integer_value(entry);
 
 		if (!json_is_integer(entry) || l < 0 || l >= c->n_layers)
-			return moe_err_set(err, MOE_EFORMAT, "%s: moe_layers: entry %zu: expected one of the %d layers", where, i,
-			                   c->n_layers);
+			return moe_err_set(err, MOE_EFORMAT, "%s: moe_layers: entry %zu: expected one of the %d layers",
+			                   where, i, c->n_layers);
 		c->layers[l].ffn = MOE_FFN_MOE;
 	}
 	return MOE_OK;
@@ -174,8 +176,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->bos_id = 1;
 	c->n_eos = 1;
 	c->eos_ids[0] = 2;
-	c->router = (struct moe_router_spec){ .policy = "llama4", .top_k = 1, .n_groups = 1, .top_groups = 1, .scale = 1,
-		                              .scales_input = true };
+	c->router = (struct moe_router_spec){ .policy = "llama4", .top_k = 1, .n_groups = 1, .top_groups = 1,
+		                              .scale = 1, .scales_input = true };
 	if (!text || json_is_null(text))
 		return parse_text(c, json, where, err);
 	if (!json_is_object(text))
@@ -195,7 +197,8 @@ static const struct moe_tensor_spec tensors[] = {
 	{ .part = MOE_PART_EXPERT_GATE, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "feed_forward.experts.gate_up_proj", .stack = MOE_STACK_OUTER, .input_major = true,
 	  .n_dims = 2, .dims = {MOE_DIM_2EXPERT_FFN, MOE_DIM_HIDDEN},
-	  .n_pieces = 2, .pieces = {{MOE_PART_EXPERT_GATE, MOE_DIM_EXPERT_FFN}, {MOE_PART_EXPERT_UP, MOE_DIM_EXPERT_FFN}} },
+	  .n_pieces = 2,
+	  .pieces = {{MOE_PART_EXPERT_GATE, MOE_DIM_EXPERT_FFN}, {MOE_PART_EXPERT_UP, MOE_DIM_EXPERT_FFN}} },
 	{ .part = MOE_PART_EXPERT_DOWN, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "feed_forward.experts.down_proj", .stack = MOE_STACK_OUTER, .input_major = true,
 	  .n_dims = 2, .dims = {MOE_DIM_HIDDEN, MOE_DIM_EXPERT_FFN} },
