@@ -26,7 +26,7 @@ struct moe_seen {
 	struct moe_tensor_id id;
 	const char *name;                /* in the view's arena */
 	int32_t n_dims;
-	int64_t dims[3];
+	int64_t dims[MOE_MAX_DIMS];
 	size_t n_elems;
 	enum moe_making making;
 	const struct moe_tensor *a, *b;  /* views of the checkpoint; NULL for a stack */

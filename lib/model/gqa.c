@@ -69,7 +69,8 @@ static enum moe_status parse_attention_factor(struct moe_config *c, const json_t
 
 	if (!scaling || json_is_null(scaling))
 		scaling = json_object_get(json, "rope_parameters");
-	if (json_is_object(scaling) && !moe_json_has(scaling, "original_max_position_embeddings") && c->max_positions > 0)
+	if (json_is_object(scaling) && !moe_json_has(scaling, "original_max_position_embeddings") &&
+	    c->max_positions > 0)
 		rope->original_positions = (int32_t)c->max_positions;
 	if (!moe_json_has(scaling, "mscale") || rope->mscale == 0 || rope->mscale_all_dim == 0) {
 		rope->mscale = 1;

@@ -54,8 +54,8 @@ static enum moe_status check_tensor(const struct binder *b, const struct moe_ten
 	}
 	if (moe_spec_is_mx(spec))
 		return !strcmp(t->codec->name, "u8") ? MOE_OK :
-		       moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected a part of an MXFP4 matrix of type u8, found "
-		                   "%s", file, t->name, t->codec->name);
+		       moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected a part of an MXFP4 matrix of type u8, "
+		                   "found %s", file, t->name, t->codec->name);
 	if (t->codec->scaled && !moe_spec_scaled(b->config, spec))
 		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without block scales, found "
 		                   "type %s", file, t->name, t->codec->name);

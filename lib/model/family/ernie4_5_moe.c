@@ -37,7 +37,6 @@ static enum moe_status check_fixed(const json_t *json, const char *where, struct
 {
 	static const char *const gates[] = {"topk", NULL};
 	bool biased = false, balanced = true;
-	int32_t n_mtp = 0;
 	double least = 1e-12;
 	const char *gate;
 	enum moe_status st = moe_json_bool(json, "use_bias", where, &biased, err);
@@ -55,11 +54,6 @@ static enum moe_status check_fixed(const json_t *json, const char *where, struct
 		st = moe_json_f64(json, "moe_norm_min", where, &least, err);
 	if (!st && least != 1e-12)
 		st = moe_err_set(err, MOE_EFORMAT, "%s: moe_norm_min: expected 1e-12, found %g", where, least);
-	if (!st)
-		st = moe_json_i32(json, "num_nextn_predict_layers", where, 0, 1000, &n_mtp, err);
-	if (!st && n_mtp > 0)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: num_nextn_predict_layers: expected 0 (this family is run without "
-		                 "such layers), found %d", where, n_mtp);
 	return st;
 }
 
@@ -102,6 +96,9 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+/* Multi-token prediction: not run, and not among the layers. */
+static const char *const skipped[] = {"model.mtp_", NULL};
+
 const struct moe_family moe_family_ernie4_5_moe = {
 	.name = "ernie4_5_moe",
 	.help = "Ernie 4.5 21B-A3B, 300B-A47B",
@@ -109,4 +106,5 @@ const struct moe_family moe_family_ernie4_5_moe = {
 	.model_types = model_types,
 	.parse = parse,
 	.tensors = tensors,
+	.skipped = skipped,
 };
