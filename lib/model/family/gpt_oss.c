@@ -48,8 +48,8 @@ static enum moe_status parse_experts(struct moe_config *c, const json_t *json, c
 		st = moe_json_f64(json, "swiglu_alpha", where, &c->swiglu_alpha, err);
 	if (!st)
 		st = moe_parse_range(c->swiglu_alpha, 1e-6, 1e9, where, "swiglu_alpha", err);
-	/* a method other than mxfp4 does not come here */
-	c->mxfp4_experts = moe_json_has(json, "quantization_config");
+	/* methods other than these two do not come here */
+	c->mxfp4_experts = moe_json_has(json, "quantization_config") && !c->fp8_blocks;
 	if (!st && c->mxfp4_experts && c->hidden_size % MOE_MX_BLOCK)
 		st = moe_err_set(err, MOE_EFORMAT, "%s: hidden_size: expected a multiple of %d for mxfp4, found %d", where,
 		                 MOE_MX_BLOCK, c->hidden_size);
