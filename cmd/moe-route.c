@@ -432,7 +432,7 @@ static enum moe_status route_text(struct route *route, struct moe_err *err)
 	tool_progress_start(&route->progress, route->ctx, "tokens", moe_sequences_tokens(&route->seqs), TOOL_TOKENS);
 	for (int64_t i = 0; i < route->seqs.n && !status; i++) {
 		const struct moe_sequence *seq = &route->seqs.items[i];
-		moe_session_reset(route->session);
+		moe_session_reset(route->session, seq->n_tokens);
 		moe_record_begin(route->record, i, seq->source);
 		moe_record_tokens(route->record, 0, seq->tokens);
 		status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE, err);

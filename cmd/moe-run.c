@@ -61,6 +61,12 @@ static const struct moe_opt options[] = {
 	MOE_OPT_F64(0, "mask-top", "F", struct config, ablate.mask_top, 0, 1,
 	            "bar the share F of experts with the largest logits, for each token"),
 	MOE_OPT_FLAG(0, "no-shared", struct config, ablate.no_shared, "leave out the shared experts"),
+	MOE_OPT_F64(0, "capacity", "CF", struct config, ablate.capacity, 0, 1e9,
+	            "an expert takes ceil(CF * k * T / E) choices of a group of T tokens"),
+	MOE_OPT_I64(0, "capacity-tokens", "N", struct config, ablate.capacity_tokens, 1, INT64_MAX / 4,
+	            "an expert takes N choices of a group"),
+	MOE_OPT_STR(0, "capacity-group", "GROUP", struct config, ablate.capacity_group,
+	            "what a group is: sequence, or tokens=N across sequences [sequence]"),
 	MOE_OPT_FILE(0, "replay", "TRACE", struct config, ablate.replay, "force the choices of a trace of the same text"),
 	MOE_OPT_FLAG(0, "replay-gates", struct config, ablate.replay_gates, "with --replay: its gates too"),
 	MOE_OPT_GROUP("Tokenizer"),
@@ -303,7 +309,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 	for (run->seq = 0; run->seq < run->seqs.n && !status; run->seq++) {
 		const struct moe_sequence *seq = &run->seqs.items[run->seq];
 		run->scorer.seq = seq;
-		moe_session_reset(run->session);
+		moe_session_reset(run->session, seq->n_tokens);
 		if (run->record) {
 			moe_record_begin(run->record, run->seq, seq->source);
 			moe_record_tokens(run->record, 0, seq->tokens);
@@ -562,6 +568,10 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
 	if (cfg->ablate.replay && (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
 		return "--replay forces the choices: it excludes -k, --policy, --disable and --mask-top";
+	if (cfg->ablate.capacity > 0 && cfg->ablate.capacity_tokens)
+		return "--capacity and --capacity-tokens say the same in two ways: give one";
+	if (cfg->ablate.capacity_group && !(cfg->ablate.capacity > 0) && !cfg->ablate.capacity_tokens)
+		return "--capacity-group goes with --capacity or --capacity-tokens";
 	if (cfg->ablate.replay_gates && !cfg->ablate.replay)
 		return "--replay-gates goes with --replay";
 	if (cfg->mtp && !cfg->logits)

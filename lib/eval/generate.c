@@ -27,7 +27,7 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
                                  struct moe_generated *out, struct moe_err *err)
 {
 	*out = (struct moe_generated){ .stop = MOE_STOP_LENGTH };
-	moe_session_reset(g->session);
+	moe_session_reset(g->session, prompt->n_tokens);
 	if (g->record)
 		moe_record_begin(g->record, seq, prompt->source);
 	enum moe_status status = g->replay ? moe_replay_begin(g->replay, prompt, err) : MOE_OK;

@@ -122,6 +122,8 @@ enum moe_status moe_router_run(struct moe_session *s, int32_t index, const float
 		status = ops->download(s->device, s->host_router, s->router_logits, n, err);
 	if (!status)
 		status = choose(s, index, pos, n_tokens, err);
+	if (!status)
+		moe_capacity_apply(s, index, n_tokens);
 	if (status || !s->opts.hooks.routing || config->layers[index].mtp)
 		return status;
 	const struct moe_routing routing = {

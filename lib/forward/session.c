@@ -215,6 +215,8 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 	if (!status)
 		status = prepare_routers(s, err);
 	if (!status)
+		status = moe_capacity_open(s, err);
+	if (!status)
 		status = make_rope(s, err);
 	if (!status)
 		status = make_temperature(s, err);
@@ -239,6 +241,7 @@ void moe_session_close(struct moe_session *s)
 		s->device->ops->release(s->device, s->cache[l]);
 	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
 		free(s->bias[l]);
+	moe_capacity_close(s);
 	void *host_memory[] = { s->cache, s->bias,    s->host_router, s->host_rows, s->last_logits, s->host_hidden,
 		                s->ids,   s->weights, s->margins,     s->scratch,   s->mask,        s->top_ids };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
@@ -246,7 +249,11 @@ void moe_session_close(struct moe_session *s)
 	free(s);
 }
 
-void moe_session_reset(struct moe_session *s) { s->pos = 0; }
+void moe_session_reset(struct moe_session *s, int64_t n_given)
+{
+	s->pos = 0;
+	moe_capacity_begin(s, n_given);
+}
 
 int64_t moe_session_pos(const struct moe_session *s) { return s->pos; }
 

@@ -35,6 +35,13 @@ struct moe_session {
 	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
 
+	/* choices each expert has taken in the current group; NULL pointers where capacity is not limited */
+	struct {
+		int64_t *taken;         /* [n_layers][n_experts] */
+		int64_t *n_in_group;    /* [n_layers] tokens */
+		int64_t limit;
+	} capacity;
+
 	/* host memory */
 	float *host_router;         /* [chunk][n_experts] */
 	float *host_rows;           /* [HEAD_ROWS][vocab] */
@@ -53,6 +60,12 @@ struct moe_policy_params moe_router_params(const struct moe_session *session, in
 /* Router logits of h, the experts chosen and their weights into ids and weights; told to the hook. */
 MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t layer, const float *h, int64_t pos,
                                             int64_t n_tokens, struct moe_err *err);
+
+/* The limit of --capacity: buffers, the start of a sequence of n_given tokens, and its effect on ids and weights. */
+MOE_MUST_USE enum moe_status moe_capacity_open(struct moe_session *session, struct moe_err *err);
+void moe_capacity_begin(struct moe_session *session, int64_t n_given);
+void moe_capacity_apply(struct moe_session *session, int32_t layer, int64_t n_tokens);
+void moe_capacity_close(struct moe_session *session);
 
 /* One transformer layer on x [n_tokens][hidden], in place. *stopped is set where routers_only ends the pass. */
 MOE_MUST_USE enum moe_status moe_block_run(struct moe_session *session, int32_t layer, float *x, int64_t pos,
