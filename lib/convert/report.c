@@ -64,7 +64,8 @@ void moe_info_text(struct moe_buf *b, const json_t *info)
 	moe_buf_addf(b, "key-value cache      %lld numbers per token, %lld bytes as bf16\n",
 	             whole(info, "cache_elems_token"),
 	             whole(info, "cache_bytes_token"));
-	moe_buf_addf(b, "tensors              %lld, one for each expert\n", whole(info, "tensors"));
+	moe_buf_addf(b, "tensors              %lld, %s\n", whole(info, "tensors"),
+	             json_is_true(json_object_get(info, "stacked")) ? "with stacks of experts" : "one for each expert");
 	if (whole(info, "bytes"))
 		moe_buf_addf(b, "bytes                %lld, as the config names types\n", whole(info, "bytes"));
 	if (!json_object_get(info, "stored_bytes"))

@@ -46,6 +46,14 @@ const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const str
 	return n > 0 && (size_t)n < sizeof name ? moe_ckpt_find(ckpt, name) : NULL;
 }
 
+bool moe_names_stacked(const struct moe_config *c)
+{
+	for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec); spec++)
+		if (spec->hf && moe_spec_is_stack(spec, MOE_NAMING_HF) && (!spec->present || spec->present(c)))
+			return true;
+	return false;
+}
+
 bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming)
 {
 	return moe_spec_is_expert(spec) && (naming == MOE_NAMING_GGUF || spec->stack != MOE_STACK_NONE);

@@ -32,6 +32,8 @@ bool moe_spec_scaled(const struct moe_config *config, const struct moe_tensor_sp
 const struct moe_tensor *moe_names_scales(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor);
 /* Is it a part of an MXFP4 matrix, its codes or its exponents, stored as U8? */
 bool moe_spec_is_mx(const struct moe_tensor_spec *spec);
+/* Do the experts of a layer share tensors in Hugging Face checkpoints of this family? */
+bool moe_names_stacked(const struct moe_config *config);
 /* Is this tensor the stack of all experts? */
 bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming);
 /* dims of one tensor as stored (of one expert, or of the stack: in GGUF [E, rows, cols]). Returns n_dims. */

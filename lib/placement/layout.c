@@ -45,6 +45,7 @@ static enum moe_status classify(struct moe_layout *layout, const struct moe_mode
 		if (!moe_spec_is_expert(id.spec))
 			continue;
 		layout->tensors[i] = (struct moe_layout_tensor){ id.layer, id.expert };
+		layout->stacks = layout->stacks || id.expert < 0;
 		if (!n || layers[n - 1] != id.layer)
 			layers[n++] = id.layer;
 	}
@@ -83,6 +84,7 @@ enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_mode
 
 	memset(layout, 0, sizeof *layout);
 	layout->ckpt = ckpt;
+	layout->n_experts = n_experts;
 	layout->tensors = calloc(ckpt->n_tensors + 1, sizeof *layout->tensors);
 	if (!layers || !layout->tensors) {
 		status = moe_err_nomem(err, ckpt->n_tensors * sizeof *layers, "the parts of tensors");
@@ -168,7 +170,7 @@ bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, i
 		return true;
 	if (part->expert < 0) {
 		moe_layout_slots(layout, part->layer, rank, &n);
-		dims[0] = n;
+		dims[0] = dims[0] / layout->n_experts * n;
 		return n > 0;
 	}
 	copies = moe_layout_copies(layout, part->layer, part->expert, &n);
@@ -178,10 +180,12 @@ bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, i
 	return false;
 }
 
-/* moe.slots.LAYER of every layer: the rank's experts in slot order. */
+/* moe.slots.LAYER of every layer: the rank's experts in slot order, an array in GGUF and its text in safetensors, where
+ * metadata are strings. */
 static int add_slots(const struct moe_layout *layout, int32_t rank, json_t *metadata)
 {
 	const struct moe_plan *plan = &layout->plan;
+	const bool text = layout->ckpt->format->naming == MOE_NAMING_HF;
 	int failed = 0;
 
 	for (int64_t i = 0; i < plan->n_entries; i++) {
@@ -197,6 +201,14 @@ static int add_slots(const struct moe_layout *layout, int32_t rank, json_t *meta
 		for (int32_t k = 0; k < n; k++)
 			failed |= json_array_append_new(experts, json_integer(slots[k].expert));
 		snprintf(key, sizeof key, "moe.slots.%d", layer);
+		if (text) {
+			char *list = json_dumps(experts, JSON_COMPACT);
+
+			failed |= json_object_set_new(metadata, key, list ? json_string(list) : NULL);
+			free(list);
+			json_decref(experts);
+			continue;
+		}
 		failed |= json_object_set_new(
 			metadata, key, json_pack("{s:s,s:s,s:o}", "type", "array", "of", "i32", "value", experts));
 	}
@@ -235,6 +247,8 @@ json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank)
 		failed |= json_object_set_new(metadata, "moe.ranks", json_sprintf("%d", layout->plan.n_ranks));
 		failed |= json_object_set_new(metadata, "moe.plan_hash", json_string(layout->plan_hash));
 		failed |= json_object_set_new(metadata, "moe.model_hash", json_string(layout->model_hash));
+		if (layout->stacks)
+			failed |= add_slots(layout, rank, metadata);
 	}
 	if (failed) {
 		json_decref(metadata);

@@ -1,6 +1,6 @@
 /* What each rank holds of a checkpoint under a plan: what shards are written from and checked against.
  *
- * Tensors of experts go to the ranks the plan says; a GGUF stack is cut into the rank's experts, in slot order. All
+ * Tensors of experts go to the ranks the plan says; a stack of all experts is cut into the rank's, in slot order. All
  * other tensors go to every rank. Private to this folder. */
 #ifndef MOE_PLACEMENT_LAYOUT_H
 #define MOE_PLACEMENT_LAYOUT_H
@@ -21,6 +21,8 @@ struct moe_layout_tensor {
 
 struct moe_layout {
 	const struct moe_ckpt *ckpt;         /* the source, borrowed */
+	int32_t n_experts;                   /* in every stack: as many equal slices */
+	bool stacks;                         /* some tensor is a stack */
 	struct moe_plan plan;                /* completed: every layer with experts */
 	struct moe_plan_entry *by_expert;    /* [plan.n_entries] sorted by layer, expert, rank */
 	struct moe_layout_tensor *tensors;   /* [ckpt->n_tensors] */
@@ -39,7 +41,7 @@ const struct moe_plan_entry *moe_layout_slots(const struct moe_layout *layout, i
 /* Does the rank hold tensor i, or a part of it? *dims gets its shape there (n_dims as in the source). */
 bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, int64_t dims[MOE_MAX_DIMS]);
 /* Metadata of a rank's shard, a new reference: the source's, and moe.rank, moe.ranks, moe.plan_hash, moe.model_hash,
- * in GGUF also moe.slots.LAYER; NULL when out of memory. */
+ * where there are stacks also moe.slots.LAYER; NULL when out of memory. */
 json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank);
 /* Opens a writer and declares all tensors of a rank. metadata must live as long as *out. */
 MOE_MUST_USE enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank, const char *path,

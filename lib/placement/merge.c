@@ -91,6 +91,16 @@ static enum moe_status put_whole(struct merge *m, const struct moe_source_tensor
 	return moe_err_set(err, MOE_EFORMAT, "no shard holds tensor '%s'", t->name);
 }
 
+/* moe.slots.LAYER of a shard: a new reference, or NULL. */
+static json_t *slots_of(const struct moe_ckpt *ckpt, const char *key)
+{
+	const json_t *value = json_object_get(ckpt->metadata, key);
+
+	if (json_is_string(value))
+		return json_loads(json_string_value(value), 0, NULL);
+	return json_incref(json_object_get(value, "value"));
+}
+
 /* Finds the experts of a layer by moe.slots.LAYER of every rank. */
 static enum moe_status find_places(struct merge *m, int32_t layer, int32_t n_experts, struct moe_err *err)
 {
@@ -109,23 +119,31 @@ static enum moe_status find_places(struct merge *m, int32_t layer, int32_t n_exp
 	snprintf(key, sizeof key, "moe.slots.%d", layer);
 	for (int32_t r = 0; r < m->shards.n_ranks; r++) {
 		const struct moe_ckpt *ckpt = m->shards.ckpts[r];
-		const json_t *slots = json_object_get(json_object_get(ckpt->metadata, key), "value"), *slot;
+		json_t *slots = slots_of(ckpt, key), *slot;
+		enum moe_status status = MOE_OK;
 		size_t k;
 
-		if (!json_is_array(slots))
+		if (!json_is_array(slots)) {
+			json_decref(slots);
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "%s: has no key %s, which says which experts rank %d holds", ckpt->path,
 			                   key, r);
-		json_array_foreach((json_t *)(uintptr_t)slots, k, slot) {
+		}
+		json_array_foreach(slots, k, slot) {
 			json_int_t e = json_integer_value(slot);
 
-			if (!json_is_integer(slot) || e < 0 || e >= n_experts)
-				return moe_err_set(err, MOE_EFORMAT,
-				                   "%s: %s names an expert that the model does not have", ckpt->path,
-				                   key);
+			if (!json_is_integer(slot) || e < 0 || e >= n_experts) {
+				status = moe_err_set(err, MOE_EFORMAT,
+				                     "%s: %s names an expert that the model does not have",
+				                     ckpt->path, key);
+				break;
+			}
 			if (m->places[e].rank < 0)
 				m->places[e] = (struct place){ r, (int32_t)k };
 		}
+		json_decref(slots);
+		if (status)
+			return status;
 	}
 	return MOE_OK;
 }

@@ -173,7 +173,7 @@ static enum moe_status write_unit(struct job *job, int32_t rank, const struct un
 				return write_bytes(job, rank, t->data + unit->from, unit->to - unit->from);
 		return MOE_OK;
 	}
-	slice = t->n_bytes / (size_t)t->dims[0];
+	slice = t->n_bytes / (size_t)job->layout->n_experts;
 	entries = moe_layout_slots(job->layout, part->layer, rank, &n);
 	for (int32_t k = 0; k < n && !status; k++)
 		status = write_bytes(job, rank, t->data + (size_t)entries[k].expert * slice, slice);

@@ -65,7 +65,7 @@ static enum moe_status add_tensors(struct moe_source *source, const struct moe_l
 
 		*to = (struct moe_source_tensor){ .name = t->name, .offset = t->offset, .n_bytes = t->n_bytes,
 		                                  .layer = stack ? part->layer : -1,
-		                                  .n_hashes = stack ? (int32_t)t->dims[0] : 1 };
+		                                  .n_hashes = stack ? layout->n_experts : 1 };
 		to->hashes = moe_arena_alloc(&source->arena, (size_t)to->n_hashes, sizeof *to->hashes);
 		if (!to->hashes)
 			return nomem(err);

@@ -28,7 +28,7 @@ static bool same_bytes(const struct moe_layout *layout, size_t i, int32_t rank, 
 
 	if (part->layer < 0 || part->expert >= 0)
 		return t->n_bytes == found->n_bytes && (!t->n_bytes || !memcmp(t->data, found->data, t->n_bytes));
-	slice = t->n_bytes / (size_t)t->dims[0];
+	slice = t->n_bytes / (size_t)layout->n_experts;
 	slots = moe_layout_slots(layout, part->layer, rank, &n);
 	if (found->n_bytes != (size_t)n * slice)
 		return false;

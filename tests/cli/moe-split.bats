@@ -253,6 +253,35 @@ check_plan()
 	moe-convert --list shards/rank-001.gguf | grep -qF $'blk.1.ffn_up_exps.weight\t'
 }
 
+@test "stacks of experts in one tensor are cut by expert, and put together again" {
+	for name in granitemoe dbrx llama4_multimodal gpt_oss_mxfp4; do
+		source=$GOLDEN/models/$name
+		experts=$(moe-convert --info --json "$source" | sed 's/.*"experts":\([0-9]*\).*/\1/')
+		layers=$(moe-convert --info --json "$source" | sed 's/.*"layers":\([0-9]*\),"moe_layers".*/\1/')
+		make_load "$layers" "$experts" | awk -F '\t' -v OFS='\t' 'NR > 1 { $1-- } 1' >load.tsv
+		moe-split -q -n 2 --replicas 2 load.tsv >plan.tsv
+		rm -rf shards merged
+		run_split moe-split --plan plan.tsv -o shards "$source"
+		expect_status 0
+		run_split moe-split --plan plan.tsv --verify shards "$source"
+		expect_status 0
+		moe-split -q --merge -o merged shards
+		diff -r "$source" merged
+		# the first expert in rank 1 begins its stacks there
+		first=$(awk -F '\t' '$1 == 0 && $4 == 1 && $5 == 0 { print $2 }' plan.tsv)
+		moe-convert --list shards/rank-001 >list
+		moe-convert --list "$source" | grep -F '.0.' | grep -E '\.experts\.[a-z]|_linear' >stacks
+		[ "$(wc -l <stacks)" -ge 2 ]
+		while IFS=$'\t' read -r tensor _ _ _ at n_bytes _; do
+			size=$((n_bytes / experts))
+			IFS=$'\t' read -r there held < <(awk -F '\t' -v t="$tensor" -v OFS='\t' '$1 == t { print $5, $6 }' list)
+			[ "$held" = $((size * (experts / 2 + 1))) ]
+			cmp -i $((at + first * size)):"$there" -n "$size" "$source/model.safetensors" \
+				shards/rank-001/model.safetensors
+		done <stacks
+	done
+}
+
 @test "a sharded source with an index comes back with it" {
 	make_plan 3 33
 	moe-convert -q --shard-size 4M "$MODEL_V3" source

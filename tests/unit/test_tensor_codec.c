@@ -287,6 +287,29 @@ static void test_shapes(void)
 	ok(slice.data == bytes + 2 * 384 && slice.n_bytes == 384 && slice.offset == 868, "and lies at its index");
 }
 
+/* A matrix stored by its inputs, [cols][in_stride], gives the rows that it would give row by row. */
+static void test_turned(void)
+{
+	enum { ROWS = 75, COLS = 5, STRIDE = 90, FIRST = 9 };
+	const struct moe_codec *bf16 = moe_codec_by_name("bf16");
+	static uint8_t stored[COLS * STRIDE * 2];
+	static float values[COLS * STRIDE], out[ROWS * COLS];
+	const struct moe_weight w = { .codec = bf16, .data = stored + FIRST * 2, .rows = ROWS, .cols = COLS,
+	                              .in_stride = STRIDE };
+	int64_t n_different = 0;
+
+	for (int i = 0; i < COLS * STRIDE; i++)
+		values[i] = (float)(i % 251);
+	bf16->encode(values, stored, COLS * STRIDE);
+	moe_weight_decode(&w, 0, ROWS * COLS, out);
+	for (int r = 0; r < ROWS; r++)
+		for (int c = 0; c < COLS; c++)
+			n_different += out[r * COLS + c] != values[c * STRIDE + FIRST + r];
+	is_i64(n_different, 0, "a matrix stored by its inputs is read by rows");
+	moe_weight_decode(&w, 70 * COLS, 2 * COLS, out);
+	ok(out[COLS + 3] == values[3 * STRIDE + FIRST + 71], "from any row on");
+}
+
 int main(void)
 {
 	test_golden();
@@ -297,6 +320,7 @@ int main(void)
 	test_copied_types();
 	test_q8_0_edges();
 	test_mxfp4_split();
+	test_turned();
 	test_table();
 	test_shapes();
 	return done();
