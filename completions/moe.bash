@@ -1,5 +1,12 @@
 # bash completion of moe-tools; written by `make completions`.
 # shellcheck shell=bash
+_moe_ask()
+{
+	local head=${2%"${2##*[,=]}"} word
+	while IFS= read -r word; do
+		[[ $head$word != "$2"* ]] || COMPREPLY+=("$head$word")
+	done < <("${COMP_WORDS[0]/#\~/$HOME}" --complete-words "$1" 2>/dev/null)
+}
 _moe()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} tool=${COMP_WORDS[0]##*/} options=
@@ -11,21 +18,17 @@ _moe()
 	COMPREPLY=()
 	case $tool:$prev in
 	moe-convert:--tolerance | \
-		moe-convert:--type | \
 		moe-convert:--shard-size | \
 		moe-convert:--threads | moe-convert:-j | \
 		moe-convert:--seed | \
 		moe-route:--prompt | moe-route:-p | \
 		moe-route:--window | \
 		moe-route:--overlap | \
-		moe-route:--device | \
 		moe-route:--chunk | \
-		moe-route:--policy | \
 		moe-route:--experts-per-token | moe-route:-k | \
 		moe-route:--groups | \
 		moe-route:--top-groups | \
 		moe-route:--scale | \
-		moe-route:--from | \
 		moe-route:--threads | moe-route:-j | \
 		moe-route:--seed | \
 		moe-run:--prompt | moe-run:-p | \
@@ -36,7 +39,6 @@ _moe()
 		moe-run:--min-p | \
 		moe-run:--window | \
 		moe-run:--overlap | \
-		moe-run:--device | \
 		moe-run:--ctx | \
 		moe-run:--chunk | \
 		moe-run:--threads | moe-run:-j | \
@@ -46,13 +48,10 @@ _moe()
 		moe-split:--groups | \
 		moe-split:--slots | \
 		moe-split:--replicas | \
-		moe-split:--planner | \
-		moe-split:--evaluate | \
 		moe-split:--max-imbalance | \
 		moe-split:--fits | \
 		moe-split:--threads | moe-split:-j | \
 		moe-split:--seed | \
-		moe-stats:--metric | moe-stats:-m | \
 		moe-stats:--layer | \
 		moe-stats:--source | \
 		moe-stats:--max-imbalance | \
@@ -62,7 +61,11 @@ _moe()
 		return
 		;;
 	moe-convert:--to)
-		mapfile -t COMPREPLY < <(compgen -W 'safetensors gguf' -- "$cur")
+		_moe_ask to "$cur"
+		return
+		;;
+	moe-convert:--type)
+		_moe_ask type "$cur"
 		return
 		;;
 	moe-convert:--output | moe-convert:-o | \
@@ -74,6 +77,7 @@ _moe()
 		moe-run:--trace | \
 		moe-run:--output | moe-run:-o | \
 		moe-split:--topology | \
+		moe-split:--evaluate | \
 		moe-split:--plan | \
 		moe-split:--output | moe-split:-o | \
 		moe-stats:--output | moe-stats:-o)
@@ -93,12 +97,33 @@ _moe()
 		mapfile -t COMPREPLY < <(compgen -W 'f32 f16 8bit none' -- "$cur")
 		return
 		;;
+	moe-route:--device | \
+		moe-run:--device)
+		_moe_ask device "$cur"
+		return
+		;;
+	moe-route:--policy)
+		_moe_ask policy "$cur"
+		return
+		;;
 	moe-route:--group-score)
 		mapfile -t COMPREPLY < <(compgen -W 'max top2' -- "$cur")
 		return
 		;;
+	moe-route:--from)
+		_moe_ask from "$cur"
+		return
+		;;
+	moe-split:--planner)
+		_moe_ask planner "$cur"
+		return
+		;;
 	moe-split:--verify)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	moe-stats:--metric | moe-stats:-m)
+		_moe_ask metric "$cur"
 		return
 		;;
 	moe-stats:--plot)
@@ -122,6 +147,7 @@ _moe()
 	else
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		_moe_ask MODEL "$cur"
 	fi
 }
 complete -F _moe moe-convert moe-route moe-run moe-split moe-stats
