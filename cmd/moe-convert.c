@@ -17,6 +17,23 @@ struct config {
 	double tolerance;
 };
 
+/* Words that the shell completes: the types that --type may write. */
+static const char *type_word(size_t i)
+{
+	const struct moe_codec *codec;
+
+	for (size_t k = 0; (codec = moe_codec_at(k)); k++)
+		if (moe_type_writable(codec) && i-- == 0)
+			return codec->name;
+	return NULL;
+}
+
+static const char *format_word(size_t i)
+{
+	const struct moe_format *format = moe_format_at(i);
+	return format ? format->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Reports (instead of converting)"),
 	MOE_OPT_FLAG(0, "info", struct config, info, "family, parameters, operations, cache; a config.json is enough"),
@@ -28,9 +45,9 @@ static const struct moe_opt options[] = {
 	            "--verify: difference allowed from REF [0]"),
 	MOE_OPT_FLAG(0, "list-families", struct config, families, "the model families that are known"),
 	MOE_OPT_GROUP("Conversion"),
-	{ .kind = MOE_OPT_KIND_STR, .name = "to", .value = "FORMAT", .offset = offsetof(struct config, to),
-	  .words = "safetensors|gguf", .help = "safetensors or gguf [from DST's name]" },
-	MOE_OPT_STR(0, "type", "RULES", struct config, types, "bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]"),
+	MOE_OPT_LISTED(0, "to", "FORMAT", format_word, struct config, to, "safetensors or gguf [from DST's name]"),
+	MOE_OPT_LISTED(0, "type", "RULES", type_word, struct config, types,
+	               "bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),

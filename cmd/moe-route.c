@@ -24,6 +24,19 @@ struct config {
 /* No value given: a number no option takes. */
 enum { UNSET = -1 };
 
+/* Words that the shell completes. */
+static const char *policy_word(size_t i)
+{
+	const struct moe_policy *policy = moe_policy_at(i);
+	return policy ? policy->name : NULL;
+}
+
+static const char *import_word(size_t i)
+{
+	const struct moe_import *format = moe_import_at(i);
+	return format ? format->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Output"),
 	MOE_OPT_FLAG(0, "logits", struct config, logits, "keep the router's outputs of every token, for re-routing"),
@@ -39,11 +52,11 @@ static const struct moe_opt options[] = {
 	            "tokens a text is cut into [512 or the model's maximum]"),
 	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61,
 	            "tokens of context before each window [0]"),
-	MOE_OPT_STR(0, "device", "NAME", struct config, device, "where to compute: cpu [cpu]"),
+	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
 	            "tokens a pass; results do not depend on it [512]"),
 	MOE_OPT_GROUP("A trace with logits, re-routed"),
-	MOE_OPT_STR(0, "policy", "NAME", struct config, policy, "the policy to route by (--list-policies)"),
+	MOE_OPT_LISTED(0, "policy", "NAME", policy_word, struct config, policy, "the policy to route by (--list-policies)"),
 	MOE_OPT_INT('k', "experts-per-token", "N", struct config, top_k, 1, INT32_MAX,
 	            "experts per token [as in the trace]"),
 	MOE_OPT_INT(0, "groups", "N", struct config, groups, 1, INT32_MAX, "groups of experts [as in the trace]"),
@@ -59,7 +72,7 @@ static const struct moe_opt options[] = {
 	             "added to the scores when choosing: a table, or a model"),
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
-	MOE_OPT_STR(0, "from", "FORMAT", struct config, from, "import FILEs written by another tool (esft)"),
+	MOE_OPT_LISTED(0, "from", "FORMAT", import_word, struct config, from, "import FILEs written by another tool (esft)"),
 	MOE_OPT_FILE(0, "model-config", "FILE", struct config, model_config,
 	             "config.json of the model that was logged"),
 	MOE_OPT_END,
@@ -68,7 +81,7 @@ static const struct moe_opt options[] = {
 static const struct tool tool = {
 	"moe-route",
 	"[options] MODEL [TEXT...]\n[options] TRACE...\n--from FORMAT [--model-config FILE] [options] FILE...",
-	"route tokens to experts: through a model, from stored logits, or from a log",
+	"Route tokens to experts: through a model, from stored logits, or from a log.",
 	options,
 };
 

@@ -74,7 +74,7 @@ static const struct moe_opt options[] = {
 	             "print one line of token ids per text, and nothing else"),
 	MOE_OPT_FLAG(0, "detokenize", struct config, detokenize, "print the text of lines of token ids"),
 	MOE_OPT_GROUP("Computing"),
-	MOE_OPT_STR(0, "device", "NAME", struct config, device, "where to compute: cpu [cpu]"),
+	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_I64(0, "ctx", "N", struct config, ctx, 1, INT32_MAX,
 	            "positions of a sequence, at most [the model's maximum]"),
 	MOE_OPT_ENUM(0, "mla", "role|expanded|absorbed", struct config, mla,
@@ -87,7 +87,7 @@ static const struct moe_opt options[] = {
 static const struct tool tool = {
 	"moe-run",
 	"[options] MODEL [TEXT...]",
-	"run a Mixture-of-Experts model on text or token ids",
+	"Run a Mixture-of-Experts model on text or token ids.",
 	options,
 };
 

@@ -25,6 +25,13 @@ struct config {
 	double max_imbalance; /* 0: not asked */
 };
 
+/* Words that the shell completes. */
+static const char *planner_word(size_t i)
+{
+	const struct moe_planner *planner = moe_planner_at(i);
+	return planner ? planner->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Planning"),
 	MOE_OPT_INT('n', "ranks", "N", struct config, ranks, 1, MOE_PLAN_MAX_RANKS, "ranks to place experts on"),
@@ -37,10 +44,15 @@ static const struct moe_opt options[] = {
 	            "places per layer over all ranks [experts, rounded up to a multiple of ranks]"),
 	MOE_OPT_INT(0, "replicas", "N", struct config, replicas, 0, 0x3fffffff,
 	            "places per layer beyond one per expert, in place of --slots"),
-	MOE_OPT_STR(0, "planner", "NAME", struct config, planner, "how to place [greedy]"),
+	MOE_OPT_LISTED(0, "planner", "NAME", planner_word, struct config, planner, "how to place [greedy]"),
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
 	MOE_OPT_GROUP("Judging"),
-	MOE_OPT_LIST(0, "evaluate", "PLAN", struct config, evaluate, "what PLAN costs under a load; may be repeated"),
+	{ .kind = MOE_OPT_KIND_LIST,
+	  .name = "evaluate",
+	  .value = "PLAN",
+	  .offset = offsetof(struct config, evaluate),
+	  .help = "what PLAN costs under a load; may be repeated",
+	  .takes = MOE_VALUE_FILE },
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_GROUP("Sharding"),

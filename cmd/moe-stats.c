@@ -24,11 +24,18 @@ struct config {
 	double max_imbalance; /* < 0: not asked */
 };
 
+/* Words that the shell completes. */
+static const char *metric_word(size_t i)
+{
+	const struct moe_metric *metric = moe_metric_at(i);
+	return metric ? metric->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("What is shown (one of these)"),
 	MOE_OPT_FLAG(0, "load", struct config, load, "the load table of moe-load(5) [in a pipe or file]"),
 	MOE_OPT_FLAG(0, "summary", struct config, summary, "a line with bars per layer, for people [on a terminal]"),
-	MOE_OPT_STR('m', "metric", "NAME,...", struct config, metrics,
+	MOE_OPT_LISTED('m', "metric", "NAME,...", metric_word, struct config, metrics,
                     "a column per statistic; list: which there are"),
 	MOE_OPT_ENUM(0, "plot", "load|heatmap", struct config, plot, "a picture, as SVG"),
 	MOE_OPT_FLAG(0, "list", struct config, list, "which metrics there are, with their units"),
@@ -307,7 +314,11 @@ static void print_dry_run(struct job *job, char *const *paths, int n_paths)
 	moe_rows_str(&rows, "write");
 	moe_rows_str(&rows, to ? to : "-");
 	moe_rows_str(&rows, job->cfg->plot != PLOT_NONE ? "svg" : "text");
-	moe_rows_f64(&rows, (double)NAN);
+	/* How much text it is shows only when it is made. */
+	if (job->ctx->common.json)
+		moe_rows_f64(&rows, (double)NAN);
+	else
+		moe_rows_str(&rows, "unknown");
 }
 
 static enum moe_status print_result(struct job *job, struct moe_err *err)

@@ -1,6 +1,7 @@
 /* What every program shares; see tool.h. The few statics are what a signal handler can reach. */
 #include "tool.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -45,6 +46,7 @@ static const struct moe_opt common_options[] = {
 	MOE_OPT_FLAG('h', "help", struct tool_common, help, "print this and exit"),
 	MOE_OPT_FLAG('V', "version", struct tool_common, version, "print the version and exit"),
 	{.kind = MOE_OPT_KIND_FLAG, .name = "complete", .offset = offsetof(struct tool_common, complete)},
+	{.kind = MOE_OPT_KIND_STR, .name = "complete-words", .offset = offsetof(struct tool_common, words_of)},
 	MOE_OPT_END
 };
 
@@ -239,6 +241,52 @@ static void print_help(const struct tool *tool, const struct moe_opt *const *tab
 	moe_opt_usage(tables, stdout);
 }
 
+enum { SAMPLE_FOLDERS = 4 };
+
+/* The folders that samples are looked for in, by falling precedence; empty where one does not apply. */
+static void sample_folder(int i, struct moe_buf *to)
+{
+	const char *share = getenv("MOE_SHARE");
+	char exe[PATH_MAX], *slash;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+
+	exe[n > 0 ? n : 0] = '\0';
+	slash = strrchr(exe, '/');
+	if (slash)
+		*slash = '\0';
+	to->n = 0;
+	if (i == 0 && share && *share)
+		moe_buf_addf(to, "%s/models", share);
+	else if (i == 1 && slash)
+		moe_buf_addf(to, "%s/../../share/models", exe);   /* build/bin in the source tree */
+	else if (i == 2 && slash)
+		moe_buf_addf(to, "%s/../share/moe-tools/models", exe);   /* bin beside share */
+	else if (i == 3)
+		moe_buf_addf(to, "%s/models", MOE_SHARE_DIR);
+}
+
+/* Names of the samples, one a line, for completion of operands; none for a program that takes no model. */
+static void print_samples(const struct tool *tool)
+{
+	struct moe_buf folder = {0};
+
+	for (int i = 0; i < SAMPLE_FOLDERS && strstr(tool->usage, "MODEL"); i++) {
+		struct dirent **found;
+		int n;
+
+		sample_folder(i, &folder);
+		n = folder.n && !folder.failed ? scandir(folder.p, &found, NULL, alphasort) : -1;
+		for (int k = 0; k < n; k++) {
+			if (*found[k]->d_name != '.')
+				puts(found[k]->d_name);
+			free(found[k]);
+		}
+		if (n >= 0)
+			free(found);
+	}
+	moe_buf_free(&folder);
+}
+
 MOE_NORETURN static void leave(bool good) { exit(good && close_stdout() ? 0 : TOOL_FAILED); }
 
 void tool_start(int argc, char **argv, const struct tool *tool, void *cfg, struct tool_ctx *ctx)
@@ -262,7 +310,11 @@ void tool_start(int argc, char **argv, const struct tool *tool, void *cfg, struc
 		printf("%s %s (moe-tools)\n", tool->name, MOE_VERSION);
 	else if (ctx->common.complete)
 		moe_opt_complete(tables, stdout);
-	if (ctx->common.help || ctx->common.version || ctx->common.complete) {
+	else if (ctx->common.words_of && strcmp(ctx->common.words_of, "MODEL") == 0)
+		print_samples(tool);
+	else if (ctx->common.words_of)
+		moe_opt_words(tables, ctx->common.words_of, stdout);
+	if (ctx->common.help || ctx->common.version || ctx->common.complete || ctx->common.words_of) {
 		moe_opt_free(tables, bases);
 		leave(true);
 	}
@@ -484,23 +536,17 @@ static char *try_place(struct moe_buf *looked, const char *fmt, ...)
 
 static char *find_sample(const char *name, struct moe_buf *looked)
 {
-	const char *share = getenv("MOE_SHARE");
-	char exe[PATH_MAX], *slash, *path = NULL;
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+	struct moe_buf folder = {0};
+	char *path = NULL;
 
-	if (share && *share)
-		path = try_place(looked, "%s/models/%s", share, name);
-	exe[n > 0 ? n : 0] = '\0';
-	slash = strrchr(exe, '/');
-	if (slash) {
-		*slash = '\0';
-		/* build/bin in the source tree, and bin beside share. */
-		if (!path)
-			path = try_place(looked, "%s/../../share/models/%s", exe, name);
-		if (!path)
-			path = try_place(looked, "%s/../share/moe-tools/models/%s", exe, name);
+	for (int i = 0; i < SAMPLE_FOLDERS && !path; i++) {
+		sample_folder(i, &folder);
+		if (folder.n && !folder.failed)
+			path = try_place(looked, "%s/%s", folder.p, name);
 	}
-	return path ? path : try_place(looked, "%s/models/%s", MOE_SHARE_DIR, name);
+	looked->failed = looked->failed || folder.failed;
+	moe_buf_free(&folder);
+	return path;
 }
 
 /* The cache that huggingface_hub keeps: HUB/models--ORG--NAME/refs/main holds the name of a directory in snapshots/. */

@@ -45,6 +45,7 @@ struct tool_common {
 	int32_t progress;     /* enum tool_progress_mode */
 	int64_t seed;
 	bool json, force, dry_run, quiet, verbose, help, version, complete;
+	const char *words_of;   /* --complete-words: an option's name, or MODEL for the samples there are */
 };
 
 /* One per program, filled by tool_start; lives as long as main(). */

@@ -1,5 +1,12 @@
 # bash completion of moe-tools; written by `make completions`.
 # shellcheck shell=bash
+_moe_ask()
+{
+	local head=${2%"${2##*[,=]}"} word
+	while IFS= read -r word; do
+		[[ $head$word != "$2"* ]] || COMPREPLY+=("$head$word")
+	done < <("${COMP_WORDS[0]/#\~/$HOME}" --complete-words "$1" 2>/dev/null)
+}
 _moe()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} tool=${COMP_WORDS[0]##*/} options=
@@ -11,23 +18,19 @@ _moe()
 	COMPREPLY=()
 	case $tool:$prev in
 	moe-convert:--tolerance | \
-		moe-convert:--type | \
 		moe-convert:--shard-size | \
 		moe-convert:--threads | moe-convert:-j | \
 		moe-convert:--seed | \
 		moe-route:--prompt | moe-route:-p | \
 		moe-route:--window | \
 		moe-route:--overlap | \
-		moe-route:--device | \
 		moe-route:--chunk | \
-		moe-route:--policy | \
 		moe-route:--experts-per-token | moe-route:-k | \
 		moe-route:--groups | \
 		moe-route:--top-groups | \
 		moe-route:--scale | \
 		moe-route:--eps | \
 		moe-route:--p-norm | \
-		moe-route:--from | \
 		moe-route:--threads | moe-route:-j | \
 		moe-route:--seed | \
 		moe-run:--prompt | moe-run:-p | \
@@ -42,7 +45,9 @@ _moe()
 		moe-run:--policy | \
 		moe-run:--disable | \
 		moe-run:--mask-top | \
-		moe-run:--device | \
+		moe-run:--capacity | \
+		moe-run:--capacity-tokens | \
+		moe-run:--capacity-group | \
 		moe-run:--ctx | \
 		moe-run:--chunk | \
 		moe-run:--threads | moe-run:-j | \
@@ -52,13 +57,10 @@ _moe()
 		moe-split:--groups | \
 		moe-split:--slots | \
 		moe-split:--replicas | \
-		moe-split:--planner | \
-		moe-split:--evaluate | \
 		moe-split:--max-imbalance | \
 		moe-split:--fits | \
 		moe-split:--threads | moe-split:-j | \
 		moe-split:--seed | \
-		moe-stats:--metric | moe-stats:-m | \
 		moe-stats:--layer | \
 		moe-stats:--source | \
 		moe-stats:--max-imbalance | \
@@ -68,7 +70,11 @@ _moe()
 		return
 		;;
 	moe-convert:--to)
-		mapfile -t COMPREPLY < <(compgen -W 'safetensors gguf' -- "$cur")
+		_moe_ask to "$cur"
+		return
+		;;
+	moe-convert:--type)
+		_moe_ask type "$cur"
 		return
 		;;
 	moe-convert:--output | moe-convert:-o | \
@@ -81,6 +87,7 @@ _moe()
 		moe-run:--replay | \
 		moe-run:--output | moe-run:-o | \
 		moe-split:--topology | \
+		moe-split:--evaluate | \
 		moe-split:--plan | \
 		moe-split:--output | moe-split:-o | \
 		moe-stats:--output | moe-stats:-o)
@@ -100,16 +107,37 @@ _moe()
 		mapfile -t COMPREPLY < <(compgen -W 'f32 f16 8bit none' -- "$cur")
 		return
 		;;
+	moe-route:--device | \
+		moe-run:--device)
+		_moe_ask device "$cur"
+		return
+		;;
+	moe-route:--policy)
+		_moe_ask policy "$cur"
+		return
+		;;
 	moe-route:--group-score)
 		mapfile -t COMPREPLY < <(compgen -W 'max top2' -- "$cur")
+		return
+		;;
+	moe-route:--from)
+		_moe_ask from "$cur"
 		return
 		;;
 	moe-run:--mla)
 		mapfile -t COMPREPLY < <(compgen -W 'role expanded absorbed' -- "$cur")
 		return
 		;;
+	moe-split:--planner)
+		_moe_ask planner "$cur"
+		return
+		;;
 	moe-split:--verify)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		return
+		;;
+	moe-stats:--metric | moe-stats:-m)
+		_moe_ask metric "$cur"
 		return
 		;;
 	moe-stats:--plot)
@@ -124,7 +152,7 @@ _moe()
 	case $tool in
 	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac
@@ -133,6 +161,7 @@ _moe()
 	else
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		_moe_ask MODEL "$cur"
 	fi
 }
 complete -F _moe moe-convert moe-route moe-run moe-split moe-stats

@@ -36,6 +36,7 @@ struct moe_opt {
 	double min, max;        /* both 0: any value */
 	enum moe_opt_value takes;
 	bool negated;
+	const char *(*word_at)(size_t i);   /* STR: words it takes that only the program can list; NULL past the end */
 };
 
 /* Values of an option given several times; views of argv. */
@@ -49,6 +50,9 @@ struct moe_opt_list {
 	{ .kind = MOE_OPT_KIND_FLAG, .letter = l, .name = n, .offset = offsetof(type, field), .help = h }
 #define MOE_OPT_STR(l, n, v, type, field, h) \
 	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h }
+#define MOE_OPT_LISTED(l, n, v, list, type, field, h) \
+	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
+	  .word_at = list }
 #define MOE_OPT_FILE(l, n, v, type, field, h) \
 	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
 	  .takes = MOE_VALUE_FILE }
@@ -82,8 +86,11 @@ void moe_opt_free(const struct moe_opt *const *tables, void *const *bases);
 void moe_opt_usage(const struct moe_opt *const *tables, FILE *to);
 
 /* One line per option for completion scripts and tests: "letter TAB name TAB value TAB kind TAB words TAB help";
- * kind: flag value file dir; words are separated by spaces. A negated flag gives a second line for no-NAME. Empty
+ * kind: flag value file dir ask (moe_opt_words tells); words are separated by spaces. A negated flag gives a second line for no-NAME. Empty
  * fields are "-". */
 void moe_opt_complete(const struct moe_opt *const *tables, FILE *to);
+
+/* The words that option --NAME takes, one a line; none where they are not listed. */
+void moe_opt_words(const struct moe_opt *const *tables, const char *name, FILE *to);
 
 #endif

@@ -1,5 +1,8 @@
 /* Option tables as text: --help for people, lines for shells and tests. */
 #include "base/opt.h"
+
+#include <string.h>
+
 #include "base/str.h"
 
 #define HELP_COLUMN 28
@@ -89,7 +92,7 @@ static void print_line(const struct moe_opt *opt, bool off, FILE *to)
 
 	fprintf(to, "%c\t%s%s\t%s\t%s\t", opt->letter && !off ? opt->letter : '-', off ? "no-" : "",
 	        opt->name ? opt->name : "-", opt->value ? opt->value : "-",
-	        opt->kind == MOE_OPT_KIND_FLAG ? "flag" : kinds[opt->takes]);
+	        opt->kind == MOE_OPT_KIND_FLAG ? "flag" : opt->word_at ? "ask" : kinds[opt->takes]);
 	print_words(opt, to);
 	fprintf(to, "\t%s\n", opt->help);
 }
@@ -103,5 +106,21 @@ void moe_opt_complete(const struct moe_opt *const *tables, FILE *to)
 			print_line(opt, false, to);
 			if (opt->negated)
 				print_line(opt, true, to);
+		}
+}
+
+void moe_opt_words(const struct moe_opt *const *tables, const char *name, FILE *to)
+{
+	struct moe_str rest, word;
+
+	for (size_t t = 0; tables[t]; t++)
+		for (const struct moe_opt *opt = tables[t]; opt->kind != MOE_OPT_KIND_END; opt++) {
+			if (!opt->name || strcmp(opt->name, name) != 0)
+				continue;
+			for (size_t i = 0; opt->word_at && opt->word_at(i); i++)
+				fprintf(to, "%s\n", opt->word_at(i));
+			rest = moe_str_of(opt->words ? opt->words : "");
+			while (moe_str_next(&rest, '|', &word))
+				fprintf(to, "%.*s\n", (int)word.n, word.p);
 		}
 }

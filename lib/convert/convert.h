@@ -13,6 +13,8 @@ struct moe_type_rules {
 	const struct moe_codec *role[MOE_N_ROLES];
 	const struct moe_codec *rest;       /* of "*" */
 };
+/* Can --type ask for it? */
+bool moe_type_writable(const struct moe_codec *codec);
 /* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
 MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
 

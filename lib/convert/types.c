@@ -13,6 +13,8 @@ static const struct moe_codec *codec_named(struct moe_str name)
 	return NULL;
 }
 
+bool moe_type_writable(const struct moe_codec *codec) { return codec->encode && codec->is_float && !codec->scaled; }
+
 /* The types that can be asked for, " f32 f16 ...". */
 static const char *writable(char *text, size_t n)
 {
@@ -21,7 +23,7 @@ static const char *writable(char *text, size_t n)
 	text[0] = '\0';
 	for (size_t i = 0; moe_codec_at(i); i++) {
 		const struct moe_codec *codec = moe_codec_at(i);
-		if (codec->encode && codec->is_float && !codec->scaled && at + strlen(codec->name) + 2 < n)
+		if (moe_type_writable(codec) && at + strlen(codec->name) + 2 < n)
 			at += (size_t)snprintf(text + at, n - at, " %s", codec->name);
 	}
 	return text;
@@ -33,7 +35,7 @@ static enum moe_status one_rule(struct moe_type_rules *rules, struct moe_str rol
 	const struct moe_codec *codec = codec_named(type), **slot = NULL;
 	char known[256];
 
-	if (!codec || !codec->encode || !codec->is_float || codec->scaled)
+	if (!codec || !moe_type_writable(codec))
 		return moe_err_set(err, MOE_EUSAGE, "--type: '%.*s' is not a type that can be written; there are%s",
 		                   (int)(type.n < 64 ? type.n : 64), type.p, writable(known, sizeof known));
 	if (moe_str_eq(role, "*"))

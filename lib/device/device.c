@@ -5,6 +5,12 @@
 
 #include "device/cpu/cpu.h"
 
+const char *moe_device_at(size_t i)
+{
+	static const char *const names[] = { "cpu" };
+	return i < sizeof names / sizeof *names ? names[i] : NULL;
+}
+
 enum moe_status moe_device_open(struct moe_device **out, const char *name, struct moe_pool *pool, struct moe_err *err)
 {
 	if (strcmp(name, "cpu") == 0)

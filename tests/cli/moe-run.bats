@@ -88,7 +88,8 @@ rounded()
 	MOE_CPU=generic moe-run tiny-v3 --score zh.txt >a
 	moe-run tiny-v3 --score zh.txt >b
 	expect_same a b
-	fails 2 env MOE_CPU=nonsense moe-run tiny-v3 --score zh.txt || grep -q 'MOE_CPU=nonsense' .err
+	MOE_CPU=nonsense fails 2 moe-run tiny-v3 --score zh.txt
+	expect_message 'MOE_CPU=nonsense: expected one of .*generic'
 }
 
 @test "every text comes back from its tokens byte for byte" {

@@ -450,7 +450,8 @@ esft()
 	expect_status 0
 	expect_line "read	x.trace	trace	$(stat -c %s x.trace)"
 	expect_line "read	small.tsv	load	$(stat -c %s small.tsv)"
-	expect_line 'write	x.svg	svg	nan'
+	expect_line 'write	x.svg	svg	unknown'
+	moe-stats --dry-run --json x.trace | jq -e 'select(.action == "write") | .bytes == null'
 	[ ! -e x.svg ]
 }
 

@@ -154,6 +154,66 @@ common_page()
 	: >some-model.gguf
 	complete_line 'moe-run some' | grep -qx some-model.gguf
 	complete_line 'moe-convert --output some' | grep -qx some-model.gguf
+	complete_line 'moe-split --evaluate some' | grep -qx some-model.gguf
+	complete_line 'moe-run tiny' >models
+	printf '%s\n' tiny-v2 tiny-v3 | diff - models
+	complete_line 'moe-stats --metric max' | grep -qx maxvio
+	complete_line 'moe-stats -m maxvio,gi' | grep -qx maxvio,gini
+	complete_line 'moe-stats --plot ' | sort | diff - <(printf '%s\n' heatmap load)
+	complete_line 'moe-split --planner ' | sort | diff - <(moe-split --list-planners | sed 1d | cut -f 1 | sort)
+	complete_line 'moe-route --policy ' | sort | diff - <(ls "$TOP/lib/route/policy" | sed 's/\.c$//')
+	complete_line 'moe-route --from es' | grep -qx esft
+	complete_line 'moe-run --device ' | grep -qx cpu
+	complete_line 'moe-convert --to ' | sort | diff - <(ls "$TOP/lib/checkpoint/format" | sed 's/\.c$//')
+	complete_line 'moe-convert --type q8' | grep -qx q8_0
+	[ -z "$(complete_line 'moe-route --policy no-such')" ]
+}
+
+@test "every option that takes a NAME or a FORMAT has its words completed" {
+	for t in $TOOLS; do
+		"$BIN/$t" --complete | awk -F '\t' '$3 == "NAME" || $3 == "NAME,..." || $3 == "FORMAT" { print $2 }' >named
+		while read -r name; do
+			# Sources are named by the traces, not by the program.
+			[ "$t $name" != 'moe-stats source' ] || continue
+			[ "$("$BIN/$t" --complete-words "$name" | wc -l)" -gt 0 ] || echo "$t --$name"
+		done <named
+	done >bad
+	cat bad
+	[ ! -s bad ]
+}
+
+@test "fish completes words, also in lists, and models" {
+	command -v fish >/dev/null || skip "no fish"
+	completed() { HOME=$T fish --no-config -c 'source $argv[1]; complete -C $argv[2]' "$TOP/completions/moe.fish" "$1"; }
+	completed 'moe-split --planner gr' | grep -q '^greedy'
+	completed 'moe-stats --metric gini,max' | grep -q '^gini,maxvio'
+	completed 'moe-run tiny' | grep -q '^tiny-v3'
+	: >some.plan
+	completed 'moe-split --evaluate some' | grep -q '^some\.plan'
+}
+
+@test "zsh completes words, also in lists, and models" {
+	command -v zsh >/dev/null || skip "no zsh"
+	cat >inner <<-EOF
+	PS1=; fpath=($TOP/completions \$fpath); autoload -Uz compinit; compinit -u -D
+	bindkey '^I' complete-word; zstyle ':completion:*' menu no; unsetopt list_beep
+	EOF
+	cat >outer <<-'EOF'
+	zmodload zsh/zpty
+	zpty shell 'PATH=$PATH zsh -f -i'
+	zpty -w shell "source inner; echo read''y"
+	zpty -r -m shell said '*ready*'
+	for line in 'moe-split --planner gr' 'moe-stats --metric gini,max' 'moe-run tiny-v2'; do
+		# What stands on the line after the tab is typed becomes the words of an echo.
+		zpty -w -n shell "$line"$'\t'$'\C-A'"echo got "$'\n'
+		zpty -r -m shell said '*got moe*' && print -r -- "$said"
+	done
+	zpty -d shell
+	EOF
+	HOME=$T timeout 20 zsh -f outer </dev/null >said 2>&1 || :
+	cat said
+	grep -q 'planner greedy' said
+	grep -q 'gini,maxvio' said
 }
 
 @test "zsh and fish read their completions" {

@@ -10,7 +10,7 @@ struct config {
 	int64_t seed, window;
 	double scale;
 	uint64_t shard;
-	const char *output;
+	const char *output, *colour;
 	struct moe_opt_list types;
 };
 
@@ -18,6 +18,12 @@ struct other {
 	bool verbose;
 	int32_t threads;
 };
+
+static const char *colour_at(size_t i)
+{
+	static const char *const colours[] = {"red", "green"};
+	return i < 2 ? colours[i] : NULL;
+}
 
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Routing"),
@@ -29,6 +35,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_ENUM(0, "mode", "auto|plain|none", struct config, mode, "how [auto]"),
 	MOE_OPT_GROUP("Files"),
 	MOE_OPT_FILE('o', "output", "FILE", struct config, output, "where to"),
+	MOE_OPT_LISTED(0, "colour", "NAME", colour_at, struct config, colour, "of the plot"),
 	MOE_OPT_BYTES(0, "shard-size", "BYTES", struct config, shard, "bytes of a shard"),
 	MOE_OPT_I64(0, "seed", "N", struct config, seed, 0, 0x1p63, "of random numbers [0]"),
 	{.kind = MOE_OPT_KIND_I64, .name = "window", .offset = offsetof(struct config, window), .min = 1, .max = 0x1p61},
@@ -187,9 +194,19 @@ static char *printed(void (*print)(const struct moe_opt *const *, FILE *))
 	return text;
 }
 
+static void print_all_words(const struct moe_opt *const *from, FILE *to)
+{
+	static const char *const names[] = {"colour", "mode", "json", "no-such-option"};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		fprintf(to, "%s:\n", names[i]);
+		moe_opt_words(from, names[i], to);
+	}
+}
+
 static void test_texts(void)
 {
-	char *usage = printed(moe_opt_usage), *lines = printed(moe_opt_complete);
+	char *usage = printed(moe_opt_usage), *lines = printed(moe_opt_complete), *words = printed(print_all_words);
 	struct moe_str rest = moe_str_of(usage), line;
 	size_t widest = 0;
 
@@ -203,8 +220,11 @@ static void test_texts(void)
 	is_like(lines, "o\toutput\tFILE\tfile\t-\twhere to\n", "a line for completion");
 	is_like(lines, "-\tmode\tauto|plain|none\tvalue\tauto plain none\thow [auto]\n", "its words");
 	is_like(lines, "-\tno-normalize\t-\tflag\t-\t", "the negated form");
+	is_like(lines, "-\tcolour\tNAME\task\t-\tof the plot\n", "words that the program lists");
+	is_str(words, "colour:\nred\ngreen\nmode:\nauto\nplain\nnone\njson:\nno-such-option:\n", "words of options");
 	free(usage);
 	free(lines);
+	free(words);
 }
 
 int main(void)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 static float *cpu_alloc(struct moe_device *device, size_t n)
 {
 	(void)device;
@@ -271,8 +273,14 @@ static enum moe_status check_choice(struct moe_err *err)
 	for (size_t i = 0; moe_dot_at(i); i++)
 		if (strcmp(moe_dot_at(i)->name, name) == 0)
 			return MOE_OK;
-	return moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of the instruction sets named in moe(7)",
-	                   name);
+	struct moe_buf known = { 0 };
+	for (size_t i = 0; moe_dot_at(i); i++)
+		moe_buf_addf(&known, "%s%s", i ? ", " : "", moe_dot_at(i)->name);
+	enum moe_status status = moe_buf_check(&known, err);
+	if (!status)
+		status = moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of %s", name, known.p);
+	moe_buf_free(&known);
+	return status;
 }
 
 enum moe_status moe_cpu_open(struct moe_device **out, struct moe_pool *pool, struct moe_err *err)
