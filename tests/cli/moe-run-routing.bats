@@ -121,3 +121,24 @@ record()
 	cat de.txt de.txt >twice.txt
 	fails 1 moe-run tiny-v3 --replay t.trace --score twice.txt
 }
+
+@test "capacity drops the later choices; a batch neighbour changes the output only where groups cross sequences" {
+	head -c 300 "$TEXT/zh.txt" >zh.txt
+	plain=$(moe-run tiny-v3 --score zh.txt | grep '^zh')
+	[ "$plain" = "$(moe-run tiny-v3 --score --capacity 1000 zh.txt | grep '^zh')" ]
+	alone=$(moe-run tiny-v3 --score --capacity 1 zh.txt | grep '^zh')
+	[ "$alone" != "$plain" ]
+	[ "$alone" = "$(moe-run tiny-v3 --score --capacity 1 de.txt zh.txt | grep '^zh')" ]
+	alone=$(moe-run tiny-v3 --score --capacity 1 --capacity-group tokens=64 zh.txt | grep '^zh')
+	[ "$alone" != "$(moe-run tiny-v3 --score --capacity 1 --capacity-group tokens=64 de.txt zh.txt | grep '^zh')" ]
+	for how in "--chunk 1" "--chunk 7 -j1"; do
+		# shellcheck disable=SC2086
+		[ "$alone" = "$(moe-run $how tiny-v3 --score --capacity 1 --capacity-group tokens=64 zh.txt | grep '^zh')" ]
+	done
+	# no expert of a layer keeps more than C choices of a group; the first of a group are kept
+	moe-run tiny-v3 -n 0 --capacity-tokens 3 --trace c.trace zh.txt
+	moe-route --print c.trace | awk -F'\t' 'NR > 1 && $8 > 0 { k = $2"/"$5"/"$7; if (++n[k] > 3) exit 1 } NR > 1 && $8 == 0 { d++ } END { exit !d }'
+	fails 2 moe-run tiny-v3 --score --capacity-group tokens=0 --capacity 1 zh.txt
+	fails 2 moe-run tiny-v3 --score --capacity-group sequence zh.txt
+	fails 2 moe-run tiny-v3 --score --capacity 1 --capacity-tokens 2 zh.txt
+}
