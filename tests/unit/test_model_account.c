@@ -113,6 +113,65 @@ static void refuses(const char *key, json_t *value, const char *words)
 	ok(strstr(err.text, words) && strstr(err.text, "config.json"), "%s: '%s' in: %s", key, words, err.text);
 }
 
+/* What a config of another family must not say. */
+static void variants(void)
+{
+	static const struct {
+		const char *config, *words;
+	} cases[] = {
+		{"{'model_type': 'llama', 'mlp_bias': true}", "mlp_bias: expected false"},
+		{"{'model_type': 'llama', 'hidden_act': 'gelu'}", "gelu"},
+		{"{'model_type': 'llama', 'rope_scaling': {'type': 'dynamic', 'factor': 2.0}}",
+		 "only run with the key alpha"},
+		{"{'model_type': 'qwen2', 'use_sliding_window': true}", "use_sliding_window"},
+		{"{'model_type': 'qwen3', 'num_hidden_layers': 2, "
+		 "'layer_types': ['full_attention', 'sliding_attention']}",
+		 "layer 1: expected \"full_attention\""},
+		{"{'model_type': 'qwen3', 'num_hidden_layers': 2, 'layer_types': ['full_attention']}",
+		 "a list of 2 words"},
+		{"{'model_type': 'qwen3', 'attention_bias': true}", "attention_bias"},
+		{"{'model_type': 'minimax_m2', 'scoring_func': 'softmax'}",
+		 "expected \"sigmoid\", found \"softmax\""},
+		{"{'model_type': 'minimax_m2', 'qk_norm_type': 'per_head'}", "per_layer"},
+		{"{'model_type': 'minimax_m2', 'rotary_dim': 130}", "rotary_dim"},
+		{"{'model_type': 'minimax_m2', 'shared_intermediate_size': 64}", "shared_intermediate_size"},
+		{"{'model_type': 'hunyuan_v1_moe', 'num_hidden_layers': 2, 'num_experts': 8, 'moe_topk': [2, 3]}",
+		 "the same number in every layer, found 3 in layer 1"},
+		{"{'model_type': 'hunyuan_v1_moe', 'num_hidden_layers': 2, 'moe_topk': [2]}", "a list of 2"},
+		{"{'model_type': 'hunyuan_v1_moe', 'use_cla': true}", "use_cla"},
+		{"{'model_type': 'hunyuan_v1_moe', 'rope_scaling': {'type': 'dynamic', 'alpha': 0.5}}", "alpha"},
+		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': 'LXG'}", "letters L and G"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'is_moe_layer': [true]}",
+		 "is_moe_layer: layer 0"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'layer_types': ['sliding_attention']}",
+		 "sliding_window: missing"},
+		{"{'model_type': 'glm4_moe_lite', 'partial_rotary_factor': 0.5}", "partial_rotary_factor"},
+		{"{'model_type': 'glm4_moe_lite', 'num_hidden_layers': 1, 'mlp_layer_types': ['moe']}",
+		 "expected \"dense\" or \"sparse\", found \"moe\""},
+		{"{'model_type': 'kimi_k25'}", "text_config: expected an object"},
+		{"{'model_type': 'kimi_k25', 'text_config': {'model_type': 'llama'}}", "text_config: model_type"},
+		{"{'model_type': 'kimi_k25', "
+		 "'text_config': {'quantization_config': {'quant_method': 'compressed-tensors'}}}",
+		 "compressed-tensors"},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char text[512];
+		struct moe_config config;
+		struct moe_err err = {0};
+		json_t *json = NULL;
+
+		snprintf(text, sizeof text, "%s", cases[i].config);
+		for (char *p = text; *p; p++)
+			*p = *p == '\'' ? '"' : *p;
+		ok(!moe_json_parse(&json, text, strlen(text), "case", &err), "%s reads", cases[i].config);
+		is_i64(moe_config_parse(&config, json, "config.json", &err), MOE_EFORMAT, "and is refused");
+		ok(strstr(err.text, cases[i].words) && strstr(err.text, "config.json"), "'%s' in: %s", cases[i].words,
+		   err.text);
+		json_decref(json);
+	}
+}
+
 static void unknown(void)
 {
 	json_t *json = json_pack("{s:s, s:[s]}", "model_type", "bert", "architectures", "BertModel");
@@ -203,6 +262,7 @@ int main(void)
 	defaults();
 	rules();
 	hostile();
+	variants();
 	unknown();
 	return done();
 }
