@@ -33,7 +33,7 @@ static bool put_model(json_t *info, const struct moe_config *c)
 	ok = put_int(info, "shared_experts", c->n_shared_experts) && ok;
 	ok = put_int(info, "expert_width", c->moe_intermediate_size) && ok;
 	ok = put(info, "stacked", json_boolean(moe_names_stacked(c))) && ok;
-	ok = put(info, "policy", json_string(c->router.policy)) && ok;
+	ok = put(info, "policy", *c->router.policy ? json_string(c->router.policy) : json_null()) && ok;
 	ok = put_int(info, "groups", c->router.n_groups) && ok;
 	ok = put_int(info, "top_groups", c->router.top_groups) && ok;
 	ok = put(info, "scale", json_real(c->router.scale)) && ok;

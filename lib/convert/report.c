@@ -24,6 +24,23 @@ static void add_bytes(struct moe_buf *b, const json_t *object, double total)
 			             100 * json_number_value(value) / total);
 }
 
+static void add_experts(struct moe_buf *b, const json_t *info)
+{
+	if (!whole(info, "experts")) {
+		moe_buf_adds(b, "experts              none\n");
+		return;
+	}
+	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n",
+	             whole(info, "experts"),
+	             whole(info, "expert_width"), whole(info, "experts_per_token"), whole(info, "shared_experts"));
+	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g\n",
+	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"),
+	             whole(info, "groups"),
+	             json_is_true(json_object_get(info, "normalize")) ? "normalised, " : "", number(info, "scale"));
+	moe_buf_addf(b, "combinations         %s per layer\n",
+	             json_string_value(json_object_get(info, "combinations")));
+}
+
 void moe_info_text(struct moe_buf *b, const json_t *info)
 {
 	const json_t *roles = json_object_get(info, "parameters_by_role"), *value;
@@ -39,15 +56,7 @@ void moe_info_text(struct moe_buf *b, const json_t *info)
 	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, %lld positions\n",
 	             whole(info, "hidden_size"),
 	             whole(info, "heads"), whole(info, "vocab_size"), whole(info, "max_positions"));
-	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n",
-	             whole(info, "experts"),
-	             whole(info, "expert_width"), whole(info, "experts_per_token"), whole(info, "shared_experts"));
-	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g\n",
-	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"),
-	             whole(info, "groups"),
-	             json_is_true(json_object_get(info, "normalize")) ? "normalised, " : "", number(info, "scale"));
-	moe_buf_addf(b, "combinations         %s per layer\n",
-	             json_string_value(json_object_get(info, "combinations")));
+	add_experts(b, info);
 	moe_buf_addf(b, "parameters           %lld\n", whole(info, "parameters"));
 	if (whole(info, "mtp_layers"))
 		moe_buf_addf(b, "  multi-token        %lld unique, %lld stored; %lld stored in all\n",

@@ -70,6 +70,9 @@ bool moe_gqa_norms_whole(const struct moe_config *config);   /* qk_norm over all
 bool moe_gqa_has_router_bias(const struct moe_config *config);   /* router.bias */
 bool moe_gqa_has_shared(const struct moe_config *config);    /* n_shared_experts > 0 */
 
+/* The router of a model without experts. */
+#define MOE_GQA_NO_ROUTER (struct moe_router_spec){ .policy = "", .n_groups = 1, .top_groups = 1, .scale = 1 }
+
 /* Reads what these families spell alike, then `numbers` of the family's own; config holds the family's defaults.
  * n_kv_heads absent: n_heads; head_dim absent: hidden_size / n_heads; rope.n_dims 0: head_dim. Makes the layers, every
  * one dense with this attention. */

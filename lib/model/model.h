@@ -37,7 +37,7 @@ struct moe_rope {
 
 /* Which policy a layer's router runs by default, and its parameters. */
 struct moe_router_spec {
-	const char *policy;      /* a member of route/policy */
+	const char *policy;      /* a member of route/policy; "" in models without experts */
 	int32_t top_k;
 	int32_t n_groups, top_groups;
 	double scale;            /* routed_scaling_factor */

@@ -1,4 +1,4 @@
-/* What Qwen2-MoE and Qwen3-MoE share. Only model/family/ includes this. */
+/* What the Qwen2 and Qwen3 families share. Only model/family/ includes this. */
 #ifndef MOE_MODEL_QWEN_MOE_H
 #define MOE_MODEL_QWEN_MOE_H
 
@@ -8,5 +8,9 @@
  * (l + 1) % decoder_sparse_step == 0. */
 MOE_MUST_USE enum moe_status moe_qwen_moe_parse(struct moe_config *config, const json_t *json, const char *where,
                                                 struct moe_err *err);
+
+/* The same for those without experts. */
+MOE_MUST_USE enum moe_status moe_qwen_dense_parse(struct moe_config *config, const json_t *json, const char *where,
+                                                  struct moe_err *err);
 
 #endif

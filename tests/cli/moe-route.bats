@@ -160,3 +160,17 @@ short_text()
 	[ ! -e x.trace ]
 	[ -z "$(find . -name '*tmp*')" ]
 }
+
+@test "models without experts run, and have nothing to route" {
+	echo '3 5 7 9' >ids
+	for model in llama qwen2 qwen3; do
+		fails 2 moe-route --ids "$GOLDEN/models/$model" ids -o t.trace
+		expect_message 'has no layer with a router'
+		run_split moe-run --ids -n 3 "$GOLDEN/models/$model" ids
+		expect_status 0
+		[ "$(wc -w <.out)" -ge 1 ]
+	done
+	fails 2 moe-run --ids --trace t.trace "$GOLDEN/models/llama" ids
+	run_split moe-convert --info "$GOLDEN/models/llama"
+	expect_line 'experts              none'
+}

@@ -20,7 +20,30 @@ static const struct {
 	{"deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626,
 	 35.699, 91991, INT64_C(688574839360), "409663695276000"},
 	{"moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, 0, "74974368"},
-	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, -1, 0, "10895665708319184"},
+	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, 69975, 0, "10895665708319184"},
+	{"deepseek-moe-16b", INT64_C(16375728128), 0, 0, 114688, 2.829, 2.619, 2.409, 5466, INT64_C(32751456256), "74974368"},
+	{"mixtral-8x7b", INT64_C(46702792704), 0, 0, 65536, 12.880, 12.749, 12.618, 995, INT64_C(93405585408), "28"},
+	{"qwen1.5-moe-a2.7b", INT64_C(14315784192), 0, 0, 98304, 2.689, 2.378, 2.067, 4659, INT64_C(28631568384), "487635"},
+	{"qwen3-30b-a3b", INT64_C(30532122624), 0, 0, 49152, 3.353, 3.042, 2.731, 18867, INT64_C(61064245248),
+	 "1429702652400"},
+	{"olmoe-1b-7b", INT64_C(6919161856), 0, 0, 65536, 1.282, 1.179, 1.076, 3219, INT64_C(13838323712), "4426165368"},
+	/* the text models: all experts of a layer share two tensors */
+	{"llama-4-scout", INT64_C(107769861120), 0, 0, 98304, 17.173, 16.138, 15.104, 579, INT64_C(215539722240), "16"},
+	{"llama-4-maverick", INT64_C(400711848960), 0, 0, 98304, 17.185, 16.150, 15.116, 507, INT64_C(801423697920), "128"},
+	/* 17,925 tensors and the 404 of the MTP layer; correction biases, one in each of 46 layers, are F32 */
+	{"glm-4.5-air", INT64_C(106852251264), INT64_C(2375059584), INT64_C(3616573568), 94208, 13.424, 12.803, 12.183,
+	 17925 + 404, INT64_C(2) * (INT64_C(106852251264) + INT64_C(3616573568)) + 46 * 128 * 2, "1429702652400"},
+	/* the total sizes that their index files state */
+	{"gpt-oss-20b", INT64_C(20914757184), 0, 0, 24576, 4.187, 3.608, 3.029, 459, INT64_C(13761264768), "35960"},
+	{"gpt-oss-120b", INT64_C(116829156672), 0, 0, 36864, 5.712, 5.133, 4.554, 687, INT64_C(65248815744), "10668000"},
+	{"granite-3.0-1b-a400m", INT64_C(1334628352), 0, 0, 24576, 0.429, 0.429, 0.378, 218, INT64_C(2669256704),
+	 "10518300"},
+	{"phi-3.5-moe", INT64_C(41873153344), 0, 0, 65536, 6.641, 6.510, 6.378, 1957, INT64_C(83746306688), "120"},
+	/* eight tensors a layer, q, k and v in one and experts in three */
+	{"dbrx", INT64_C(131596523520), 0, 0, 81920, 36.470, 35.853, 35.237, 323, INT64_C(263193047040), "1820"},
+	/* routers and their biases are F32 */
+	{"ernie-4.5-21b-a3b", INT64_C(21825437888), 0, 0, 28672, 3.352, 3.352, 3.087, 5492,
+	 INT64_C(43650875776) + 27 * (64 * 2560 + 64) * 2, "74974368"},
 };
 
 static void published(size_t i)
@@ -43,6 +66,9 @@ static void published(size_t i)
 	is_i64(a.cache_elems_token, models[i].cache, "%s: cache", models[i].file);
 	if (strstr(models[i].file, "v2-lite"))
 		is_close(a.flops_4k, 7.408e13, 5e9, "%s: training operations on 4096 tokens", models[i].file);
+	/* with the true widths, without the router */
+	if (strstr(models[i].file, "moe-16b"))
+		is_close(a.flops_4k, 75817983934464.0, 1, "%s: training operations on 4096 tokens", models[i].file);
 	is_close(round(a.activated / 1e6) / 1e3, models[i].all, 1e-9, "%s: activated", models[i].file);
 	is_close(round(a.activated_no_embed / 1e6) / 1e3, models[i].no_embed, 1e-9, "%s: without embedding",
 	         models[i].file);
@@ -68,6 +94,7 @@ static void defaults(void)
 	} families[] = {
 		{"minimax_m2", INT64_C(228689764864), 11.03, 10.42, 9.80},
 		{"glm4_moe_lite", INT64_C(29943393920), 3.90, 3.58, 3.26},
+		{"exaone_moe", INT64_C(236571156352), 23.67, 22.72, 21.78},
 	};
 
 	for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
@@ -88,6 +115,88 @@ static void defaults(void)
 		moe_config_free(&config);
 		json_decref(json);
 	}
+}
+
+/* Operations on 4096 tokens as DeepSeekMoE's report counts them: s (6 N_mm + 12 L d s), s = 4096, with nominal widths,
+ * H head_dim = d. A feed-forward network of 8 d^2 elements is 8 d / 3 wide, which rounds: hence the tolerance. */
+static void flops(void)
+{
+	static const struct {
+		const char *name;
+		int n_layers, width, vocab, dense, n_experts, top_k, n_shared, expert;
+		double tera;
+	} nominal[] = {
+		{"LLaMA2-7B", 32, 4096, 32000, 10923, 0, 0, 0, 0, 187.94},
+		{"DeepSeek-7B", 30, 4096, 102400, 10923, 0, 0, 0, 0, 183.48},
+		{"DeepSeek-67B", 95, 8192, 102400, 21845, 0, 0, 0, 0, 2057.46},
+		{"DeepSeekMoE-16B", 28, 2048, 102400, 1, 64, 6, 2, 1365, 74.42},
+		{"GShard-137B", 62, 4096, 102400, 1, 16, 2, 0, 10923, 572.71},
+		{"DeepSeekMoE-145B", 62, 4096, 102400, 1, 128, 12, 4, 1408, 585.49},
+		{"DeepSeekMoE-142B", 62, 4096, 102400, 1, 128, 6, 2, 1408, 374.59},
+	};
+
+	for (size_t i = 0; i < sizeof nominal / sizeof nominal[0]; i++) {
+		json_t *json = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek", "num_hidden_layers",
+		                         nominal[i].n_layers, "hidden_size", nominal[i].width, "vocab_size",
+		                         nominal[i].vocab, "num_attention_heads", nominal[i].width / 128,
+		                         "intermediate_size", nominal[i].dense);
+		struct moe_config config;
+		struct moe_account a = {0};
+		struct moe_err err = {0};
+
+		if (nominal[i].n_experts > 0)
+			json_object_update_new(json, json_pack("{s:i, s:i, s:i, s:i}", "n_routed_experts", nominal[i].n_experts,
+			                                       "num_experts_per_tok", nominal[i].top_k, "n_shared_experts",
+			                                       nominal[i].n_shared, "moe_intermediate_size",
+			                                       nominal[i].expert));
+		ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
+		   "%s: its nominal widths are a model %s", nominal[i].name, err.text);
+		is_close(a.flops_4k / 1e12, nominal[i].tera, 0.015 + nominal[i].tera * 1e-5,
+		         "%s: training operations on 4096 tokens, 10^12", nominal[i].name);
+		moe_config_free(&config);
+		json_decref(json);
+	}
+}
+
+/* The same text model inside a multimodal config. */
+static void nested(void)
+{
+	json_t *text = NULL, *json;
+	struct moe_config config;
+	struct moe_account a = {0};
+	struct moe_err err = {0};
+
+	ok(!moe_json_load(&text, "tests/data/configs/kimi-k2.json", 1 << 20, &err), "Kimi K2 reads");
+	json = json_pack("{s:s, s:o}", "model_type", "kimi_k25", "text_config", text);
+	ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
+	   "and is the text model of a K2.5 %s", err.text);
+	is_i64(a.total, INT64_C(1026408232448), "with the same total");
+	moe_config_free(&config);
+	json_decref(json);
+}
+
+/* C(n, k) of a DeepSeekMoE config. */
+static void chooses(int n, int k, const char *text)
+{
+	json_t *json = json_pack("{s:s, s:i, s:i}", "model_type", "deepseek", "n_routed_experts", n, "num_experts_per_tok", k);
+	struct moe_config config;
+	struct moe_account a = {0};
+	struct moe_err err = {0};
+
+	ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
+	   "%d of %d experts parse %s", k, n, err.text);
+	is_str(a.combinations, text, "ways to choose %d of %d experts", k, n);
+	moe_config_free(&config);
+	json_decref(json);
+}
+
+static void combinations(void)
+{
+	chooses(16, 2, "120");            /* the example of DeepSeekMoE's report, */
+	chooses(64, 8, "4426165368");     /* and the same with experts of a quarter of the width */
+	chooses(1, 1, "1");
+	chooses(7, 7, "1");
+	chooses(128, 64, "23951146041928082866135587776380551750");
 }
 
 /* The V3 config with one value replaced. */
@@ -111,6 +220,65 @@ static void refuses(const char *key, json_t *value, const char *words)
 
 	is_i64(with(key, value, &config, &err), MOE_EFORMAT, "%s is refused", key);
 	ok(strstr(err.text, words) && strstr(err.text, "config.json"), "%s: '%s' in: %s", key, words, err.text);
+}
+
+/* What a config of another family must not say. */
+static void variants(void)
+{
+	static const struct {
+		const char *config, *words;
+	} cases[] = {
+		{"{'model_type': 'llama', 'mlp_bias': true}", "mlp_bias: expected false"},
+		{"{'model_type': 'llama', 'hidden_act': 'gelu'}", "gelu"},
+		{"{'model_type': 'llama', 'rope_scaling': {'type': 'dynamic', 'factor': 2.0}}",
+		 "only run with the key alpha"},
+		{"{'model_type': 'qwen2', 'use_sliding_window': true}", "use_sliding_window"},
+		{"{'model_type': 'qwen3', 'num_hidden_layers': 2, "
+		 "'layer_types': ['full_attention', 'sliding_attention']}",
+		 "layer 1: expected \"full_attention\""},
+		{"{'model_type': 'qwen3', 'num_hidden_layers': 2, 'layer_types': ['full_attention']}",
+		 "a list of 2 words"},
+		{"{'model_type': 'qwen3', 'attention_bias': true}", "attention_bias"},
+		{"{'model_type': 'minimax_m2', 'scoring_func': 'softmax'}",
+		 "expected \"sigmoid\", found \"softmax\""},
+		{"{'model_type': 'minimax_m2', 'qk_norm_type': 'per_head'}", "per_layer"},
+		{"{'model_type': 'minimax_m2', 'rotary_dim': 130}", "rotary_dim"},
+		{"{'model_type': 'minimax_m2', 'shared_intermediate_size': 64}", "shared_intermediate_size"},
+		{"{'model_type': 'hunyuan_v1_moe', 'num_hidden_layers': 2, 'num_experts': 8, 'moe_topk': [2, 3]}",
+		 "the same number in every layer, found 3 in layer 1"},
+		{"{'model_type': 'hunyuan_v1_moe', 'num_hidden_layers': 2, 'moe_topk': [2]}", "a list of 2"},
+		{"{'model_type': 'hunyuan_v1_moe', 'use_cla': true}", "use_cla"},
+		{"{'model_type': 'hunyuan_v1_moe', 'rope_scaling': {'type': 'dynamic', 'alpha': 0.5}}", "alpha"},
+		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': 'LXG'}", "letters L and G"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'is_moe_layer': [true]}",
+		 "is_moe_layer: layer 0"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'layer_types': ['sliding_attention']}",
+		 "sliding_window: missing"},
+		{"{'model_type': 'glm4_moe_lite', 'partial_rotary_factor': 0.5}", "partial_rotary_factor"},
+		{"{'model_type': 'glm4_moe_lite', 'num_hidden_layers': 1, 'mlp_layer_types': ['moe']}",
+		 "expected \"dense\" or \"sparse\", found \"moe\""},
+		{"{'model_type': 'kimi_k25'}", "text_config: expected an object"},
+		{"{'model_type': 'kimi_k25', 'text_config': {'model_type': 'llama'}}", "text_config: model_type"},
+		{"{'model_type': 'kimi_k25', "
+		 "'text_config': {'quantization_config': {'quant_method': 'compressed-tensors'}}}",
+		 "compressed-tensors"},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char text[512];
+		struct moe_config config;
+		struct moe_err err = {0};
+		json_t *json = NULL;
+
+		snprintf(text, sizeof text, "%s", cases[i].config);
+		for (char *p = text; *p; p++)
+			*p = *p == '\'' ? '"' : *p;
+		ok(!moe_json_parse(&json, text, strlen(text), "case", &err), "%s reads", cases[i].config);
+		is_i64(moe_config_parse(&config, json, "config.json", &err), MOE_EFORMAT, "and is refused");
+		ok(strstr(err.text, cases[i].words) && strstr(err.text, "config.json"), "'%s' in: %s", cases[i].words,
+		   err.text);
+		json_decref(json);
+	}
 }
 
 static void unknown(void)
@@ -201,8 +369,12 @@ int main(void)
 	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
 		published(i);
 	defaults();
+	nested();
+	flops();
+	combinations();
 	rules();
 	hostile();
+	variants();
 	unknown();
 	return done();
 }

@@ -1,0 +1,36 @@
+/* Qwen2, Qwen2.5 without experts: biased q, k, v. */
+#include "model/qwen_moe.h"
+
+static const char *const architectures[] = {"Qwen2ForCausalLM", NULL};
+static const char *const model_types[] = {"qwen2", NULL};
+
+static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	c->vocab_size = 151936;
+	c->hidden_size = 4096;
+	c->n_layers = 32;
+	c->n_heads = c->n_kv_heads = 32;
+	c->qkv_bias = true;
+	c->intermediate_size = 22016;
+	c->max_positions = 32768;
+	c->rms_eps = 1e-6;
+	c->rope.theta = 10000;
+	c->router = MOE_GQA_NO_ROUTER;
+	return moe_qwen_dense_parse(c, json, where, err);
+}
+
+static const struct moe_tensor_spec tensors[] = {
+	MOE_ROWS_TOP,
+	MOE_ROWS_ATTENTION,
+	MOE_ROWS_DENSE,
+	MOE_ROWS_END,
+};
+
+const struct moe_family moe_family_qwen2 = {
+	.name = "qwen2",
+	.help = "Qwen2, Qwen2.5: no experts",
+	.architectures = architectures,
+	.model_types = model_types,
+	.parse = parse,
+	.tensors = tensors,
+};

@@ -1,0 +1,42 @@
+/* Qwen3 without experts: queries and keys normalised per head. */
+#include "base/json.h"
+#include "model/qwen_moe.h"
+
+static const char *const architectures[] = {"Qwen3ForCausalLM", NULL};
+static const char *const model_types[] = {"qwen3", NULL};
+
+static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	enum moe_status st = moe_json_bool(json, "attention_bias", where, &c->qkv_bias, err);
+
+	c->vocab_size = 151936;
+	c->hidden_size = 4096;
+	c->n_layers = 32;
+	c->n_heads = c->n_kv_heads = 32;
+	c->head_dim = 128;
+	c->qk_norm = MOE_QK_NORM_HEAD;
+	c->intermediate_size = 22016;
+	c->max_positions = 32768;
+	c->rms_eps = 1e-6;
+	c->rope.theta = 10000;
+	c->router = MOE_GQA_NO_ROUTER;
+	if (!st && c->qkv_bias)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: attention_bias: expected false, found true", where);
+	return st ? st : moe_qwen_dense_parse(c, json, where, err);
+}
+
+static const struct moe_tensor_spec tensors[] = {
+	MOE_ROWS_TOP,
+	MOE_ROWS_ATTENTION,
+	MOE_ROWS_DENSE,
+	MOE_ROWS_END,
+};
+
+const struct moe_family moe_family_qwen3 = {
+	.name = "qwen3",
+	.help = "Qwen3: no experts",
+	.architectures = architectures,
+	.model_types = model_types,
+	.parse = parse,
+	.tensors = tensors,
+};
