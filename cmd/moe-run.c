@@ -259,7 +259,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		.mla = (enum moe_mla_form)cfg->mla,
 		.ablation = run->ablate.ablation,
 		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
-		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL },
+		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL, NULL },
 	};
 	if (run->ctx->common.dry_run) {
 		char text[24];

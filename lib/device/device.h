@@ -37,9 +37,25 @@ struct moe_mla_args {
 	const float *q; /* [n_tokens][n_heads][nope + rope], rotated */
 	const float *cache; /* [pos0 + n_tokens][kv_lora + rope]: normalised latent, rotated key */
 	int64_t pos0, n_tokens;
+	/* [n_tokens][n_visible]: the positions a token reads, ascending; one that has no more than n_visible before and at
+	 * it reads them all. NULL: each reads all. */
+	const int32_t *visible;
+	int64_t n_visible;
 	struct moe_weight kv_b; /* [n_heads (nope + v), kv_lora]: per head nope rows of keys, then v rows of values */
 	bool absorbed; /* keys never expanded: q is taken into the latent space instead */
 	float *out; /* [n_tokens][n_heads][v] */
+};
+
+/* The lightning indexer: the top_k positions of each token with the largest scores (DeepSeek-V3.2-Exp report, section
+ * 2.1), sum over heads of weight * relu(scale q . key). Of equal scores the lower position comes first. */
+struct moe_index_args {
+	int32_t n_heads, head_dim, top_k;
+	float scale;
+	const float *q; /* [n_tokens][n_heads][head_dim], rotated */
+	const float *weights; /* [n_tokens][n_heads] */
+	const float *keys; /* [pos0 + n_tokens][head_dim], rotated */
+	int64_t pos0, n_tokens;
+	int32_t *visible; /* [n_tokens][top_k], ascending; a token at position p < top_k gets 0 .. p and no more */
 };
 
 /* Grouped-query attention over a cache of keys and values. */
@@ -78,7 +94,7 @@ struct moe_experts_args {
 
 struct moe_device_ops {
 	const char *name;
-	/* n floats, zeroed; NULL when out of memory. */
+	/* n floats, or int32_t, zeroed; NULL when out of memory. */
 	float *(*alloc)(struct moe_device *device, size_t n);
 	void (*release)(struct moe_device *device, float *p);
 	MOE_MUST_USE enum moe_status (*upload)(struct moe_device *device, float *to, const float *from, size_t n,
@@ -112,6 +128,8 @@ struct moe_device_ops {
 	                                     struct moe_err *err);
 	MOE_MUST_USE enum moe_status (*mla)(struct moe_device *device, const struct moe_mla_args *args,
 	                                    struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*index)(struct moe_device *device, const struct moe_index_args *args,
+	                                      struct moe_err *err);
 	MOE_MUST_USE enum moe_status (*gqa)(struct moe_device *device, const struct moe_gqa_args *args,
 	                                    struct moe_err *err);
 	/* x[t][i] += bias[i], rows `stride` apart. */

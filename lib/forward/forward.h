@@ -29,6 +29,10 @@ struct moe_hooks {
 	/* Rows of the MTP layer's logits: row pos predicts token pos + 2. */
 	enum moe_status (*mtp_logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits,
 	                              struct moe_err *err);
+	/* Layers with an indexer of their own: positions [n_tokens][top_k] each token reads, ascending; a token at a
+	 * position p < top_k reads all up to its own and has no more than p + 1 entries. NULL: all tokens do. */
+	enum moe_status (*visible)(void *arg, int32_t layer, int64_t pos, int64_t n_tokens, const int32_t *positions,
+	                           int32_t top_k, struct moe_err *err);
 };
 
 /* What a run changes about the model's routing. Zero: nothing. MTP layers keep their own. */

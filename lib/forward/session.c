@@ -24,8 +24,8 @@ static bool bars_experts(const struct moe_session_opts *opts)
 }
 
 struct sizes {
-	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, scratch;
-	bool wants_hidden;
+	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, visible, scratch;
+	bool wants_hidden, wants_visible;
 };
 
 static size_t cached_per_token(const struct moe_config *config, const struct moe_session_opts *opts)
@@ -59,7 +59,9 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
 		.temperature = config->temperature != 0 ? (size_t)opts->n_ctx : 0,
 		.ids = rows * (size_t)top_k_of(config, opts),
+		.visible = moe_indexer_needed(config, opts->n_ctx) ? rows * (size_t)config->index_top_k : 0,
 		.wants_hidden = opts->hooks.hidden != NULL,
+		.wants_visible = opts->hooks.visible != NULL,
 	};
 }
 
@@ -67,7 +69,8 @@ uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_ses
 {
 	const struct sizes n = sizes_of(config, opts);
 	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
-	                        n.cache + 2 * n.rope + n.temperature + 3 * n.ids + (n.wants_hidden ? n.hidden : 0) +
+	                        n.cache + 2 * n.rope + n.temperature + 3 * n.ids +
+	                        (n.wants_visible ? 2 : 1) * n.visible + (n.wants_hidden ? n.hidden : 0) +
 	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
 }
@@ -96,6 +99,8 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 		if (!*wanted[i].at)
 			return moe_err_nomem(err, wanted[i].n * sizeof(float), "a session's buffers");
 	}
+	if (n->visible && !(s->visible = (int32_t *)(void *)s->device->ops->alloc(s->device, n->visible)))
+		return moe_err_nomem(err, n->visible * sizeof *s->visible, "a session's buffers");
 	const int32_t n_layers = layers_run(&s->model->config, &s->opts);
 	s->cache = calloc((size_t)n_layers, sizeof *s->cache);
 	for (int32_t l = 0; s->cache && l < n_layers; l++) {
@@ -119,6 +124,8 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 	s->margins = calloc(n->rows, sizeof *s->margins);
 	s->scratch = calloc(s->policy ? s->policy->scratch(&params) : 1, sizeof *s->scratch);
 	s->top_ids = calloc((size_t)config->n_experts + 1, sizeof *s->top_ids);
+	if (n->wants_visible && !(s->host_visible = calloc(n->visible + 1, sizeof *s->host_visible)))
+		return moe_err_nomem(err, n->visible * sizeof *s->host_visible, "a session's buffers");
 	if (bars_experts(&s->opts) && !(s->mask = calloc(n->experts + 1, sizeof *s->mask)))
 		return moe_err_nomem(err, n->experts * sizeof *s->mask, "a session's buffers");
 	s->bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->bias);
@@ -237,13 +244,15 @@ void moe_session_close(struct moe_session *s)
 		                   s->cos, s->sin, s->head, s->pair, s->final, s->temperature };
 	for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
 		s->device->ops->release(s->device, device_memory[i]);
+	s->device->ops->release(s->device, (float *)(void *)s->visible);
 	for (int32_t l = 0; s->cache && l < layers_run(config, &s->opts); l++)
 		s->device->ops->release(s->device, s->cache[l]);
 	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
 		free(s->bias[l]);
 	moe_capacity_close(s);
 	void *host_memory[] = { s->cache, s->bias,    s->host_router, s->host_rows, s->last_logits, s->host_hidden,
-		                s->ids,   s->weights, s->margins,     s->scratch,   s->mask,        s->top_ids };
+		                s->ids,   s->weights, s->margins,     s->scratch,   s->mask,        s->top_ids,
+		                s->host_visible };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
 		free(host_memory[i]);
 	free(s);

@@ -34,6 +34,7 @@ struct moe_session {
 	float *cos, *sin;           /* [n_ctx][rope n_dims / 2] */
 	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
+	int32_t *visible;           /* [chunk + 1][index_top_k]: the last indexer's choice; NULL where none is needed */
 
 	/* choices each expert has taken in the current group; NULL pointers where capacity is not limited */
 	struct {
@@ -51,6 +52,7 @@ struct moe_session {
 	float *mask;                /* [chunk][n_experts], NULL where no ablation bars experts */
 	int32_t *top_ids;           /* [n_experts] */
 	float *weights, *margins, *scratch;
+	int32_t *host_visible;      /* as visible, where a hook wants it */
 	float **bias;               /* [n_layers + mtp][n_experts], NULL where none */
 	const struct moe_policy *policy;
 };
@@ -75,6 +77,16 @@ MOE_MUST_USE enum moe_status moe_block_run(struct moe_session *session, int32_t 
 MOE_MUST_USE enum moe_status moe_block_norm(struct moe_session *session, const float *x, const struct moe_weight *w,
                                             const struct moe_weight *bias, int64_t n_tokens, float *out,
                                             struct moe_err *err);
+
+/* Does a sequence of n_ctx positions need the indexers' choice? */
+bool moe_indexer_needed(const struct moe_config *config, int64_t n_ctx);
+/* Numbers of work space per token of a pass. */
+int64_t moe_indexer_work_elems(const struct moe_config *config);
+/* *visible: which positions the tokens read in this layer [n_tokens][index_top_k], NULL for all. x is the layer's normed
+ * input, latent the queries' [n_tokens][q_lora_rank] behind its norm. */
+MOE_MUST_USE enum moe_status moe_indexer_run(struct moe_session *session, int32_t layer, const float *x,
+                                             const float *latent, int64_t pos, int64_t n_tokens, float *work,
+                                             const int32_t **visible, struct moe_err *err);
 
 /* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied. */
 void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin);

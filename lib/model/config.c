@@ -188,6 +188,9 @@ int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)
 	case MOE_DIM_KV_ALL: return (int64_t)c->n_kv_heads * c->head_dim;
 	case MOE_DIM_QKV: return ((int64_t)c->n_heads + 2 * (int64_t)c->n_kv_heads) * c->head_dim;
 	case MOE_DIM_EXPERTS: return c->n_experts;
+	case MOE_DIM_INDEX_HEADS: return c->index_n_heads;
+	case MOE_DIM_INDEX_HEAD: return c->index_head_dim;
+	case MOE_DIM_INDEX_Q: return (int64_t)c->index_n_heads * c->index_head_dim;
 	case MOE_DIM_HIDDEN_MX: return c->hidden_size / MOE_MX_BLOCK;
 	case MOE_DIM_EXPERT_FFN_MX: return c->moe_intermediate_size / MOE_MX_BLOCK;
 	}

@@ -19,6 +19,10 @@ MOE_MUST_USE enum moe_status moe_mla_parse(struct moe_config *config, const json
 /* The same, and DeepSeek-V3's router into config->router, which holds its defaults. */
 MOE_MUST_USE enum moe_status moe_mla_v3_parse(struct moe_config *config, const json_t *json, const char *where,
                                               int32_t first_dense, struct moe_err *err);
+/* The indexer's numbers and their checks, behind the parsers above: every layer has one of its own, except those of the
+ * main model for which owns [n_layers] says false. owns NULL: all. */
+MOE_MUST_USE enum moe_status moe_mla_indexer_parse(struct moe_config *config, const json_t *json, const char *where,
+                                                   const bool *owns, struct moe_err *err);
 /* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
 MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
                                                 struct moe_err *err);

@@ -55,6 +55,13 @@ enum moe_qk_norm {
 	MOE_QK_NORM_PLAIN,   /* each head over its own numbers, without weights, and only where it is rotated */
 };
 
+/* Does latent attention read only the positions that a lightning indexer chose (DeepSeek-V3.2)? */
+enum moe_indexer {
+	MOE_INDEXER_NONE,
+	MOE_INDEXER_OWN,     /* the layer's own weights choose */
+	MOE_INDEXER_SHARED,  /* it reads what the last layer with its own chose */
+};
+
 struct moe_layer_kind {
 	const char *mixer;       /* "mla", ... a member of forward/mixer */
 	enum moe_ffn_kind ffn;
@@ -63,6 +70,7 @@ struct moe_layer_kind {
 	int64_t attention_chunk; /* a position sees those of its own chunk of so many only; 0: all before it */
 	bool temperature;        /* queries grow with their position: moe_config.temperature */
 	bool no_rope;            /* queries and keys are not rotated */
+	enum moe_indexer indexer;
 	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
 };
 
@@ -74,6 +82,9 @@ struct moe_config {
 	int32_t vocab_size, hidden_size, n_layers, n_mtp_layers;   /* n_layers without MTP */
 	int32_t n_heads, n_kv_heads, head_dim;
 	int32_t q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;   /* q_lora_rank 0: none */
+	/* of the indexer; index_top_k positions are read, where there are more. 0: no layer has one */
+	int32_t index_n_heads, index_head_dim, index_top_k;
+	bool index_interleaved;  /* its rotation pairs (2i, 2i+1), whatever the attention's does */
 	int32_t intermediate_size, moe_intermediate_size;
 	int32_t n_experts, n_shared_experts;
 	int32_t shared_intermediate_size;   /* of all shared experts together; 0: n_shared_experts moe_intermediate_size */
@@ -116,6 +127,7 @@ enum moe_dim {
 	MOE_DIM_V, MOE_DIM_O /* H v */, MOE_DIM_HEAD /* head_dim */, MOE_DIM_Q_ALL /* H head_dim */,
 	MOE_DIM_KV_ALL /* Hkv head_dim */, MOE_DIM_QKV /* (H + 2 Hkv) head_dim */, MOE_DIM_FFN, MOE_DIM_EXPERT_FFN,
 	MOE_DIM_2EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
+	MOE_DIM_INDEX_HEADS, MOE_DIM_INDEX_HEAD, MOE_DIM_INDEX_Q /* index_n_heads index_head_dim */,
 	MOE_DIM_HIDDEN_MX, MOE_DIM_EXPERT_FFN_MX,   /* in blocks of MOE_MX_BLOCK */
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
@@ -126,6 +138,7 @@ enum moe_part {
 	MOE_PART_ATTN_NORM, MOE_PART_FFN_NORM,
 	MOE_PART_Q, MOE_PART_Q_A, MOE_PART_Q_A_NORM, MOE_PART_Q_B, MOE_PART_KV_A, MOE_PART_KV_A_NORM, MOE_PART_KV_B,
 	MOE_PART_K_B, MOE_PART_V_B, MOE_PART_O,
+	MOE_PART_INDEX_Q, MOE_PART_INDEX_K, MOE_PART_INDEX_K_NORM, MOE_PART_INDEX_K_NORM_BIAS, MOE_PART_INDEX_WEIGHTS,
 	MOE_PART_K, MOE_PART_V, MOE_PART_Q_BIAS, MOE_PART_K_BIAS, MOE_PART_V_BIAS, MOE_PART_Q_NORM, MOE_PART_K_NORM,
 	MOE_PART_O_BIAS, MOE_PART_SINKS,             /* sinks: a logit per head that takes part in its softmax */
 	MOE_PART_ATTN_NORM_BIAS, MOE_PART_FFN_NORM_BIAS, MOE_PART_FINAL_NORM_BIAS, MOE_PART_HEAD_BIAS,
@@ -148,7 +161,8 @@ enum moe_role {
 const char *moe_role_name(enum moe_role role);   /* embed head attn dense exps shared router norm mtp */
 
 /* Where a spec applies. */
-enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP };
+enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP,
+	MOE_AT_INDEXER /* layers with an indexer of their own */ };
 
 /* How all experts of a layer share one tensor of a Hugging Face checkpoint. */
 enum moe_stack {

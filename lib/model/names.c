@@ -69,6 +69,7 @@ bool moe_spec_applies(const struct moe_config *c, const struct moe_tensor_spec *
 	case MOE_AT_DENSE: return c->layers[layer].ffn == MOE_FFN_DENSE;
 	case MOE_AT_MOE: return c->layers[layer].ffn == MOE_FFN_MOE;
 	case MOE_AT_MTP: return c->layers[layer].mtp;
+	case MOE_AT_INDEXER: return c->layers[layer].indexer == MOE_INDEXER_OWN;
 	default: return true;
 	}
 }

@@ -26,6 +26,7 @@ struct run {
 	double logits_error, hidden_error, weights_error,
 	    mtp_error; /* largest so far, relative to the largest golden */
 	int64_t n_ids, n_wrong;
+	int64_t n_masked, n_unmasked; /* rows of index masks met, and those that differ */
 	float *logits; /* [n_tokens][vocab] as computed */
 };
 
@@ -112,6 +113,31 @@ static enum moe_status on_mtp(void *arg, int64_t pos, int64_t n, const float *lo
 	return MOE_OK;
 }
 
+static enum moe_status on_visible(void *arg, int32_t layer, int64_t pos, int64_t n_tokens, const int32_t *positions,
+                                  int32_t top_k, struct moe_err *err)
+{
+	(void)err;
+	struct run *run = arg;
+	char name[32];
+	size_t n;
+	double largest;
+	snprintf(name, sizeof name, "index_mask.%d", (int)layer);
+	float *mask = golden_rows(run->golden, name, run->seq, &n, &largest);
+	for (int64_t t = 0; t < n_tokens; t++) {
+		const int64_t p = pos + t, n_seen = p < top_k || !positions ? p + 1 : top_k;
+		bool same = mask && n_seen <= top_k;
+		for (int64_t s = 0, i = 0; same && s < run->n_tokens; s++) {
+			const bool seen = i < n_seen && (positions ? positions[t * top_k + i] : i) == s;
+			same = seen == (mask[p * run->n_tokens + s] != 0);
+			i += seen;
+		}
+		run->n_masked++;
+		run->n_unmasked += !same;
+	}
+	free(mask);
+	return MOE_OK;
+}
+
 static void check(const struct moe_model *model, const struct moe_ckpt *golden, const char *name)
 {
 	struct moe_err err = { 0 };
@@ -152,7 +178,7 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 				.n_ctx = run.n_tokens,
 				.chunk = ways[w].chunk,
 				.mtp = mtp,
-				.hooks = { &run, on_hidden, on_routing, on_logits, mtp ? on_mtp : NULL },
+				.hooks = { &run, on_hidden, on_routing, on_logits, mtp ? on_mtp : NULL, on_visible },
 			};
 			if (moe_device_open(&device, "cpu", ways[w].threads ? pool : NULL, &err) ||
 			    moe_session_open(&session, model, device, &opts, &err) ||
@@ -173,6 +199,11 @@ static void check(const struct moe_model *model, const struct moe_ckpt *golden, 
 	ok(run.n_wrong == 0 && (run.n_ids > 0) == (model->config.n_experts > 0), "%s: %lld expert ids, %lld differ",
 	   name, (long long)run.n_ids, (long long)run.n_wrong);
 	ok(run.weights_error <= 1e-5, "%s: weights within 1e-5 (%.2g)", name, run.weights_error);
+	int64_t n_masks = 0;
+	for (size_t i = 0; i < golden->n_tensors; i++)
+		n_masks += strncmp(golden->tensors[i].name, "index_mask.", 11) == 0;
+	is_i64(run.n_masked, n_masks * input->dims[0] * run.n_tokens * 4, "%s: every indexer spoke", name);
+	is_i64(run.n_unmasked, 0, "%s: rows of %lld index masks that differ", name, (long long)n_masks);
 	if (mtp)
 		ok(run.mtp_error <= 2e-5 && run.mtp_error > 0, "%s: MTP logits within 2e-5 of the largest (%.2g)",
 		   name, run.mtp_error);
@@ -231,6 +262,8 @@ int main(void)
 		"minimax_m2",
 		"hunyuan_v1_moe",
 		"exaone_moe",
+		"deepseek_v32",
+		"glm_moe_dsa",
 		"dbrx",
 		"llama",
 		"llama_bias",

@@ -95,6 +95,8 @@ static void defaults(void)
 		{"minimax_m2", INT64_C(228689764864), 11.03, 10.42, 9.80},
 		{"glm4_moe_lite", INT64_C(29943393920), 3.90, 3.58, 3.26},
 		{"exaone_moe", INT64_C(236571156352), 23.67, 22.72, 21.78},
+		{"deepseek_v32", INT64_C(671877944064), 38.40, 37.48, 36.55},
+		{"glm_moe_dsa", INT64_C(743911218432), 41.78, 40.83, 39.88},
 	};
 
 	for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {

@@ -254,6 +254,7 @@ static const struct moe_device_ops cpu_ops = {
 	.copy_rows = cpu_copy_rows,
 	.rope = cpu_rope,
 	.mla = cpu_mla,
+	.index = cpu_index,
 	.gqa = cpu_gqa,
 	.add_bias = cpu_add_bias,
 	.clamp = cpu_clamp,

@@ -32,6 +32,8 @@ void cpu_decode_rows(const struct moe_weight *w, int64_t row, int64_t n, float *
 MOE_MUST_USE enum moe_status cpu_matmul(struct moe_device *device, const float *x, int64_t n_tokens,
                                         const struct moe_weight *w, float *out, struct moe_err *err);
 MOE_MUST_USE enum moe_status cpu_mla(struct moe_device *device, const struct moe_mla_args *args, struct moe_err *err);
+MOE_MUST_USE enum moe_status cpu_index(struct moe_device *device, const struct moe_index_args *args,
+                                       struct moe_err *err);
 MOE_MUST_USE enum moe_status cpu_gqa(struct moe_device *device, const struct moe_gqa_args *args, struct moe_err *err);
 MOE_MUST_USE enum moe_status cpu_ffn(struct moe_device *device, const float *x, int64_t n_tokens,
                                      const struct moe_weight *gate, const struct moe_weight *up,

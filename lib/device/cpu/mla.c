@@ -4,7 +4,8 @@
  *   absorbed:  q'_h = W_UK_h^T q_nope_h;  score = scale (q'_h . z + q_pe_h . k_pe);  out_h = W_UV_h sum p z
  *
  * Softmax runs online over blocks of the cache that start at multiples of CPU_BLOCK, whatever the call: a token meets the
- * same blocks in the same order however the prompt was cut. */
+ * same blocks in the same order however the prompt was cut. Where a token reads some positions only, the step is a run of
+ * them within a block: all positions make the same steps as no choice. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/online.h"
 
@@ -86,11 +87,53 @@ static void absorb(const struct attention *at, const struct room *room, const fl
 	}
 }
 
+/* Positions block + first .. of one token, n of them: q is its query, sums its running sums. */
+static void fold(const struct attention *at, const struct room *room, const float *q, int64_t block, int64_t first,
+                 int64_t n, struct cpu_online *online, float *sums)
+{
+	const struct moe_mla_args *a = at->args;
+	const int64_t stride = a->absorbed ? a->kv_lora + a->rope : a->v, width = a->absorbed ? a->kv_lora : a->v;
+	const int64_t key = a->absorbed ? stride : a->nope + a->rope;
+	const float *rows = a->absorbed ? a->cache + (block + first) * stride : room->values + first * stride;
+	const float *keys = a->absorbed ? rows : room->keys + first * key;
+	at->cpu->dot->tile(keys, n, key, q, 1, key, key, room->scores, n);
+	for (int64_t s = 0; s < n; s++)
+		room->scores[s] *= a->scale;
+	cpu_fold(at->cpu->dot, room->scores, n, rows, stride, width, online, sums);
+}
+
+/* The first of n ascending positions that is not below pos. */
+static int64_t lower_bound(const int32_t *positions, int64_t n, int64_t pos)
+{
+	int64_t low = 0;
+	while (low < n) {
+		const int64_t middle = low + (n - low) / 2;
+		if (positions[middle] < pos)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+/* What token t of the call reads of the n positions from block on. */
+static void fold_visible(const struct attention *at, const struct room *room, const float *q, int64_t t, int64_t block,
+                         int64_t n, struct cpu_online *online, float *sums)
+{
+	const struct moe_mla_args *a = at->args;
+	const int32_t *list = a->visible + t * a->n_visible;
+	const int64_t all = a->pos0 + t + 1, n_list = all < a->n_visible ? all : a->n_visible;
+	for (int64_t i = lower_bound(list, n_list, block), run; i < n_list && list[i] < block + n; i += run) {
+		for (run = 1; i + run < n_list && list[i + run] == list[i] + run && list[i + run] < block + n;)
+			run++;
+		fold(at, room, q, block, list[i] - block, run, online, sums);
+	}
+}
+
 /* One head, tokens [first, first + n) of the call. */
 static void attend(const struct attention *at, int32_t head, int64_t first, int64_t n, struct room room)
 {
 	const struct moe_mla_args *a = at->args;
-	const struct moe_dot *dot = at->cpu->dot;
 	const int64_t key = a->nope + a->rope, row = a->kv_lora + a->rope;
 	const int64_t q_stride = (int64_t)a->n_heads * key, out_stride = (int64_t)a->n_heads * a->v;
 	const float *q = a->q + first * q_stride + head * key;
@@ -111,15 +154,12 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 		for (int64_t t = max_i64(0, block - a->pos0 - first); t < n; t++) {
 			const int64_t visible = a->pos0 + first + t + 1 - block;
 			const int64_t m = visible < in_block ? visible : in_block;
-			const float *rows = a->absorbed ? a->cache + block * row : room.values;
-			if (a->absorbed)
-				dot->tile(rows, m, row, room.query + t * row, 1, row, row, room.scores, m);
+			const float *query = a->absorbed ? room.query + t * row : q + t * q_stride;
+			float *sums = room.sums + t * width;
+			if (a->visible)
+				fold_visible(at, &room, query, first + t, block, m, &room.online[t], sums);
 			else
-				dot->tile(room.keys, m, key, q + t * q_stride, 1, key, key, room.scores, m);
-			for (int64_t s = 0; s < m; s++)
-				room.scores[s] *= a->scale;
-			cpu_fold(dot, room.scores, m, rows, a->absorbed ? row : a->v, width, &room.online[t],
-			     room.sums + t * width);
+				fold(at, &room, query, block, 0, m, &room.online[t], sums);
 		}
 	}
 	for (int64_t t = 0; t < n; t++) {
@@ -127,8 +167,8 @@ static void attend(const struct attention *at, int32_t head, int64_t first, int6
 		for (int64_t i = 0; i < width; i++)
 			room.sums[t * width + i] /= room.online[t].sum;
 		if (a->absorbed)
-			dot->tile(room.weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora,
-			          room.sums + t * width, 1, width, width, out, a->v);
+			at->cpu->dot->tile(room.weight + (int64_t)a->nope * a->kv_lora, a->v, a->kv_lora,
+			                   room.sums + t * width, 1, width, width, out, a->v);
 		else
 			memcpy(out, room.sums + t * width, (size_t)width * sizeof *out);
 	}

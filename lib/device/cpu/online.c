@@ -12,7 +12,7 @@ void cpu_fold(const struct moe_dot *dot, const float *scores, int64_t n, const f
 	const float keep = expf(online->max - max); /* exp(-inf) = 0 at the first block */
 	online->max = max;
 	online->sum *= keep;
-	for (int64_t i = 0; i < width; i++)
+	for (int64_t i = 0; keep != 1 && i < width; i++)
 		sums[i] *= keep;
 	for (int64_t s = 0; s < n; s++) {
 		const float p = expf(scores[s] - max);

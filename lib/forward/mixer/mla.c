@@ -1,7 +1,9 @@
 /* Multi-head latent attention: projections, rotation, and the cache of latents (DeepSeek-V2 report, section 2.1).
  *
  *   q = W_Q x, or W_QB RMS(W_QA x);   [a ; k_pe] = W_KVA x;   z = RMS(a);   cache row = [z ; rope(k_pe)]
- *   out = W_O attention(rope(q), cache) */
+ *   out = W_O attention(rope(q), cache)
+ *
+ * over all positions, or those an indexer chose (forward/indexer.c). */
 #include "forward/session.h"
 
 static int64_t cache_elems(const struct moe_config *config)
@@ -16,10 +18,12 @@ static int64_t key_dim(const struct moe_config *config)
 
 static int64_t work_elems(const struct moe_config *config)
 {
-	return config->q_lora_rank + config->n_heads * (key_dim(config) + config->v_head_dim) + cache_elems(config);
+	return config->q_lora_rank + config->n_heads * (key_dim(config) + config->v_head_dim) + cache_elems(config) +
+	       moe_indexer_work_elems(config);
 }
 
-/* q [n_tokens][n_heads][nope + rope], before rotation; low is work space of [n_tokens][q_lora_rank]. */
+/* q [n_tokens][n_heads][nope + rope], before rotation; low [n_tokens][q_lora_rank] gets the latent it was made
+ * from, behind its norm. */
 static enum moe_status project_q(struct moe_session *s, const struct moe_layer *layer, const float *x,
                                  int64_t n_tokens, float *low, float *q, struct moe_err *err)
 {
@@ -83,6 +87,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const int64_t rows = s->opts.chunk + 1, key = key_dim(config);
 	float *low = s->work, *q = low + rows * config->q_lora_rank, *mixed = q + rows * config->n_heads * key;
 	float *latent = mixed + rows * config->n_heads * config->v_head_dim;
+	float *index_work = latent + rows * cache_elems(config);
+	const int32_t *visible = NULL;
 
 	enum moe_status status = project_q(s, layer, x, n_tokens, low, q, err);
 	if (!status)
@@ -90,6 +96,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		                n_tokens, err);
 	if (!status)
 		status = extend_cache(s, layer, s->cache[index], x, pos, n_tokens, latent, err);
+	if (!status && config->layers[index].indexer != MOE_INDEXER_NONE)
+		status = moe_indexer_run(s, index, x, low, pos, n_tokens, index_work, &visible, err);
 	if (status)
 		return status;
 	const struct moe_mla_args args = {
@@ -103,6 +111,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		.cache = s->cache[index],
 		.pos0 = pos,
 		.n_tokens = n_tokens,
+		.visible = visible,
+		.n_visible = config->index_top_k,
 		.kv_b = layer->part[MOE_PART_KV_B],
 		.absorbed = s->opts.mla == MOE_MLA_ABSORBED || (s->opts.mla == MOE_MLA_BY_ROLE && generated),
 		.out = mixed,
