@@ -14,6 +14,7 @@ static const struct moe_number numbers[] = {
 
 static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
+	int64_t window = 0;
 	enum moe_status st;
 
 	c->vocab_size = 32000;
@@ -35,7 +36,11 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	if (st)
 		return st;
 	if (moe_json_has(json, "sliding_window"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: expected null, found a window", where);
+		st = moe_json_i64(json, "sliding_window", where, 1, INT32_MAX, &window, err);
+	if (st)
+		return st;
+	for (int32_t l = 0; l < c->n_layers; l++)
+		c->layers[l].window = window;
 	c->moe_intermediate_size = c->intermediate_size;
 	return moe_gqa_place_experts(c, json, where, 0, 1, 0, NULL, err);
 }
