@@ -267,8 +267,8 @@ static void add_notes(struct moe_convert *conv)
 		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 "
 		             "(-v names them)\n", conv->n_widened, conv->opts.to->name);
 	if (conv->n_unscaled)
-		moe_buf_addf(&conv->notes, "%zu tensors with block scales are stored as the values they stand for, in a "
-		             "type without scales (-v names them)\n", conv->n_unscaled);
+		moe_buf_addf(&conv->notes, "%zu tensors with block scales are stored as the values they stand for, in "
+		             "a type without scales (-v names them)\n", conv->n_unscaled);
 	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
 		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader "
 		             "of %s may want files without: --drop-mtp\n", conv->config.n_mtp_layers,

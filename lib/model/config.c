@@ -91,8 +91,8 @@ static enum moe_status parse_quantization(struct moe_config *c, const json_t *js
 		                   where, format);
 	if (json_array_size(size) != 2 || json_integer_value(json_array_get(size, 0)) != MOE_SCALE_BLOCK ||
 	    json_integer_value(json_array_get(size, 1)) != MOE_SCALE_BLOCK)
-		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: weight_block_size: expected [%d, %d]", where,
-		                   MOE_SCALE_BLOCK, MOE_SCALE_BLOCK);
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: weight_block_size: expected [%d, %d]",
+		                   where, MOE_SCALE_BLOCK, MOE_SCALE_BLOCK);
 	c->fp8_blocks = true;
 	return MOE_OK;
 }

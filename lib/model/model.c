@@ -73,13 +73,13 @@ static enum moe_status check_scales(const struct binder *b, const struct moe_ten
 	int64_t dims[2];
 
 	if (!scales)
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s" MOE_SCALES_SUFFIX "' is missing: '%s' is %s, which "
-		                   "needs it", b->ckpt->path, t->name, t->name, t->codec->name);
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s" MOE_SCALES_SUFFIX "' is missing: '%s' is %s, "
+		                   "which needs it", b->ckpt->path, t->name, t->name, t->codec->name);
 	for (int i = 0; i < 2; i++)
 		dims[i] = (t->dims[i] + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
 	if (scales->n_dims != 2 || scales->dims[0] != dims[0] || scales->dims[1] != dims[1])
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected shape %s, a scale for each %dx%d block of "
-		                   "'%s', found %s", moe_ckpt_file(b->ckpt, scales), scales->name,
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected shape %s, a scale for each %dx%d "
+		                   "block of '%s', found %s", moe_ckpt_file(b->ckpt, scales), scales->name,
 		                   moe_dims_text(want, dims, 2), MOE_SCALE_BLOCK, MOE_SCALE_BLOCK, t->name,
 		                   moe_dims_text(have, scales->dims, scales->n_dims));
 	if (strcmp(scales->codec->name, "f32"))
@@ -240,8 +240,8 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 			moe_names_format(b->config, &id, naming, &b->name);
 			const struct moe_tensor *of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
 			if (of && !of->codec->scaled)
-				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type %s and "
-				                   "needs no scales", moe_ckpt_file(b->ckpt, t), t->name, of->name,
+				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type "
+				                   "%s and needs no scales", moe_ckpt_file(b->ckpt, t), t->name, of->name,
 				                   of->codec->name);
 		}
 		if (!known && moe_names_skipped(b->config, naming, t->name))

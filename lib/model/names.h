@@ -42,14 +42,15 @@ int32_t moe_spec_dims(const struct moe_config *config, const struct moe_tensor_s
 /* Does the spec exist in this layer (-1: the top)? */
 bool moe_spec_applies(const struct moe_config *config, const struct moe_tensor_spec *spec, int32_t layer);
 
-/* Calls fn for every tensor the family expects in this naming, block scales apart, in canonical order (top, then layer by layer in spec
- * order, experts ascending); stops at the first status that is not MOE_OK and returns it. */
+/* Calls fn for every tensor the family expects in this naming, block scales apart, in canonical order (top, then layer
+ * by layer in spec order, experts ascending); stops at the first status that is not MOE_OK and returns it. */
 MOE_MUST_USE enum moe_status moe_names_each(const struct moe_config *config, enum moe_naming naming,
 	enum moe_status (*fn)(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
 	                      struct moe_err *err),
 	void *arg, struct moe_err *err);
 
-/* How many tensors moe_names_each visits, and their block scales, by arithmetic: INT64_MAX where they are more than that. */
+/* How many tensors moe_names_each visits, and their block scales, by arithmetic: INT64_MAX where they are more than
+ * that. */
 int64_t moe_names_count(const struct moe_config *config, enum moe_naming naming);
 
 /* Role of a tensor in reports: MTP wins over the others. */

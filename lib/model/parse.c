@@ -42,12 +42,13 @@ enum moe_status moe_parse_layer_word(const json_t *json, const char *key, const 
 	if (!list || json_is_null(list))
 		return MOE_OK;
 	if (!json_is_array(list) || json_array_size(list) != (size_t)n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of %d words, one for each layer", where, key,
-		                   n_layers);
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of %d words, one for each layer", where,
+		                   key, n_layers);
 	word = json_string_value(json_array_get(list, (size_t)l));
 	if (!word || (strcmp(word, words[0]) && strcmp(word, words[1])))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %d: expected \"%s\" or \"%s\", found %s%.64s%s", where,
-		                   key, l, words[0], words[1], word ? "\"" : "", word ? word : "no word", word ? "\"" : "");
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %d: expected \"%s\" or \"%s\", found %s%.64s%s",
+		                   where, key, l, words[0], words[1], word ? "\"" : "", word ? word : "no word",
+		                   word ? "\"" : "");
 	*second = !strcmp(word, words[1]);
 	return MOE_OK;
 }
@@ -60,8 +61,8 @@ enum moe_status moe_parse_uniform(const json_t *json, const char *key, const cha
 	if (!json_is_array(list))
 		return moe_json_i32(json, key, where, min, max, out, err);
 	if (json_array_size(list) != (size_t)n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or a list of %d, one for each layer", where,
-		                   key, n_layers);
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or a list of %d, one for each layer",
+		                   where, key, n_layers);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *item = json_array_get(list, i);
 		const json_int_t value = json_integer_value(item);
@@ -70,8 +71,8 @@ enum moe_status moe_parse_uniform(const json_t *json, const char *key, const cha
 			return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %zu: expected a whole number from %d to %d",
 			                   where, key, i, min, max);
 		if (value != json_integer_value(json_array_get(list, 0)))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected the same number in every layer, found %lld in "
-			                   "layer %zu", where, key, (long long)value, i);
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected the same number in every layer, found "
+			                   "%lld in layer %zu", where, key, (long long)value, i);
 		*out = (int32_t)value;
 	}
 	return MOE_OK;
@@ -214,7 +215,8 @@ static enum moe_status parse_stretched(struct moe_rope *rope, const json_t *scal
 	enum moe_status st = moe_json_f64(scaling, "alpha", where, &alpha, err);
 
 	if (!st && !moe_json_has(scaling, "alpha"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type dynamic is only run with the key alpha", where);
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type dynamic is only run with the key alpha",
+		                   where);
 	if (!st)
 		st = moe_parse_range(alpha, 1, 1e9, where, "alpha", err);
 	if (!st)
@@ -277,7 +279,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	}
 	if (strcmp(type, "none") && strcmp(type, "default"))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha", where, type);
+		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha", where,
+		                   type);
 	return MOE_OK;
 }
 

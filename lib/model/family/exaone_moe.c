@@ -16,9 +16,10 @@ static const struct moe_number numbers[] = {
 	{NULL, 0, 0, 0},
 };
 
-/* Every how many layers one sees all positions, from sliding_window_pattern: that number, or its letters, L for a window
+/* Does layer l see all positions? From sliding_window_pattern: every how many layers one does, or letters, L for a window
  * and G for all. */
-static enum moe_status full_of_pattern(const json_t *json, const char *where, int32_t l, bool *full, struct moe_err *err)
+static enum moe_status full_of_pattern(const json_t *json, const char *where, int32_t l, bool *full,
+                                       struct moe_err *err)
 {
 	const json_t *pattern = json_object_get(json, "sliding_window_pattern");
 	const char *letters = pattern && !json_is_null(pattern) ? json_string_value(pattern) : "LLLG";
@@ -30,7 +31,8 @@ static enum moe_status full_of_pattern(const json_t *json, const char *where, in
 		return st;
 	}
 	if (!letters || !*letters || strspn(letters, "LG") != strlen(letters))
-		return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window_pattern: expected a number or letters L and G", where);
+		return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window_pattern: expected a number or letters L and G",
+		                   where);
 	*full = letters[(size_t)l % strlen(letters)] == 'G';
 	return MOE_OK;
 }
@@ -51,8 +53,8 @@ static enum moe_status place_windows(struct moe_config *c, const json_t *json, c
 		if (st)
 			return st;
 		if (!full && window == 0 && moe_json_has(json, "layer_types"))
-			return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: missing, and layer_types has layers with one",
-			                   where);
+			return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: missing, and layer_types has layers with "
+			                   "one", where);
 		c->layers[l].window = full ? 0 : window;
 		c->layers[l].no_rope = full && window > 0;
 	}
@@ -71,8 +73,8 @@ static enum moe_status check_places(const struct moe_config *c, const json_t *js
 		const json_t *item = json_array_get(list, (size_t)l);
 
 		if (!json_is_boolean(item) || json_is_true(item) != (c->layers[l].ffn == MOE_FFN_MOE))
-			return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: layer %d: expected %s as first_k_dense_replace "
-			                   "says", where, l, c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
+			return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: layer %d: expected %s as "
+			                   "first_k_dense_replace says", where, l, c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
 	}
 	return MOE_OK;
 }

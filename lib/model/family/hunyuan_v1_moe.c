@@ -1,7 +1,7 @@
 /* Hunyuan-A13B: queries and keys normalised per head behind the rotation, a stretched base, one shared network.
  *
- * Router: p = softmax(logits); the k largest; divided by their sum. y = routed + shared(x). Some numbers may be lists in
- * the config, one entry for each layer. */
+ * Router: p = softmax(logits); the k largest; divided by their sum. y = routed + shared(x). Some numbers may be lists
+ * in the config, one entry for each layer. */
 #include "base/json.h"
 #include "model/gqa.h"
 
@@ -23,7 +23,8 @@ static enum moe_status check_variants(const json_t *json, const char *where, str
 
 		if (value && !json_is_null(value) && !json_is_false(value) &&
 		    !(json_is_integer(value) && json_integer_value(value) == 0))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected false or 0, found another value", where, keys[i]);
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected false or 0, found another value", where,
+			                   keys[i]);
 	}
 	return MOE_OK;
 }

@@ -5,7 +5,8 @@
 #include "model/mla.h"
 #include "model/parse.h"
 
-static const char *const architectures[] = {"Kimi_K25ForConditionalGeneration", "KimiK25ForConditionalGeneration", NULL};
+static const char *const architectures[] = {"Kimi_K25ForConditionalGeneration", "KimiK25ForConditionalGeneration",
+                                            NULL};
 static const char *const model_types[] = {"kimi_k25", NULL};
 static const char *const skipped[] = {"vision_tower.", "mm_projector.", NULL};
 

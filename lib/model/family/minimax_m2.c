@@ -45,8 +45,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->bos_id = 200034;
 	c->n_eos = 1;
 	c->eos_ids[0] = 200020;
-	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 8, .n_groups = 1, .top_groups = 1, .scale = 1,
-		                              .normalize = true, .bias = true };
+	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 8, .n_groups = 1, .top_groups = 1,
+		                              .scale = 1, .normalize = true, .bias = true };
 	st = check_variants(json, where, err);
 	if (!st)
 		st = moe_json_bool(json, "use_qk_norm", where, &normed, err);
@@ -60,8 +60,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	if (!moe_json_has(json, "rotary_dim") && !moe_json_has(json, "partial_rotary_factor"))
 		c->rope.n_dims = c->head_dim / 2;
 	if (c->rope.n_dims > c->head_dim || c->rope.n_dims % 2 || c->rope.n_dims < 2)
-		return moe_err_set(err, MOE_EFORMAT, "%s: rotary_dim: expected an even number up to head_dim %d, found %d",
-		                   where, c->head_dim, c->rope.n_dims);
+		return moe_err_set(err, MOE_EFORMAT, "%s: rotary_dim: expected an even number up to head_dim %d, "
+		                   "found %d", where, c->head_dim, c->rope.n_dims);
 	c->moe_intermediate_size = c->intermediate_size;
 	return moe_gqa_place_experts(c, json, where, 0, 1, 0, NULL, err);
 }
@@ -69,7 +69,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
 	MOE_ROWS_ATTENTION,
-	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight", "w2.weight"),
+	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
+	                 "w2.weight"),
 	MOE_ROWS_ROUTER_BIAS("block_sparse_moe.e_score_correction_bias"),
 	MOE_ROWS_END,
 };
