@@ -241,8 +241,8 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 			const struct moe_tensor *of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
 			if (of && !of->codec->scaled)
 				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type "
-				                   "%s and needs no scales", moe_ckpt_file(b->ckpt, t), t->name, of->name,
-				                   of->codec->name);
+				                   "%s and needs no scales", moe_ckpt_file(b->ckpt, t), t->name,
+				                   of->name, of->codec->name);
 		}
 		if (!known && moe_names_skipped(b->config, naming, t->name))
 			continue;

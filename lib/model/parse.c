@@ -279,8 +279,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	}
 	if (strcmp(type, "none") && strcmp(type, "default"))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha", where,
-		                   type);
+		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha",
+		                   where, type);
 	return MOE_OK;
 }
 

@@ -16,8 +16,8 @@ static const struct moe_number numbers[] = {
 	{NULL, 0, 0, 0},
 };
 
-/* Does layer l see all positions? From sliding_window_pattern: every how many layers one does, or letters, L for a window
- * and G for all. */
+/* Does layer l see all positions? From sliding_window_pattern: every how many layers one does, or letters, L for a
+ * window and G for all. */
 static enum moe_status full_of_pattern(const json_t *json, const char *where, int32_t l, bool *full,
                                        struct moe_err *err)
 {
@@ -53,8 +53,8 @@ static enum moe_status place_windows(struct moe_config *c, const json_t *json, c
 		if (st)
 			return st;
 		if (!full && window == 0 && moe_json_has(json, "layer_types"))
-			return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: missing, and layer_types has layers with "
-			                   "one", where);
+			return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window: missing, and layer_types has layers "
+			                   "with one", where);
 		c->layers[l].window = full ? 0 : window;
 		c->layers[l].no_rope = full && window > 0;
 	}
@@ -74,7 +74,8 @@ static enum moe_status check_places(const struct moe_config *c, const json_t *js
 
 		if (!json_is_boolean(item) || json_is_true(item) != (c->layers[l].ffn == MOE_FFN_MOE))
 			return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: layer %d: expected %s as "
-			                   "first_k_dense_replace says", where, l, c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
+			                   "first_k_dense_replace says", where, l,
+			                   c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
 	}
 	return MOE_OK;
 }
