@@ -412,6 +412,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		printf("buffers\t%s\nsequences\t%lld\ntokens\t%lld\n",
 		       moe_format_bytes(text, (double)moe_session_bytes(config, &opts)), (long long)route->seqs.n,
 		       (long long)moe_sequences_tokens(&route->seqs));
+		tool_would_write(route->ctx->common.output, -1);
 		return MOE_OK;
 	}
 	struct moe_trace_header *header = &route->described.header;
@@ -539,7 +540,9 @@ int main(int argc, char **argv)
 	}
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
 	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
-	if (!status)
+	if (!status && ctx.common.dry_run && (cfg.from || traces))
+		tool_would_write(ctx.common.output, -1);
+	else if (!status)
 		status = cfg.from ? import_log(&route, &err)
 		         : traces ? route_traces(&route, &err)
 		                  : route_text(&route, &err);

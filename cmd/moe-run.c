@@ -215,6 +215,29 @@ static enum moe_status choose_ctx(const struct run *run, int64_t n_generate, int
 	return MOE_OK;
 }
 
+/* What a run like this takes and makes. */
+static void print_dry_run(struct run *run, const struct moe_session_opts *opts, bool generates)
+{
+	const struct config *cfg = run->cfg;
+	const struct moe_config *config = &run->setup.model->config;
+	const double tokens = (double)moe_sequences_tokens(&run->seqs), vocab = (double)config->vocab_size;
+	char text[24];
+
+	printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
+	printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(config, opts)));
+	printf("sequences\t%lld\ntokens\t%.0f\npositions\t%lld\n", (long long)run->seqs.n, tokens,
+	       (long long)opts->n_ctx);
+	if (generates || cfg->score)
+		tool_would_write(run->ctx->common.output, -1);
+	if (cfg->logits)
+		tool_would_write(cfg->logits,
+		                 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
+	if (cfg->hidden)
+		tool_would_write(cfg->hidden, 4 * tokens * (double)config->hidden_size * (config->n_layers + 1));
+	if (cfg->trace)
+		tool_would_write(cfg->trace, -1);
+}
+
 static enum moe_status open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
                                     struct moe_err *err)
 {
@@ -233,12 +256,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL },
 	};
 	if (run->ctx->common.dry_run) {
-		char text[24];
-		printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
-		printf("buffers\t%s\n",
-		       moe_format_bytes(text, (double)moe_session_bytes(&run->setup.model->config, &opts)));
-		printf("sequences\t%lld\ntokens\t%lld\npositions\t%lld\n", (long long)run->seqs.n,
-		       (long long)moe_sequences_tokens(&run->seqs), (long long)*n_ctx);
+		print_dry_run(run, &opts, n_generate > 0);
 		return MOE_OK;
 	}
 	status = open_dumps(run, err);
@@ -520,8 +538,9 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 	enum moe_status status = open_model(run, err);
 	if (status)
 		return status;
-	status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
-	                      tool_out_flags(run->ctx), run->ctx->watch, err);
+	if (!run->ctx->common.dry_run)
+		status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
+		                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)
 		return status;
 	if (cfg->tokenize)
@@ -553,6 +572,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
 		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, "
 		       "--trace and -n";
+	if ((cfg->tokenize || cfg->detokenize) && ctx->common.dry_run)
+		return "--dry-run is about running the model: --tokenize and --detokenize do not";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)

@@ -258,10 +258,30 @@ rounded()
 }
 
 @test "--dry-run writes nothing" {
-	run_split moe-run tiny-v3 --score --dry-run "$TEXT/zh.txt" --logits l.st
+	run_split moe-run tiny-v3 --score --dry-run "$TEXT/zh.txt" --logits l.st --hidden h.st --trace t.trace -o scores
 	expect_status 0
-	[ ! -e l.st ]
+	[ "$(ls)" = '' ]
+	expect_line "writes	scores	unknown"
+	expect_line "writes	t.trace	unknown"
+	grep -q '^writes	h\.st	[0-9.]* [KMG]iB$' .out
 	grep -q '^tokens' .out
+	run_split moe-run tiny-v3 --dry-run -p 'static int' -n 5 -o text
+	expect_status 0
+	[ "$(ls)" = '' ]
+	expect_line "writes	text	unknown"
+	fails 2 moe-run tiny-v3 --dry-run --tokenize -p x -o ids
+}
+
+@test "--dry-run knows how large logits and hidden states get" {
+	printf '1 2 3 4\n5 6 7\n' >ids
+	run_split moe-run tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st --dry-run
+	expect_status 0
+	moe-run -q tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st
+	# Without the header, which is 8 bytes and what they count.
+	for f in l h; do
+		n=$(($(stat -c %s $f.st) - 8 - $(od -An -tu8 -N8 $f.st)))
+		expect_line "writes	$f.st	$(awk "BEGIN { printf \"%.1f KiB\", $n / 1024 }")"
+	done
 }
 
 @test "a folder with nothing but a tokenizer is enough for --tokenize" {
