@@ -320,8 +320,8 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		else if (!route->reroute && route->header.margins && !run->layers->margins)
 			status =
 			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
-		else if (route->reroute)
-			status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err);
+		else if (route->reroute && (status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err)))
+			moe_err_set(err, status, "%s: %s", path, err->text);
 		if (status)
 			break;
 		struct moe_trace_run out = *run;
@@ -384,6 +384,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	const int64_t most = config->max_positions;
 	const struct moe_inputs inputs = {
 		.tokenizer = tok,
+		.n_vocab = config->vocab_size,
 		.windows = { cfg->window              ? cfg->window
 		             : most > 0 && most < 512 ? most
 		                                      : 512,
@@ -444,6 +445,7 @@ static enum moe_status route_text(struct route *route, struct moe_err *err)
 		moe_record_begin(route->record, i, seq->source);
 		moe_record_tokens(route->record, 0, seq->tokens);
 		status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE, err);
+		status = moe_sequences_blame(&route->seqs, i, route->setup.ckpt->path, status, err);
 		tool_progress_add(&route->progress, seq->n_tokens);
 	}
 	tool_progress_finish(&route->progress);

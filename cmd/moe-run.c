@@ -132,6 +132,7 @@ static enum moe_status read_inputs(struct run *run, int64_t window, struct moe_e
 	const bool bos = run->setup.tokenizer && moe_tokenizer_add_bos(run->setup.tokenizer);
 	const struct moe_inputs inputs = {
 		.tokenizer = cfg->ids || cfg->detokenize ? NULL : run->setup.tokenizer,
+		.n_vocab = cfg->detokenize || !run->setup.model ? 0 : run->setup.model->config.vocab_size,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
 		.prompts = cfg->prompts.items,
 		.n_prompts = cfg->prompts.n,
@@ -191,7 +192,7 @@ static enum moe_status open_trace(struct run *run, const char *command, int32_t 
 	    moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, err);
 	if (status)
 		return status;
-	run->described.header.gates = (enum moe_gate_type)run->cfg->gates;
+	run->described.header.gates = run->cfg->gates < 0 ? MOE_GATES_F32 : (enum moe_gate_type)run->cfg->gates;
 	status = moe_record_new(&run->record, &run->setup.model->config, chunk, false, false, &sink, err);
 	if (!status)
 		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx),
@@ -305,6 +306,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 		}
 		status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
 		                          rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE, err);
+		status = moe_sequences_blame(&run->seqs, run->seq, run->setup.ckpt->path, status, err);
 		tool_progress_add(&run->progress, seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
 		if (!status && score && last)
@@ -394,7 +396,8 @@ static enum moe_status generate_one(struct run *run, const struct moe_generate *
 	if (!status)
 		status = flush_text(p, err);
 	if (!status)
-		status = moe_generate_run(g, prompt, run->seq, &made, err);
+		status = moe_sequences_blame(&run->seqs, run->seq, run->setup.ckpt->path,
+		                             moe_generate_run(g, prompt, run->seq, &made, err), err);
 	if (!status && p->detok)
 		status = moe_detok_finish(p->detok, &p->text, err);
 	if (status)
@@ -574,10 +577,18 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		       "--trace and -n";
 	if ((cfg->tokenize || cfg->detokenize) && ctx->common.dry_run)
 		return "--dry-run is about running the model: --tokenize and --detokenize do not";
+	if ((cfg->tokenize || cfg->detokenize) && (ctx->common.json || cfg->echo))
+		return "--tokenize and --detokenize print lines of ids or text: they exclude --json and --echo";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
+	if (cfg->echo && (measures || cfg->n_generate == 0))
+		return "--echo prints the prompt before generated text: it excludes --score, --logits, --hidden and -n 0";
+	if (cfg->gates >= 0 && !cfg->trace)
+		return "--gates says how --trace FILE stores gates";
+	if (cfg->top_p <= 0)
+		return "option --top-p: 0 is not above 0";
 	if (cfg->mtp && !cfg->logits)
 		return "--mtp adds tensors to --logits FILE";
 	if (cfg->temp == 0 && (cfg->top_k || cfg->top_p < 1 || cfg->min_p > 0))
@@ -589,7 +600,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .n_generate = -1, .top_p = 1, .device = "cpu", .chunk = 512 };
+	struct config cfg = { .n_generate = -1, .top_p = 1, .gates = -1, .device = "cpu", .chunk = 512 };
 	struct tool_ctx ctx;
 	struct moe_err err = { 0 };
 	struct moe_arena arena = { 0 };

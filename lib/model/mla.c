@@ -201,6 +201,11 @@ static enum moe_status parse_yarn(struct moe_rope *rope, const json_t *scaling, 
 	return st;
 }
 
+static bool has_more_than(const json_t *object, const char *only)
+{
+	return json_object_size(object) > (moe_json_has(object, only) ? 1 : 0);
+}
+
 /* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
 static enum moe_status parse_rope(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
@@ -222,7 +227,8 @@ static enum moe_status parse_rope(struct moe_config *c, const json_t *json, cons
 			continue;
 		if (!json_is_object(object))
 			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
-		scaling = object;
+		if (has_more_than(object, "rope_theta"))
+			scaling = object;
 		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
 		if (!st)
 			st = moe_json_str(object, "type", where, &type, err);
@@ -236,6 +242,9 @@ static enum moe_status parse_rope(struct moe_config *c, const json_t *json, cons
 	if (rope->n_dims % 2)
 		return moe_err_set(err, MOE_EFORMAT, "%s: qk_rope_head_dim: expected an even number, found %d", where,
 		                   rope->n_dims);
+	if (!strcmp(type, "none") && scaling)
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling without type or rope_type: expected one beside the "
+		                   "other keys", where);
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
 	if (strcmp(type, "none") && strcmp(type, "default"))
@@ -301,6 +310,8 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 {
 	static const char *const activations[] = {"silu", NULL};
 	const char *activation;
+	const json_t *quantization = json_object_get(json, "quantization_config");
+	int32_t n_kv_heads = 0;
 	bool biased = false;
 	enum moe_status st = MOE_OK;
 
@@ -320,6 +331,12 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 		                   "%s: n_routed_experts is missing: this family's models have experts", where);
 	if (c->router.top_k == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok is missing", where);
+	/* Neither changes how this family runs, but a config that is wrong is not to be trusted. */
+	st = moe_json_i32(json, "num_key_value_heads", where, 1, INT32_MAX, &n_kv_heads, err);
+	if (st)
+		return st;
+	if (quantization && !json_is_null(quantization) && !json_is_object(quantization))
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: expected an object or null", where);
 	c->n_kv_heads = c->n_heads;
 	c->head_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
 	c->mla_norm_eps = 1e-6;

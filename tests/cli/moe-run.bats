@@ -163,6 +163,19 @@ rounded()
 	fails 2 moe-run tiny-v3 -p x --top-p 0.5
 	fails 2 moe-run tiny-v3 -p x --score -n 5
 	fails 2 moe-run tiny-v3 -p x --mtp
+	fails 2 moe-run tiny-v3 -p x --gates f16
+	fails 2 moe-run tiny-v3 -p x --echo --score
+	fails 2 moe-run tiny-v3 -p x --echo -n 0
+	fails 2 moe-run tiny-v3 -p x --tokenize --json
+	fails 2 moe-run tiny-v3 --ids -p 5 --detokenize --json
+	fails 2 moe-run tiny-v3 -p x --temp 1 --top-p 0
+	expect_message '0 is not above 0'
+	fails 2 moe-run tiny-v3 -p x -n 2147483648
+	expect_message 'out of range 0..2147483647'
+	fails 2 moe-run tiny-v3 -p x --score --window 0
+	expect_message ' 0 is less than 1'
+	fails 2 moe-run tiny-v3 -p x --seed 9223372036854775808
+	expect_message 'out of range 0..9223372036854775807'
 	fails 2 moe-run tiny-v3 --tokenize --detokenize -p x
 	fails 2 moe-run tiny-v3 --nonsense
 	fails 2 moe-run tiny-v3 -n many
@@ -178,7 +191,18 @@ rounded()
 	fails 1 moe-run no-such-model -p x
 	fails 1 moe-run tiny-v3 no-such-file.txt
 	fails 1 moe-run tiny-v3 --ids -p '0 4096'
-	expect_message 'token id 4096 at position 1 .*vocabulary of 4096'
+	expect_message 'prompt: line 1: token id 4096 is outside the vocabulary of 4096'
+	printf '0 1\n\n5 4096\n' >ids.txt
+	fails 1 moe-run tiny-v3 --ids ids.txt -n 1 --trace t
+	expect_message 'ids.txt: line 3: token id 4096 '
+	[ ! -e t ]
+	fails 1 moe-run tiny-v3 --ids -n 1 - <ids.txt
+	expect_message 'stdin: line 3: '
+	fails 1 moe-route tiny-v3 --ids ids.txt
+	expect_message 'ids.txt: line 3: token id 4096 '
+	mkfifo pipe
+	fails 1 moe-run ./pipe -p x
+	expect_message './pipe: expected a checkpoint, found neither a regular file nor a directory'
 	fails 1 moe-run tiny-v3 --ids -p '0 -1'
 	fails 1 moe-run tiny-v3 --detokenize -p '5 99999'
 	mkdir broken
@@ -217,6 +241,38 @@ rounded()
 	jq '.n_routed_experts = 64' "$MODEL_V3/config.json" >m/config.json
 	fails 1 moe-run m -p x
 	expect_message 'expert'
+}
+
+@test "outputs that are not numbers name model, source and sequence" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	chmod u+w m/*
+	read -r offset bytes < <(moe-convert --list m | awk '$1 == "model.layers.1.mlp.gate.weight"' | cut -f 5,6)
+	[ "$bytes" -gt 0 ]
+	# NaN in bf16.
+	perl -e 'print "\xc0\x7f" x ($ARGV[0] / 2)' "$bytes" |
+		dd of=m/model.safetensors bs=1 seek="$offset" conv=notrunc 2>dd.err
+	printf '0 1 2\n0 3\n' >some.txt
+	fails 1 moe-run m --ids some.txt -n 2
+	expect_message 'm: some, sequence 0: layer 1, position 0: the router'
+	fails 1 moe-run m -p 'a b' --score --window 1
+	expect_message 'm: prompt, sequence 0: layer 1, position 0: the router'
+	fails 1 moe-route m --ids some.txt
+	expect_message 'm: some, sequence 0: layer 1, position 0: the router'
+}
+
+@test "empty files of a model are called empty" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	: >none
+	cp -f none m/tokenizer.json
+	fails 1 moe-run m -p x
+	expect_message 'm/tokenizer.json: is empty'
+	cp -f none m/config.json
+	fails 1 moe-run m -p x
+	expect_message 'm/config.json: is empty'
+	fails 1 moe-convert --list none
+	expect_message 'none: .*the file is empty'
 }
 
 @test "a full disk is said, and nothing half-written stays" {
