@@ -153,7 +153,8 @@ enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_
 		struct moe_buf text = { 0 };
 		status = moe_read_all(files[i], 0, &text, err);
 		if (!status)
-			status = add_any(seqs, in, labels[i], strcmp(files[i], "-") ? files[i] : "stdin", text.p ? text.p : "", text.n, err);
+			status = add_any(seqs, in, labels[i], strcmp(files[i], "-") ? files[i] : "stdin",
+			                 text.p ? text.p : "", text.n, err);
 		moe_buf_free(&text);
 	}
 	return status;

@@ -243,8 +243,8 @@ static enum moe_status parse_rope(struct moe_config *c, const json_t *json, cons
 		return moe_err_set(err, MOE_EFORMAT, "%s: qk_rope_head_dim: expected an even number, found %d", where,
 		                   rope->n_dims);
 	if (!strcmp(type, "none") && scaling)
-		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling without type or rope_type: expected one beside the "
-		                   "other keys", where);
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling without type or rope_type: expected one beside "
+		                   "the other keys", where);
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
 	if (strcmp(type, "none") && strcmp(type, "default"))

@@ -475,7 +475,7 @@ linked_source()
 	moe-split -q --plan few.tsv -o few "$MODEL_V3"
 	[ "$(cut -f 2 sizes | sort -u | wc -l)" -gt 3 ]
 	while read -r rank bytes; do
-		[ "$(cat "few/rank-$(printf %03d "$rank")"/* | wc -c)" = "$bytes" ] || return 1
+		[ "$(find "few/rank-$(printf %03d "$rank")" -type f -exec cat {} + | wc -c)" = "$bytes" ] || return 1
 	done <sizes
 	run_split bash -c 'ulimit -Hn 1024; timeout 60 moe-split -q --plan many.tsv -o dir "$MODEL_V3"'
 	expect_status 1
