@@ -584,8 +584,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
 	if (cfg->echo && (measures || cfg->n_generate == 0))
-		return "--echo prints the prompt before generated text: it excludes --score, --logits, --hidden and "
-		       "-n 0";
+		return "--echo goes with generated text: it excludes --score, --logits, --hidden and -n 0";
 	if (cfg->gates >= 0 && !cfg->trace)
 		return "--gates says how --trace FILE stores gates";
 	if (cfg->top_p <= 0)

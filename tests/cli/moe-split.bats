@@ -477,7 +477,7 @@ linked_source()
 	while read -r rank bytes; do
 		[ "$(find "few/rank-$(printf %03d "$rank")" -type f -exec cat {} + | wc -c)" = "$bytes" ] || return 1
 	done <sizes
-	run_split bash -c 'ulimit -Hn 1024; timeout 60 moe-split -q --plan many.tsv -o dir "$MODEL_V3"'
+	run_split bash -c 'ulimit -n 1024; timeout 60 moe-split -q --plan many.tsv -o dir "$MODEL_V3"'
 	expect_status 1
 	expect_message '1048576 shards are written at once, but only 1024 files may be open'
 	[ ! -e dir ]
