@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
 #include "eval/score.h"
@@ -361,24 +360,6 @@ static enum moe_status on_token(void *arg, int32_t id, struct moe_err *err)
 	return status ? status : flush_text(p, err);
 }
 
-static void print_object(struct printer *p, const struct moe_sequence *prompt, const struct moe_generated *made)
-{
-	struct moe_buf line = { 0 };
-	moe_buf_adds(&line, "{\"source\":");
-	moe_json_quote(&line, prompt->source, strlen(prompt->source));
-	moe_buf_addf(&line, ",\"prompt_tokens\":%lld,\"tokens\":%lld,\"stop\":\"%s\"", (long long)prompt->n_tokens,
-	             (long long)made->n_tokens, moe_stop_name(made->stop));
-	if (p->detok) {
-		moe_buf_adds(&line, ",\"text\":");
-		moe_json_quote(&line, p->text.p ? p->text.p : "", p->text.n);
-	}
-	moe_buf_addf(&line, ",\"ids\":[%s]}\n", p->ids.p ? p->ids.p : "");
-	p->text.n = 0;
-	moe_buf_add(&p->text, line.p, line.n);
-	p->text.failed |= line.failed;
-	moe_buf_free(&line);
-}
-
 static enum moe_status generate_one(struct run *run, const struct moe_generate *g, struct printer *p,
                                     struct moe_err *err)
 {
@@ -406,7 +387,7 @@ static enum moe_status generate_one(struct run *run, const struct moe_generate *
 		tool_note(run->ctx, "%s: stopped after %lld tokens at the end of %lld positions (--ctx)",
 		          prompt->source, (long long)made.n_tokens, (long long)g->n_ctx);
 	if (json)
-		print_object(p, prompt, &made);
+		moe_generated_print(&made, prompt, &p->ids, p->detok, &p->text);
 	else if (run->cfg->ids || run->seqs.n > 1 || strcmp(moe_out_path(run->out), "-") == 0)
 		moe_buf_addc(&p->text, '\n');
 	status = moe_buf_check(&p->text, err);
@@ -575,10 +556,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
 		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, "
 		       "--trace and -n";
-	if ((cfg->tokenize || cfg->detokenize) && ctx->common.dry_run)
-		return "--dry-run is about running the model: --tokenize and --detokenize do not";
-	if ((cfg->tokenize || cfg->detokenize) && (ctx->common.json || cfg->echo))
-		return "--tokenize and --detokenize print lines of ids or text: they exclude --json and --echo";
+	if ((cfg->tokenize || cfg->detokenize) && (ctx->common.dry_run || ctx->common.json || cfg->echo))
+		return "--tokenize and --detokenize print ids or text alone: they exclude --dry-run, --json and --echo";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
