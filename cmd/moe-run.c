@@ -160,8 +160,9 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 			status = moe_err_nomem(err, (size_t)run->seqs.n * sizeof *run->mtp_index, "a list");
 		for (int64_t i = 0; cfg->mtp && i < run->seqs.n && !status; i++) {
 			snprintf(name, sizeof name, "mtp_logits.%lld", (long long)i);
-			run->mtp_index[i] = run->seqs.n + i;
-			status = moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens - 1,
+			const int64_t rows = run->seqs.items[i].n_tokens;
+		run->mtp_index[i] = run->seqs.n + i;
+			status = moe_dump_declare(run->logits, name, rows > 0 ? rows - 1 : 0,
 			                          config->vocab_size, err);
 		}
 		if (!status)
@@ -289,7 +290,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 	const bool score = run->cfg->score, rows = score || run->cfg->logits;
 	struct moe_score total = { 0 };
 	enum moe_status status = MOE_OK;
-	run->scorer = (struct moe_scorer){ .tokenizer = run->cfg->ids ? NULL : run->setup.tokenizer,
+	run->scorer = (struct moe_scorer){ .tokenizer = run->setup.tokenizer,
 		                           .pool = run->pool,
 		                           .vocab_size = run->setup.model->config.vocab_size };
 	if (score && !run->ctx->common.json)
@@ -508,7 +509,8 @@ static enum moe_status open_model(struct run *run, struct moe_err *err)
 		status = moe_setup_text(&run->setup, path, run->ctx->watch, err);
 	else if (!status)
 		status = moe_setup_open(&run->setup, path, cfg->device, run->pool, run->ctx->watch, err);
-	if (!status && !cfg->ids)
+	/* Ids need no tokenizer, but with one the bytes they stand for can be counted. */
+	if (!status && (!cfg->ids || (cfg->score && moe_ckpt_companion(run->setup.ckpt, "tokenizer.json"))))
 		status = moe_setup_tokenizer(&run->setup, err);
 	free(path);
 	return status;

@@ -50,6 +50,9 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
                                  struct moe_generated *out, struct moe_err *err)
 {
 	*out = (struct moe_generated){ .stop = MOE_STOP_LENGTH };
+	if (prompt->n_tokens == 0)
+		return moe_err_set(err, MOE_EUSAGE, "%s: sequence %lld is empty: there is nothing to continue",
+		                   prompt->source, (long long)seq);
 	moe_session_reset(g->session);
 	if (g->record)
 		moe_record_begin(g->record, seq, prompt->source);

@@ -110,14 +110,15 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 	for (int64_t number = 1; !status && moe_str_next(&rest, '\n', &line); number++) {
 		ids.n = 0;
 		status = parse_line(line, number, name, n_vocab, &ids, err);
-		if (status || ids.n == 0)
-			continue;
+		if (status)
+			break;
 		int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, ids.n);
 		if (!tokens) {
 			status = moe_err_nomem(err, ids.n * sizeof *tokens, "a sequence");
 			break;
 		}
-		memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
+		if (ids.n)
+			memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
 		const struct moe_sequence seq = { label, tokens, (int64_t)ids.n, 1 };
 		status = add(seqs, &seq, err);
 	}

@@ -365,3 +365,18 @@ rounded()
 	run_split moe-run tiny-v3 --ids ids --score
 	expect_status 0
 }
+
+@test "an empty line of ids is an empty sequence; scored ids count the bytes they stand for" {
+	printf '0 5 6\n\n0 17\n' >ids
+	moe-run tiny-v3 --ids ids -n 0 --logits l.st --mtp
+	head -c 2000 l.st | grep -a -o '"logits.1":{"dtype":"F32","shape":\[0,4096\]'
+	head -c 2000 l.st | grep -a -o '"mtp_logits.1":{"dtype":"F32","shape":\[0,4096\]'
+	head -c 2000 l.st | grep -a -o '"logits.2":{"dtype":"F32","shape":\[2,4096\]'
+	run_split moe-run tiny-v3 --ids ids -n 2
+	expect_status 2
+	expect_message 'sequence 1 is empty'
+	moe-run tiny-v3 --tokenize -p 'static int' >t
+	run_split moe-run tiny-v3 --ids --score <(echo "0 $(cat t)")
+	expect_status 0
+	[ "$(awk -F'\t' '$1 == "total" { print $3 }' .out)" -eq 10 ]
+}
