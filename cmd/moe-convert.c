@@ -141,6 +141,16 @@ static enum moe_status source_view(struct source *s, struct moe_view *view, stru
 
 /* ---- reports ---- */
 
+/* Should the config's tensors all be there? Not beside a config alone, in one rank's shard, or where every weight has
+ * its scales. */
+static bool is_whole(const struct moe_ckpt *ckpt)
+{
+	for (size_t i = 0; i < ckpt->n_tensors; i++)
+		if (ckpt->tensors[i].codec->scaled)
+			return false;
+	return ckpt->n_tensors > 0 && !json_object_get(ckpt->metadata, "moe.rank");
+}
+
 static enum moe_status do_info(struct tool_ctx *ctx, struct moe_err *err)
 {
 	struct source s;
@@ -150,7 +160,10 @@ static enum moe_status do_info(struct tool_ctx *ctx, struct moe_err *err)
 
 	if (st)
 		return st;
-	st = moe_info(&info, &s.config, s.ckpt, ctx->operands[0], err);
+	if (s.ckpt && is_whole(s.ckpt))
+		st = moe_model_check(&s.config, s.ckpt, s.where, err);
+	if (!st)
+		st = moe_info(&info, &s.config, s.ckpt, ctx->operands[0], err);
 	if (!st)
 		st = rows_open(&r, ctx, ctx->common.output, err);
 	if (!st) {

@@ -326,8 +326,8 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		else if (!route->reroute && route->header.margins && !run->layers->margins)
 			status =
 			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
-		else if (route->reroute)
-			status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err);
+		else if (route->reroute && (status = moe_reroute_run(route->reroute, run, head->n_layers, &run, err)))
+			moe_err_set(err, status, "%s: %s", path, err->text);
 		if (status)
 			break;
 		struct moe_trace_run out = *run;
@@ -390,6 +390,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	const int64_t most = config->max_positions;
 	const struct moe_inputs inputs = {
 		.tokenizer = tok,
+		.n_vocab = config->vocab_size,
 		.windows = { cfg->window              ? cfg->window
 		             : most > 0 && most < 512 ? most
 		                                      : 512,
@@ -418,6 +419,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		printf("buffers\t%s\nsequences\t%lld\ntokens\t%lld\n",
 		       moe_format_bytes(text, (double)moe_session_bytes(config, &opts)), (long long)route->seqs.n,
 		       (long long)moe_sequences_tokens(&route->seqs));
+		tool_would_write(route->ctx->common.output, -1);
 		return MOE_OK;
 	}
 	struct moe_trace_header *header = &route->described.header;
@@ -449,6 +451,7 @@ static enum moe_status route_text(struct route *route, struct moe_err *err)
 		moe_record_begin(route->record, i, seq->source);
 		moe_record_tokens(route->record, 0, seq->tokens);
 		status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE, err);
+		status = moe_sequences_blame(&route->seqs, i, route->setup.ckpt->path, status, err);
 		tool_progress_add(&route->progress, seq->n_tokens);
 	}
 	tool_progress_finish(&route->progress);
@@ -548,7 +551,9 @@ int main(int argc, char **argv)
 	}
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
 	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
-	if (!status)
+	if (!status && ctx.common.dry_run && (cfg.from || traces))
+		tool_would_write(ctx.common.output, -1);
+	else if (!status)
 		status = cfg.from ? import_log(&route, &err)
 		         : traces ? route_traces(&route, &err)
 		                  : route_text(&route, &err);

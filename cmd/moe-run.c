@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "eval/ablate.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
@@ -155,6 +154,7 @@ static enum moe_status read_inputs(struct run *run, int64_t window, struct moe_e
 	const bool bos = run->setup.tokenizer && moe_tokenizer_add_bos(run->setup.tokenizer);
 	const struct moe_inputs inputs = {
 		.tokenizer = cfg->ids || cfg->detokenize ? NULL : run->setup.tokenizer,
+		.n_vocab = cfg->detokenize || !run->setup.model ? 0 : run->setup.model->config.vocab_size,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
 		.prompts = cfg->prompts.items,
 		.n_prompts = cfg->prompts.n,
@@ -183,8 +183,9 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 			status = moe_err_nomem(err, (size_t)run->seqs.n * sizeof *run->mtp_index, "a list");
 		for (int64_t i = 0; cfg->mtp && i < run->seqs.n && !status; i++) {
 			snprintf(name, sizeof name, "mtp_logits.%lld", (long long)i);
-			run->mtp_index[i] = run->seqs.n + i;
-			status = moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens - 1,
+			const int64_t rows = run->seqs.items[i].n_tokens;
+		run->mtp_index[i] = run->seqs.n + i;
+			status = moe_dump_declare(run->logits, name, rows > 0 ? rows - 1 : 0,
 			                          config->vocab_size, err);
 		}
 		if (!status)
@@ -215,8 +216,9 @@ static enum moe_status open_trace(struct run *run, const char *command, int32_t 
 	if (status)
 		return status;
 	moe_ablate_describe(&run->ablate, &run->described.header);
-	run->described.header.gates = (enum moe_gate_type)run->cfg->gates;
-	status = moe_record_new(&run->record, &run->setup.model->config, run->described.header.top_k, chunk, false, false, &sink, err);
+	run->described.header.gates = run->cfg->gates < 0 ? MOE_GATES_F32 : (enum moe_gate_type)run->cfg->gates;
+	status = moe_record_new(&run->record, &run->setup.model->config, run->described.header.top_k, chunk, false,
+	                        false, &sink, err);
 	if (!status)
 		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx),
 		                          &run->described.header, run->pool, run->ctx->watch, err);
@@ -237,6 +239,29 @@ static enum moe_status choose_ctx(const struct run *run, int64_t n_generate, int
 		                   run->cfg->ctx ? "--ctx" : "the model's maximum; --ctx N goes beyond it");
 	*n_ctx = longest + n_generate < limit ? longest + n_generate : limit;
 	return MOE_OK;
+}
+
+/* What a run like this takes and makes. */
+static void print_dry_run(struct run *run, const struct moe_session_opts *opts, bool generates)
+{
+	const struct config *cfg = run->cfg;
+	const struct moe_config *config = &run->setup.model->config;
+	const double tokens = (double)moe_sequences_tokens(&run->seqs), vocab = (double)config->vocab_size;
+	char text[24];
+
+	printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
+	printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(config, opts)));
+	printf("sequences\t%lld\ntokens\t%.0f\npositions\t%lld\n", (long long)run->seqs.n, tokens,
+	       (long long)opts->n_ctx);
+	if (generates || cfg->score)
+		tool_would_write(run->ctx->common.output, -1);
+	if (cfg->logits)
+		tool_would_write(cfg->logits,
+		                 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
+	if (cfg->hidden)
+		tool_would_write(cfg->hidden, 4 * tokens * (double)config->hidden_size * (config->n_layers + 1));
+	if (cfg->trace)
+		tool_would_write(cfg->trace, -1);
 }
 
 static enum moe_status open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
@@ -262,12 +287,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL, NULL },
 	};
 	if (run->ctx->common.dry_run) {
-		char text[24];
-		printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
-		printf("buffers\t%s\n",
-		       moe_format_bytes(text, (double)moe_session_bytes(&run->setup.model->config, &opts)));
-		printf("sequences\t%lld\ntokens\t%lld\npositions\t%lld\n", (long long)run->seqs.n,
-		       (long long)moe_sequences_tokens(&run->seqs), (long long)*n_ctx);
+		print_dry_run(run, &opts, n_generate > 0);
 		return MOE_OK;
 	}
 	status = open_dumps(run, err);
@@ -300,7 +320,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 	const bool score = run->cfg->score, rows = score || run->cfg->logits;
 	struct moe_score total = { 0 };
 	enum moe_status status = MOE_OK;
-	run->scorer = (struct moe_scorer){ .tokenizer = run->cfg->ids ? NULL : run->setup.tokenizer,
+	run->scorer = (struct moe_scorer){ .tokenizer = run->setup.tokenizer,
 		                           .pool = run->pool,
 		                           .vocab_size = run->setup.model->config.vocab_size };
 	if (score && !run->ctx->common.json)
@@ -319,6 +339,7 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 		if (!status)
 			status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
 		                          rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE, err);
+		status = moe_sequences_blame(&run->seqs, run->seq, run->setup.ckpt->path, status, err);
 		tool_progress_add(&run->progress, seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
 		if (!status && score && last)
@@ -373,24 +394,6 @@ static enum moe_status on_token(void *arg, int32_t id, struct moe_err *err)
 	return status ? status : flush_text(p, err);
 }
 
-static void print_object(struct printer *p, const struct moe_sequence *prompt, const struct moe_generated *made)
-{
-	struct moe_buf line = { 0 };
-	moe_buf_adds(&line, "{\"source\":");
-	moe_json_quote(&line, prompt->source, strlen(prompt->source));
-	moe_buf_addf(&line, ",\"prompt_tokens\":%lld,\"tokens\":%lld,\"stop\":\"%s\"", (long long)prompt->n_tokens,
-	             (long long)made->n_tokens, moe_stop_name(made->stop));
-	if (p->detok) {
-		moe_buf_adds(&line, ",\"text\":");
-		moe_json_quote(&line, p->text.p ? p->text.p : "", p->text.n);
-	}
-	moe_buf_addf(&line, ",\"ids\":[%s]}\n", p->ids.p ? p->ids.p : "");
-	p->text.n = 0;
-	moe_buf_add(&p->text, line.p, line.n);
-	p->text.failed |= line.failed;
-	moe_buf_free(&line);
-}
-
 static enum moe_status generate_one(struct run *run, const struct moe_generate *g, struct printer *p,
                                     struct moe_err *err)
 {
@@ -408,7 +411,8 @@ static enum moe_status generate_one(struct run *run, const struct moe_generate *
 	if (!status)
 		status = flush_text(p, err);
 	if (!status)
-		status = moe_generate_run(g, prompt, run->seq, &made, err);
+		status = moe_sequences_blame(&run->seqs, run->seq, run->setup.ckpt->path,
+		                             moe_generate_run(g, prompt, run->seq, &made, err), err);
 	if (!status && p->detok)
 		status = moe_detok_finish(p->detok, &p->text, err);
 	if (status)
@@ -417,7 +421,7 @@ static enum moe_status generate_one(struct run *run, const struct moe_generate *
 		tool_note(run->ctx, "%s: stopped after %lld tokens at the end of %lld positions (--ctx)",
 		          prompt->source, (long long)made.n_tokens, (long long)g->n_ctx);
 	if (json)
-		print_object(p, prompt, &made);
+		moe_generated_print(&made, prompt, &p->ids, p->detok, &p->text);
 	else if (run->cfg->ids || run->seqs.n > 1 || strcmp(moe_out_path(run->out), "-") == 0)
 		moe_buf_addc(&p->text, '\n');
 	status = moe_buf_check(&p->text, err);
@@ -517,7 +521,8 @@ static enum moe_status open_model(struct run *run, struct moe_err *err)
 		status = moe_setup_text(&run->setup, path, run->ctx->watch, err);
 	else if (!status)
 		status = moe_setup_open(&run->setup, path, cfg->device, run->pool, run->ctx->watch, err);
-	if (!status && !cfg->ids)
+	/* Ids need no tokenizer, but with one the bytes they stand for can be counted. */
+	if (!status && (!cfg->ids || (cfg->score && moe_ckpt_companion(run->setup.ckpt, "tokenizer.json"))))
 		status = moe_setup_tokenizer(&run->setup, err);
 	free(path);
 	return status;
@@ -531,8 +536,9 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 	enum moe_status status = open_model(run, err);
 	if (status)
 		return status;
-	status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
-	                      tool_out_flags(run->ctx), run->ctx->watch, err);
+	if (!run->ctx->common.dry_run)
+		status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
+		                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)
 		return status;
 	if (cfg->tokenize || cfg->detokenize)
@@ -562,6 +568,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
 		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, "
 		       "--trace and -n";
+	if ((cfg->tokenize || cfg->detokenize) && (ctx->common.dry_run || ctx->common.json || cfg->echo))
+		return "--tokenize and --detokenize print ids or text alone: they exclude --dry-run, --json and --echo";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
@@ -574,6 +582,12 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--capacity-group goes with --capacity or --capacity-tokens";
 	if (cfg->ablate.replay_gates && !cfg->ablate.replay)
 		return "--replay-gates goes with --replay";
+	if (cfg->echo && (measures || cfg->n_generate == 0))
+		return "--echo goes with generated text: it excludes --score, --logits, --hidden and -n 0";
+	if (cfg->gates >= 0 && !cfg->trace)
+		return "--gates says how --trace FILE stores gates";
+	if (cfg->top_p <= 0)
+		return "option --top-p: 0 is not above 0";
 	if (cfg->mtp && !cfg->logits)
 		return "--mtp adds tensors to --logits FILE";
 	if (cfg->temp == 0 && (cfg->top_k || cfg->top_p < 1 || cfg->min_p > 0))
@@ -585,7 +599,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .n_generate = -1, .top_p = 1, .device = "cpu", .chunk = 512 };
+	struct config cfg = { .n_generate = -1, .top_p = 1, .gates = -1, .device = "cpu", .chunk = 512 };
 	struct tool_ctx ctx;
 	struct moe_err err = { 0 };
 	struct moe_arena arena = { 0 };

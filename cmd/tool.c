@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "base/table.h"
 
 #ifndef MOE_SHARE_DIR
 #define MOE_SHARE_DIR "/usr/local/share/moe-tools"
@@ -104,6 +105,16 @@ void tool_warn(struct tool_ctx *ctx, const char *fmt, ...)
 	va_start(args, fmt);
 	say("warning: ", fmt, args);
 	va_end(args);
+}
+
+void tool_would_write(const char *path, double n_bytes)
+{
+	struct moe_buf name = {0};
+	char text[24];
+
+	moe_table_quote(&name, path ? path : "-", path ? strlen(path) : 1);
+	printf("writes\t%s\t%s\n", name.failed ? path : name.p, n_bytes < 0 ? "unknown" : moe_format_bytes(text, n_bytes));
+	moe_buf_free(&name);
 }
 
 /* Once a signal ends the program, the waiting thread alone says how. */

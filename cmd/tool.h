@@ -91,6 +91,9 @@ void tool_note(struct tool_ctx *ctx, const char *fmt, ...) MOE_PRINTF(2, 3);
 void tool_detail(struct tool_ctx *ctx, const char *fmt, ...) MOE_PRINTF(2, 3);
 void tool_warn(struct tool_ctx *ctx, const char *fmt, ...) MOE_PRINTF(2, 3);
 
+/* A row of --dry-run on stdout: "writes FILE SIZE"; NULL is stdout, n_bytes < 0 what only the work itself tells. */
+void tool_would_write(const char *path, double n_bytes);
+
 enum tool_unit { TOOL_BYTES, TOOL_TOKENS, TOOL_ITEMS };
 
 /* How far one task is: a line rewritten on a terminal, a line every two seconds with --progress=plain, else nothing. */

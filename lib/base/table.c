@@ -1,11 +1,17 @@
 /* Tables held whole: one copy of the text, fields unescaped in place and NUL-terminated. */
 #include "base/table.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
+
+#define READ_BYTES ((size_t)1 << 16)
+#define MAX_BYTES ((size_t)1 << 30)
 
 struct meta {
 	const char *key, *value;
@@ -214,13 +220,50 @@ enum moe_status moe_table_parse(struct moe_table **out, const char *text, size_t
 	return MOE_OK;
 }
 
+/* Checked as it comes: what has no end, such as /dev/zero, is refused at its first bytes. */
+enum moe_status moe_table_text(struct moe_buf *text, int fd, const char *name, struct moe_err *err)
+{
+	size_t n_read = 0;
+
+	for (;;) {
+		char *room = moe_buf_room(text, READ_BYTES), *nul;
+		ssize_t n;
+
+		if (!room)
+			return moe_err_nomem(err, text->n + READ_BYTES, name);
+		n = read(fd, room, READ_BYTES);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return moe_err_sys(err, "%s", name);
+		if (n == 0)
+			return MOE_OK;
+		nul = memchr(room, 0, (size_t)n);
+		text->n += nul ? (size_t)(nul - room) : (size_t)n;
+		if (nul)
+			return moe_err_set(err, MOE_EFORMAT, "%s: expected a table, found a NUL byte at byte %zu", name,
+			                   n_read + (size_t)(nul - room));
+		n_read += (size_t)n;
+		if (n_read > MAX_BYTES)
+			return moe_err_set(err, MOE_EFORMAT, "%s: a table of more than %zu bytes", name, MAX_BYTES);
+	}
+}
+
 enum moe_status moe_table_read(struct moe_table **out, const char *path, struct moe_err *err)
 {
+	bool is_stdin = strcmp(path, "-") == 0;
+	const char *name = is_stdin ? "stdin" : path;
+	int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
 	struct moe_buf buf = {0};
-	enum moe_status status = moe_read_all(path, 0, &buf, err);
+	enum moe_status status;
 
+	if (fd < 0)
+		return moe_err_sys(err, "%s", path);
+	status = moe_table_text(&buf, fd, name, err);
+	if (!is_stdin)
+		close(fd);
 	if (!status)
-		status = moe_table_parse(out, buf.p, buf.n, strcmp(path, "-") == 0 ? "stdin" : path, err);
+		status = moe_table_parse(out, buf.p ? buf.p : "", buf.n, name, err);
 	moe_buf_free(&buf);
 	return status;
 }

@@ -16,7 +16,11 @@
 /* A table read whole. */
 struct moe_table;
 
+/* At most 1 GiB, no NUL bytes. */
 MOE_MUST_USE enum moe_status moe_table_read(struct moe_table **out, const char *path, struct moe_err *err);
+/* Appends the text of a table to *text, within the same limits: on failure what came before. `name` is what messages
+ * call it. */
+MOE_MUST_USE enum moe_status moe_table_text(struct moe_buf *text, int fd, const char *name, struct moe_err *err);
 /* The same from memory; `name` is what messages call it. Copies what it needs. */
 MOE_MUST_USE enum moe_status moe_table_parse(struct moe_table **out, const char *text, size_t n, const char *name,
                                              struct moe_err *err);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -164,9 +165,13 @@ static enum moe_status index_names(struct moe_ckpt *ckpt, struct moe_err *err)
 /* What the path holds instead of a checkpoint, as a sentence. */
 static enum moe_status refuse(const char *path, struct moe_err *err)
 {
+	struct stat st;
+
 	if (moe_is_dir(path))
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a directory without config.json "
 		                   "and without .safetensors files", path);
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, but the file is empty", path);
 	if (moe_is_file(path))
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a file that starts neither like "
 		                   "safetensors nor like GGUF", path);

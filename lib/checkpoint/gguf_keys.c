@@ -169,8 +169,8 @@ static enum moe_status take_scalar(struct moe_gguf_reader *r, enum moe_gguf_type
 static enum moe_status count_object(struct moe_gguf_reader *r, const char *key)
 {
 	if (++r->n_objects > MAX_OBJECTS)
-		return moe_gguf_refuse(r, "key %s: expected at most %zu keys, arrays in arrays, and elements that are no "
-		                       "UTF-8 or no finite number below 2^63, in all", key, MAX_OBJECTS);
+		return moe_gguf_refuse(r, "key %s: expected at most %zu keys, arrays in arrays, and elements that are "
+		                       "no UTF-8 or no finite number below 2^63, in all", key, MAX_OBJECTS);
 	return MOE_OK;
 }
 

@@ -1,10 +1,33 @@
 /* The loop of generation. */
 #include "eval/generate.h"
 
+#include <string.h>
+
+#include "base/json.h"
+
 const char *moe_stop_name(enum moe_stop stop)
 {
 	static const char *const names[] = { "length", "eos", "context" };
 	return names[stop];
+}
+
+void moe_generated_print(const struct moe_generated *made, const struct moe_sequence *prompt,
+                         const struct moe_buf *ids, bool with_text, struct moe_buf *text)
+{
+	struct moe_buf line = { 0 };
+	moe_buf_adds(&line, "{\"source\":");
+	moe_json_quote(&line, prompt->source, strlen(prompt->source));
+	moe_buf_addf(&line, ",\"prompt_tokens\":%lld,\"tokens\":%lld,\"stop\":\"%s\"", (long long)prompt->n_tokens,
+	             (long long)made->n_tokens, moe_stop_name(made->stop));
+	if (with_text) {
+		moe_buf_adds(&line, ",\"text\":");
+		moe_json_quote(&line, text->p ? text->p : "", text->n);
+	}
+	moe_buf_addf(&line, ",\"ids\":[%s]}\n", ids->p ? ids->p : "");
+	text->n = 0;
+	moe_buf_add(text, line.p, line.n);
+	text->failed |= line.failed;
+	moe_buf_free(&line);
 }
 
 static bool ends(const struct moe_config *config, int32_t id)
@@ -27,6 +50,9 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
                                  struct moe_generated *out, struct moe_err *err)
 {
 	*out = (struct moe_generated){ .stop = MOE_STOP_LENGTH };
+	if (prompt->n_tokens == 0)
+		return moe_err_set(err, MOE_EUSAGE, "%s: sequence %lld is empty: there is nothing to continue",
+		                   prompt->source, (long long)seq);
 	moe_session_reset(g->session, prompt->n_tokens);
 	if (g->record)
 		moe_record_begin(g->record, seq, prompt->source);

@@ -30,6 +30,11 @@ struct moe_generated {
 	enum moe_stop stop;
 };
 
+/* Replaces what is in *text, the text generated, by a line with a JSON object; ids: the ids, with commas between them.
+ * with_text false: the object has no text. */
+void moe_generated_print(const struct moe_generated *made, const struct moe_sequence *prompt,
+                         const struct moe_buf *ids, bool with_text, struct moe_buf *text);
+
 /* Continues sequence number seq from the start of its prompt. */
 MOE_MUST_USE enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_sequence *prompt,
                                               int64_t seq, struct moe_generated *out, struct moe_err *err);

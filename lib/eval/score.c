@@ -92,12 +92,11 @@ enum moe_status moe_scorer_rows(struct moe_scorer *scorer, int64_t pos, int64_t 
 			struct moe_str bytes = { 0 };
 			if (scorer->tokenizer &&
 			    !moe_tokenizer_bytes(scorer->tokenizer, scorer->seq->tokens[at], &bytes))
-				return moe_err_set(err, MOE_EFORMAT, "%s: token id %d has no text",
-				                   scorer->seq->source, (int)scorer->seq->tokens[at]);
+				return moe_err_set(err, MOE_EFORMAT, "token id %d has no text",
+				                   (int)scorer->seq->tokens[at]);
 			if (isnan(rows.logprob[i]))
-				return moe_err_set(err, MOE_EFORMAT,
-				                   "%s: the logits at position %lld are not numbers",
-				                   scorer->seq->source, (long long)(at - 1));
+				return moe_err_set(err, MOE_EFORMAT, "the logits at position %lld are not numbers",
+				                   (long long)(at - 1));
 			scorer->sum.n_tokens++;
 			scorer->sum.n_bytes += (int64_t)bytes.n;
 			scorer->sum.logprob += rows.logprob[i];

@@ -69,9 +69,9 @@ enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct 
 	return status;
 }
 
-/* The ids of one line. */
-static enum moe_status parse_line(struct moe_str line, int64_t number, const char *source, struct moe_ids *ids,
-                                  struct moe_err *err)
+/* The ids of one line, below n_vocab where that is not 0. */
+static enum moe_status parse_line(struct moe_str line, int64_t number, const char *name, int32_t n_vocab,
+                                  struct moe_ids *ids, struct moe_err *err)
 {
 	size_t i = 0;
 	while (i < line.n) {
@@ -86,8 +86,12 @@ static enum moe_status parse_line(struct moe_str line, int64_t number, const cha
 		int64_t id;
 		if (!moe_parse_i64(word, &id) || id < 0 || id > INT32_MAX)
 			return moe_err_set(err, MOE_EFORMAT,
-			                   "%s: line %lld: expected decimal token ids, found '%.*s'", source,
+			                   "%s: line %lld: expected decimal token ids, found '%.*s'", name,
 			                   (long long)number, (int)(word.n > 40 ? 40 : word.n), word.p);
+		if (n_vocab && id >= n_vocab)
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: line %lld: token id %lld is outside the vocabulary of %d", name,
+			                   (long long)number, (long long)id, (int)n_vocab);
 		enum moe_status status = moe_ids_add(ids, (int32_t)id, err);
 		if (status)
 			return status;
@@ -96,8 +100,8 @@ static enum moe_status parse_line(struct moe_str line, int64_t number, const cha
 	return MOE_OK;
 }
 
-enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text,
-                                      size_t n_bytes, struct moe_err *err)
+enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
+                                      int32_t n_vocab, const char *text, size_t n_bytes, struct moe_err *err)
 {
 	struct moe_str rest = { text, n_bytes }, line;
 	struct moe_ids ids = { 0 };
@@ -105,15 +109,16 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 	enum moe_status status = copy_source(seqs, source, &label, err);
 	for (int64_t number = 1; !status && moe_str_next(&rest, '\n', &line); number++) {
 		ids.n = 0;
-		status = parse_line(line, number, source, &ids, err);
-		if (status || ids.n == 0)
-			continue;
+		status = parse_line(line, number, name, n_vocab, &ids, err);
+		if (status)
+			break;
 		int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, ids.n);
 		if (!tokens) {
 			status = moe_err_nomem(err, ids.n * sizeof *tokens, "a sequence");
 			break;
 		}
-		memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
+		if (ids.n)
+			memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
 		const struct moe_sequence seq = { label, tokens, (int64_t)ids.n, 1 };
 		status = add(seqs, &seq, err);
 	}
@@ -122,10 +127,10 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 }
 
 static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
-                               const char *text, size_t n, struct moe_err *err)
+                               const char *name, const char *text, size_t n, struct moe_err *err)
 {
 	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)
-	                     : moe_sequences_add_ids(seqs, label, text, n, err);
+	                     : moe_sequences_add_ids(seqs, label, name, in->n_vocab, text, n, err);
 }
 
 enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *in, struct moe_err *err)
@@ -135,7 +140,7 @@ enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_
 		char label[32] = "prompt";
 		if (in->n_prompts > 1)
 			snprintf(label, sizeof label, "prompt-%d", i + 1);
-		status = add_any(seqs, in, label, in->prompts[i], strlen(in->prompts[i]), err);
+		status = add_any(seqs, in, label, label, in->prompts[i], strlen(in->prompts[i]), err);
 	}
 	char from_stdin[] = "-";
 	char *const only_stdin[] = { from_stdin };
@@ -149,10 +154,22 @@ enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_
 		struct moe_buf text = { 0 };
 		status = moe_read_all(files[i], 0, &text, err);
 		if (!status)
-			status = add_any(seqs, in, labels[i], text.p ? text.p : "", text.n, err);
+			status = add_any(seqs, in, labels[i], strcmp(files[i], "-") ? files[i] : "stdin",
+			                 text.p ? text.p : "", text.n, err);
 		moe_buf_free(&text);
 	}
 	return status;
+}
+
+enum moe_status moe_sequences_blame(const struct moe_sequences *seqs, int64_t i, const char *model,
+                                    enum moe_status status, struct moe_err *err)
+{
+	const char *source = seqs->items[i].source;
+
+	if (status != MOE_EFORMAT || !err)
+		return status;
+	return moe_err_set(err, status, "%s: %s, sequence %lld: %s", model, strcmp(source, "-") ? source : "stdin",
+	                   (long long)i, err->text);
 }
 
 int64_t moe_sequences_longest(const struct moe_sequences *seqs)

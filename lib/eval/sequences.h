@@ -34,14 +34,16 @@ struct moe_windows {
 MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
                                                     const struct moe_windows *windows, const char *source,
                                                     const char *text, size_t n_bytes, struct moe_err *err);
-/* Lines of decimal ids separated by blanks, taken as they are; an empty line is no sequence. All but the first id are
- * scored. */
-MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *text,
-                                                   size_t n_bytes, struct moe_err *err);
+/* Lines of decimal ids separated by blanks, taken as they are; an empty line is an empty sequence. All but the first id are
+ * scored. Ids are below n_vocab where that is not 0. `name` is what messages call the text. */
+MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
+                                                   int32_t n_vocab, const char *text, size_t n_bytes,
+                                                   struct moe_err *err);
 /* Where sequences come from. tokenizer NULL: texts are lines of ids. Prompts (labelled prompt, or prompt-1, ...) come
  * before files; where there is neither, stdin is read. "-" is stdin too. */
 struct moe_inputs {
 	const struct moe_tokenizer *tokenizer;
+	int32_t n_vocab;   /* ids in lines are below it; 0: not checked */
 	struct moe_windows windows;
 	const char *const *prompts;
 	int n_prompts;
@@ -50,6 +52,10 @@ struct moe_inputs {
 };
 MOE_MUST_USE enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *inputs,
                                                 struct moe_err *err);
+/* Where computing sequence i failed because numbers are wrong (MOE_EFORMAT), the sentence gets the model's path, the
+ * source and the number of the sequence. Returns status. */
+enum moe_status moe_sequences_blame(const struct moe_sequences *seqs, int64_t i, const char *model,
+                                    enum moe_status status, struct moe_err *err);
 int64_t moe_sequences_longest(const struct moe_sequences *seqs);
 int64_t moe_sequences_tokens(const struct moe_sequences *seqs);
 void moe_sequences_free(struct moe_sequences *seqs);

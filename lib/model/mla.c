@@ -185,6 +185,8 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 {
 	static const char *const activations[] = {"silu", NULL};
 	const char *activation;
+	const json_t *quantization = json_object_get(json, "quantization_config");
+	int32_t n_kv_heads = 0;
 	bool biased = false;
 	enum moe_status st = moe_parse_numbers(c, json, where, numbers, err);
 
@@ -201,6 +203,12 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 		                   "%s: n_routed_experts is missing: this family's models have experts", where);
 	if (c->router.top_k == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok is missing", where);
+	/* Neither changes how this family runs, but a config that is wrong is not to be trusted. */
+	st = moe_json_i32(json, "num_key_value_heads", where, 1, INT32_MAX, &n_kv_heads, err);
+	if (st)
+		return st;
+	if (quantization && !json_is_null(quantization) && !json_is_object(quantization))
+		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: expected an object or null", where);
 	c->n_kv_heads = c->n_heads;
 	c->head_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
 	c->mla_norm_eps = 1e-6;

@@ -231,6 +231,11 @@ static enum moe_status parse_stretched(struct moe_rope *rope, const json_t *scal
 	return st;
 }
 
+static bool has_more_than(const json_t *object, const char *only)
+{
+	return json_object_size(object) > (moe_json_has(object, only) ? 1 : 0);
+}
+
 /* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
 enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const char *where, const char *width_key,
                                struct moe_err *err)
@@ -249,7 +254,8 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 			continue;
 		if (!json_is_object(object))
 			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
-		scaling = object;
+		if (has_more_than(object, "rope_theta"))
+			scaling = object;
 		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
 		if (!st)
 			st = moe_json_str(object, "type", where, &type, err);
@@ -263,6 +269,9 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 	if (rope->n_dims < 2 || rope->n_dims % 2)
 		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an even number of rotated dimensions, found %d",
 		                   where, width_key, rope->n_dims);
+	if (!strcmp(type, "none") && scaling)
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling without type or rope_type: expected one beside "
+		                   "the other keys", where);
 	if (!strcmp(type, "yarn"))
 		return parse_yarn(rope, scaling, where, err);
 	if (!strcmp(type, "llama3"))

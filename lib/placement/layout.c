@@ -151,8 +151,14 @@ const struct moe_plan_entry *moe_layout_slots(const struct moe_layout *layout, i
 	int64_t n_layer, begin = 0, end;
 	const struct moe_plan_entry *entries = moe_plan_layer(&layout->plan, layer, &n_layer);
 
-	while (begin < n_layer && entries[begin].rank < rank)
-		begin++;
+	for (int64_t hi = n_layer; begin < hi;) {
+		int64_t mid = begin + (hi - begin) / 2;
+
+		if (entries[mid].rank < rank)
+			begin = mid + 1;
+		else
+			hi = mid;
+	}
 	for (end = begin; end < n_layer && entries[end].rank == rank; end++)
 		;
 	*n = (int32_t)(end - begin);

@@ -47,14 +47,47 @@ static enum moe_status predict_rank(const struct moe_layout *layout, int32_t ran
 	return status;
 }
 
+static int n_digits(int32_t rank)
+{
+	int n = 1;
+
+	for (; rank >= 10; rank /= 10)
+		n++;
+	return n;
+}
+
+/* Ranks without experts differ in their number alone: one is laid out for each count of its digits. */
+static enum moe_status predict_ranks(const struct moe_layout *layout, uint64_t *bytes, struct moe_err *err)
+{
+	const struct moe_plan *plan = &layout->plan;
+	bool *holds = calloc((size_t)plan->n_ranks, sizeof *holds);
+	uint64_t empty[11] = {0};
+	enum moe_status status = MOE_OK;
+
+	if (!holds)
+		return moe_err_nomem(err, (size_t)plan->n_ranks * sizeof *holds, "sizes of shards");
+	for (int64_t i = 0; i < plan->n_entries; i++)
+		holds[plan->entries[i].rank] = true;
+	for (int32_t r = 0; r < plan->n_ranks && !status; r++) {
+		uint64_t *same = &empty[n_digits(r)];
+
+		if (!holds[r] && *same)
+			bytes[r] = *same;
+		else
+			status = predict_rank(layout, r, &bytes[r], err);
+		if (!holds[r])
+			*same = bytes[r];
+	}
+	free(holds);
+	return status;
+}
+
 static enum moe_status predict(const struct moe_layout *layout, const struct moe_source *source, uint64_t *bytes,
                                struct moe_err *err)
 {
 	struct moe_buf text = {0};
-	enum moe_status status = MOE_OK;
+	enum moe_status status = predict_ranks(layout, bytes, err);
 
-	for (int32_t r = 0; r < layout->plan.n_ranks && !status; r++)
-		status = predict_rank(layout, r, &bytes[r], err);
 	if (!status)
 		status = record_text(source, &text, err);
 	if (!status)
@@ -409,29 +442,32 @@ static enum moe_status commit_ranks(struct job *job, struct moe_err *err)
 	return MOE_OK;
 }
 
+static enum moe_status check_files(int32_t n_ranks, struct moe_err *err)
+{
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur != RLIM_INFINITY &&
+	    limit.rlim_cur < (rlim_t)n_ranks + SPARE_FILES)
+		return moe_err_set(err, MOE_EIO,
+		                   "%d shards are written at once, but only %llu files may be open: raise the "
+		                   "limit with 'ulimit -n %d'",
+		                   n_ranks, (unsigned long long)limit.rlim_cur, n_ranks + SPARE_FILES);
+	return MOE_OK;
+}
+
 static enum moe_status check_room(const struct job *job, struct moe_err *err)
 {
 	int32_t n_ranks = job->layout->plan.n_ranks;
 	uint64_t *bytes = calloc((size_t)n_ranks, sizeof *bytes), total = 0;
-	struct rlimit limit;
 	enum moe_status status;
 
 	if (!bytes)
 		return moe_err_nomem(err, (size_t)n_ranks * sizeof *bytes, "sizes of shards");
-	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur != RLIM_INFINITY &&
-	    limit.rlim_cur < (rlim_t)n_ranks + SPARE_FILES) {
-		status = moe_err_set(err, MOE_EIO,
-		                     "%d shards are written at once, but only %llu files may be open: raise the "
-		                     "limit with 'ulimit -n %d'",
-		                     n_ranks, (unsigned long long)limit.rlim_cur, n_ranks + SPARE_FILES);
-		goto out;
-	}
 	status = predict(job->layout, job->source, bytes, err);
 	for (int32_t r = 0; r < n_ranks; r++)
 		total += bytes[r];
 	if (!status && !(job->opts->flags & MOE_OUT_FORCE))
 		status = moe_free_space(job->opts->out, total, err);
-out:
 	free(bytes);
 	return status;
 }
@@ -480,9 +516,11 @@ enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_
 	struct moe_layout layout;
 	struct moe_source source = {0};
 	struct job job = { .opts = opts, .layout = &layout, .source = &source };
-	enum moe_status status = moe_layout_make(&layout, model, opts->plan, err);
+	enum moe_status status = check_files(opts->plan->n_ranks, err);
 	size_t n;
 
+	if (!status)
+		status = moe_layout_make(&layout, model, opts->plan, err);
 	if (status)
 		return status;
 	n = (size_t)layout.plan.n_ranks;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/table.h"
 #include "trace/trace.h"
 
 /* The loads so far. Labels are found by binary search over `order`. */
@@ -256,22 +257,6 @@ static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path
 	return status;
 }
 
-static enum moe_status read_whole(int fd, const char *path, struct moe_buf *text, struct moe_err *err)
-{
-	ssize_t n;
-
-	do {
-		char *room = moe_buf_room(text, 1 << 16);
-
-		if (!room)
-			return moe_err_nomem(err, text->n + (1 << 16), path);
-		n = read(fd, room, 1 << 16);
-		if (n > 0)
-			text->n += (size_t)n;
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	return n < 0 ? moe_err_sys(err, "%s: cannot read", path) : MOE_OK;
-}
-
 /* The load of one source, or of all of a table. n_tokens: 0 where the table does not say, or has said it before. */
 static enum moe_status add_part(struct gatherer *g, const char *source, const struct moe_load *part, uint64_t n_tokens,
                                 struct moe_err *err)
@@ -310,6 +295,13 @@ static enum moe_status add_parts(struct gatherer *g, const struct moe_load_parts
 	return status;
 }
 
+static bool looks_unpacked(const struct moe_buf *text)
+{
+	const size_t n = strlen(MOE_TRACE_MAGIC);
+
+	return text->n >= n && memcmp(text->p, MOE_TRACE_MAGIC, n) == 0;
+}
+
 /* fd < 0: stdin; otherwise it is closed here. */
 static enum moe_status gather_table(struct gatherer *g, int fd, const char *path, struct moe_err *err)
 {
@@ -318,15 +310,17 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 	struct moe_load_parts parts = {0};
 	enum moe_status status;
 
-	if (fd < 0) {
-		status = moe_load_parts_read(&parts, path, err);
-	} else {
-		status = read_whole(fd, path, &text, err);
+	status = moe_table_text(&text, fd < 0 ? STDIN_FILENO : fd, shown(path), err);
+	if (fd >= 0)
 		close(fd);
-		if (!status)
-			status = moe_load_parts_parse(&parts, text.p ? text.p : "", text.n, path, err);
-		moe_buf_free(&text);
-	}
+	/* Such a file is refused for its NUL bytes, behind these. */
+	if (looks_unpacked(&text))
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: expected a trace or a load table, found what looks like an unpacked trace: "
+		                     "traces are read as they were written, in gzip blocks", shown(path));
+	if (!status)
+		status = moe_load_parts_parse(&parts, text.p ? text.p : "", text.n, shown(path), err);
+	moe_buf_free(&text);
 	if (status)
 		return status;
 	g->out->has_table = true;

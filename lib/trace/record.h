@@ -11,7 +11,6 @@
 #include "base/str.h"
 #include "trace/trace.h"
 
-#define MOE_TRACE_MAGIC "MOETRACE"
 #define MOE_TRACE_VERSION 1
 
 /* Limits of the format, so that a reader knows what it may be asked to hold. */

@@ -10,6 +10,8 @@
 #include "base/pool.h"
 #include "route/route.h"
 
+#define MOE_TRACE_MAGIC "MOETRACE"   /* the first unpacked bytes */
+
 enum moe_gate_type { MOE_GATES_F32, MOE_GATES_F16, MOE_GATES_8BIT, MOE_GATES_NONE };
 const char *moe_gate_type_name(enum moe_gate_type type);   /* f32 f16 8bit none */
 

@@ -43,6 +43,16 @@ copy_v3()
 	[[ $output == *'stored               10.6 MiB in 571 tensors of 1 files (safetensors)'* ]]
 }
 
+@test "--info of a config that the tensors beside it contradict" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	jq '.n_routed_experts = 1000000000' "$MODEL_V3/config.json" >m/config.json
+	fails 1 moe-convert --info m
+	expect_message 'experts.32'
+	run_split moe-convert --info m/config.json
+	expect_status 0
+}
+
 @test "--info of 10^9 experts answers at once" {
 	sed 's/"n_routed_experts": 256/"n_routed_experts": 1000000000/' "$DATA/configs/deepseek-v3.json" >config.json
 	run_split moe-convert --info config.json

@@ -67,6 +67,16 @@ short_text()
 	expect_same first single
 }
 
+@test "--dry-run writes nothing, whatever the input, and names what would be written" {
+	moe-route -q --logits -o a.trace tiny-v3 -p 'static int x;'
+	for from in 'tiny-v3 -p x' a.trace '--policy noaux_tc a.trace' "--from esft $DATA/esft-excerpt/intent"; do
+		run_split moe-route --dry-run -o b.trace $from
+		expect_status 0
+		expect_line "writes	b.trace	unknown"
+		[ ! -e b.trace ]
+	done
+}
+
 @test "bias tables: read, incomplete, doubled, of another size" {
 	moe-route --logits -o a.trace tiny-v3 --ids -p '0 1358 290 428'
 	awk 'BEGIN { print "layer\texpert\tbias"; for (l = 1; l <= 4; l++) for (e = 0; e < 32; e++) print l"\t"e"\t"(e == 31 ? 100 : 0) }' >bias.tsv

@@ -163,6 +163,19 @@ rounded()
 	fails 2 moe-run tiny-v3 -p x --top-p 0.5
 	fails 2 moe-run tiny-v3 -p x --score -n 5
 	fails 2 moe-run tiny-v3 -p x --mtp
+	fails 2 moe-run tiny-v3 -p x --gates f16
+	fails 2 moe-run tiny-v3 -p x --echo --score
+	fails 2 moe-run tiny-v3 -p x --echo -n 0
+	fails 2 moe-run tiny-v3 -p x --tokenize --json
+	fails 2 moe-run tiny-v3 --ids -p 5 --detokenize --json
+	fails 2 moe-run tiny-v3 -p x --temp 1 --top-p 0
+	expect_message '0 is not above 0'
+	fails 2 moe-run tiny-v3 -p x -n 2147483648
+	expect_message 'out of range 0..2147483647'
+	fails 2 moe-run tiny-v3 -p x --score --window 0
+	expect_message ' 0 is less than 1'
+	fails 2 moe-run tiny-v3 -p x --seed 9223372036854775808
+	expect_message 'out of range 0..9223372036854775807'
 	fails 2 moe-run tiny-v3 --tokenize --detokenize -p x
 	fails 2 moe-run tiny-v3 --nonsense
 	fails 2 moe-run tiny-v3 -n many
@@ -178,7 +191,18 @@ rounded()
 	fails 1 moe-run no-such-model -p x
 	fails 1 moe-run tiny-v3 no-such-file.txt
 	fails 1 moe-run tiny-v3 --ids -p '0 4096'
-	expect_message 'token id 4096 at position 1 .*vocabulary of 4096'
+	expect_message 'prompt: line 1: token id 4096 is outside the vocabulary of 4096'
+	printf '0 1\n\n5 4096\n' >ids.txt
+	fails 1 moe-run tiny-v3 --ids ids.txt -n 1 --trace t
+	expect_message 'ids.txt: line 3: token id 4096 '
+	[ ! -e t ]
+	fails 1 moe-run tiny-v3 --ids -n 1 - <ids.txt
+	expect_message 'stdin: line 3: '
+	fails 1 moe-route tiny-v3 --ids ids.txt
+	expect_message 'ids.txt: line 3: token id 4096 '
+	mkfifo pipe
+	fails 1 moe-run ./pipe -p x
+	expect_message './pipe: expected a checkpoint, found neither a regular file nor a directory'
 	fails 1 moe-run tiny-v3 --ids -p '0 -1'
 	fails 1 moe-run tiny-v3 --detokenize -p '5 99999'
 	mkdir broken
@@ -217,6 +241,38 @@ rounded()
 	jq '.n_routed_experts = 64' "$MODEL_V3/config.json" >m/config.json
 	fails 1 moe-run m -p x
 	expect_message 'expert'
+}
+
+@test "outputs that are not numbers name model, source and sequence" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	chmod u+w m/*
+	read -r offset bytes < <(moe-convert --list m | awk '$1 == "model.layers.1.mlp.gate.weight"' | cut -f 5,6)
+	[ "$bytes" -gt 0 ]
+	# NaN in bf16.
+	perl -e 'print "\xc0\x7f" x ($ARGV[0] / 2)' "$bytes" |
+		dd of=m/model.safetensors bs=1 seek="$offset" conv=notrunc 2>dd.err
+	printf '0 1 2\n0 3\n' >some.txt
+	fails 1 moe-run m --ids some.txt -n 2
+	expect_message 'm: some, sequence 0: layer 1, position 0: the router'
+	fails 1 moe-run m -p 'a b' --score --window 1
+	expect_message 'm: prompt, sequence 0: layer 1, position 0: the router'
+	fails 1 moe-route m --ids some.txt
+	expect_message 'm: some, sequence 0: layer 1, position 0: the router'
+}
+
+@test "empty files of a model are called empty" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	: >none
+	cp -f none m/tokenizer.json
+	fails 1 moe-run m -p x
+	expect_message 'm/tokenizer.json: is empty'
+	cp -f none m/config.json
+	fails 1 moe-run m -p x
+	expect_message 'm/config.json: is empty'
+	fails 1 moe-convert --list none
+	expect_message 'none: .*the file is empty'
 }
 
 @test "a full disk is said, and nothing half-written stays" {
@@ -258,10 +314,30 @@ rounded()
 }
 
 @test "--dry-run writes nothing" {
-	run_split moe-run tiny-v3 --score --dry-run "$TEXT/zh.txt" --logits l.st
+	run_split moe-run tiny-v3 --score --dry-run "$TEXT/zh.txt" --logits l.st --hidden h.st --trace t.trace -o scores
 	expect_status 0
-	[ ! -e l.st ]
+	[ "$(ls)" = '' ]
+	expect_line "writes	scores	unknown"
+	expect_line "writes	t.trace	unknown"
+	grep -q '^writes	h\.st	[0-9.]* [KMG]iB$' .out
 	grep -q '^tokens' .out
+	run_split moe-run tiny-v3 --dry-run -p 'static int' -n 5 -o text
+	expect_status 0
+	[ "$(ls)" = '' ]
+	expect_line "writes	text	unknown"
+	fails 2 moe-run tiny-v3 --dry-run --tokenize -p x -o ids
+}
+
+@test "--dry-run knows how large logits and hidden states get" {
+	printf '1 2 3 4\n5 6 7\n' >ids
+	run_split moe-run tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st --dry-run
+	expect_status 0
+	moe-run -q tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st
+	# Without the header, which is 8 bytes and what they count.
+	for f in l h; do
+		n=$(($(stat -c %s $f.st) - 8 - $(od -An -tu8 -N8 $f.st)))
+		expect_line "writes	$f.st	$(awk "BEGIN { printf \"%.1f KiB\", $n / 1024 }")"
+	done
 }
 
 @test "a folder with nothing but a tokenizer is enough for --tokenize" {
@@ -288,4 +364,19 @@ rounded()
 	seq -s ' ' 1 2048 >ids
 	run_split moe-run tiny-v3 --ids ids --score
 	expect_status 0
+}
+
+@test "an empty line of ids is an empty sequence; scored ids count the bytes they stand for" {
+	printf '0 5 6\n\n0 17\n' >ids
+	moe-run tiny-v3 --ids ids -n 0 --logits l.st --mtp
+	head -c 2000 l.st | grep -a -o '"logits.1":{"dtype":"F32","shape":\[0,4096\]'
+	head -c 2000 l.st | grep -a -o '"mtp_logits.1":{"dtype":"F32","shape":\[0,4096\]'
+	head -c 2000 l.st | grep -a -o '"logits.2":{"dtype":"F32","shape":\[2,4096\]'
+	run_split moe-run tiny-v3 --ids ids -n 2
+	expect_status 2
+	expect_message 'sequence 1 is empty'
+	moe-run tiny-v3 --tokenize -p 'static int' >t
+	run_split moe-run tiny-v3 --ids --score <(echo "0 $(cat t)")
+	expect_status 0
+	[ "$(awk -F'\t' '$1 == "total" { print $3 }' .out)" -eq 10 ]
 }

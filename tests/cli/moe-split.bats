@@ -492,6 +492,26 @@ linked_source()
 	fails 1 moe-split --evaluate nothing.tsv load.tsv
 }
 
+@test "a plan of a million ranks is judged at once, and refused for the files it would open" {
+	make_plan 4 40
+	sed '1s/#ranks=4/#ranks=1048576/' plan.tsv >many.tsv
+	run_split timeout 60 moe-split -q --plan many.tsv --fits 1G "$MODEL_V3"
+	expect_status 0
+	[ "$(wc -l <.out)" = 1048577 ]
+	# Forty ranks, some of them without any expert: what is written is what was said.
+	sed '1s/#ranks=4/#ranks=40/' plan.tsv >few.tsv
+	moe-split -q --plan few.tsv --fits 1G "$MODEL_V3" | sed 1d >sizes
+	moe-split -q --plan few.tsv -o few "$MODEL_V3"
+	[ "$(cut -f 2 sizes | sort -u | wc -l)" -gt 3 ]
+	while read -r rank bytes; do
+		[ "$(find "few/rank-$(printf %03d "$rank")" -type f -exec cat {} + | wc -c)" = "$bytes" ] || return 1
+	done <sizes
+	run_split bash -c 'ulimit -n 1024; timeout 60 moe-split -q --plan many.tsv -o dir "$MODEL_V3"'
+	expect_status 1
+	expect_message '1048576 shards are written at once, but only 1024 files may be open'
+	[ ! -e dir ]
+}
+
 @test "wrong use ends with status 2 and a sentence" {
 	make_load 2 12 >load.tsv
 	fails 2 moe-split load.tsv

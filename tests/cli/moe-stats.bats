@@ -476,3 +476,30 @@ esft()
 	[ -s zh.svg ]
 	[ "$(moe-stats --metric dead load.tsv | tail -n 1)" = 'all	1' ]
 }
+
+@test "an unpacked trace, and text without end" {
+	moe-run -q tiny-v3 -p 'a b c' -n 2 --trace t >text
+	gzip -cd t >raw
+	fails 1 moe-stats raw
+	expect_message 'raw: expected a trace or a load table, found what looks like an unpacked trace'
+	run_split moe-stats - <raw
+	expect_status 1
+	expect_message 'stdin: .* unpacked trace'
+	run_split timeout 20 moe-stats --load /dev/zero
+	expect_status 1
+	expect_message '/dev/zero: expected a table, found a NUL byte at byte 0'
+	run_split timeout 20 moe-split --topology /dev/zero load.tsv
+	expect_status 1
+	expect_message '/dev/zero: expected a table'
+}
+
+@test "a header that claims more experts than a trace may have" {
+	moe-run -q tiny-v3 -p 'a b c' -n 2 --trace t >text
+	gzip -cd t | perl -0777 -pe 's/"n_experts":32/"n_experts":2147483647/; s/"id_bits":5/"id_bits":31/' |
+		perl -0777 -pe 'my $n = unpack("V", substr($_, 12, 4)); substr($_, 12, 4) = pack("V", $n + 9)' >claims
+	cmp -s <(gzip -cd t) claims && return 1
+	gzip -c claims >claims.gz
+	run_split timeout 20 moe-stats claims.gz
+	expect_status 1
+	expect_message 'claims.gz.*: n_experts: expected 1 to 1048576, found 2147483647'
+}

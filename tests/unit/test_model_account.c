@@ -358,6 +358,9 @@ static void hostile(void)
 	refuses("topk_method", json_string("greedy"), "noaux_tc");
 	refuses("rope_scaling", json_pack("{s:s, s:f}", "type", "llama3", "factor", 8.0), "llama3");
 	refuses("rope_scaling", json_pack("{s:s}", "type", "yarn"), "factor");
+	refuses("rope_scaling", json_pack("{s:f}", "factor", 8.0), "without type or rope_type");
+	refuses("num_key_value_heads", json_string("128"), "num_key_value_heads");
+	refuses("quantization_config", json_integer(8), "quantization_config: expected an object");
 	refuses("hidden_act", json_string("gelu"), "gelu");
 	refuses("attention_bias", json_true(), "attention_bias");
 	refuses("rms_norm_eps", json_real(-1), "rms_norm_eps");
@@ -391,6 +394,11 @@ static void rules(void)
 	ok(config.layers[2].ffn == MOE_FFN_DENSE && config.layers[3].ffn == MOE_FFN_MOE && config.layers[61].mtp,
 	   "three dense layers, then experts, MTP last");
 	is_str(config.router.policy, "noaux_tc", "V3's policy");
+	moe_config_free(&config);
+	ok(!with("rope_parameters", json_pack("{s:f}", "rope_theta", 500.0), &config, &err) && config.rope.theta == 500,
+	   "rope_parameters of rope_theta alone parse %s", err.text);
+	moe_config_free(&config);
+	ok(!with("model_type", json_string("kimi_k9"), &config, &err), "of model_type and architectures one is enough");
 	ok(config.router.normalize && config.router.scale == 2.5 && config.router.bias, "V3 normalises and scales");
 	moe_config_free(&config);
 	ok(!with("num_experts_per_tok", json_integer(1), &config, &err) && !config.router.normalize,
