@@ -37,8 +37,8 @@ struct moe_mla_args {
 	const float *q; /* [n_tokens][n_heads][nope + rope], rotated */
 	const float *cache; /* [pos0 + n_tokens][kv_lora + rope]: normalised latent, rotated key */
 	int64_t pos0, n_tokens;
-	/* [n_tokens][n_visible]: the positions a token reads, ascending; one that has no more than n_visible before and at
-	 * it reads them all. NULL: each reads all. */
+	/* [n_tokens][n_visible]: the positions a token reads, ascending; one that has no more than n_visible up to its
+	 * own has that many entries. NULL: each reads all. */
 	const int32_t *visible;
 	int64_t n_visible;
 	struct moe_weight kv_b; /* [n_heads (nope + v), kv_lora]: per head nope rows of keys, then v rows of values */

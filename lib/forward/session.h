@@ -82,8 +82,8 @@ MOE_MUST_USE enum moe_status moe_block_norm(struct moe_session *session, const f
 bool moe_indexer_needed(const struct moe_config *config, int64_t n_ctx);
 /* Numbers of work space per token of a pass. */
 int64_t moe_indexer_work_elems(const struct moe_config *config);
-/* *visible: which positions the tokens read in this layer [n_tokens][index_top_k], NULL for all. x is the layer's normed
- * input, latent the queries' [n_tokens][q_lora_rank] behind its norm. */
+/* *visible: which positions the tokens read in this layer [n_tokens][index_top_k], NULL for all. x is the layer's
+ * normed input, latent the queries' [n_tokens][q_lora_rank] behind its norm. */
 MOE_MUST_USE enum moe_status moe_indexer_run(struct moe_session *session, int32_t layer, const float *x,
                                              const float *latent, int64_t pos, int64_t n_tokens, float *work,
                                              const int32_t **visible, struct moe_err *err);

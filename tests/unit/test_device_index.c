@@ -25,8 +25,8 @@ static struct moe_device *device_with(struct moe_pool *pool)
 }
 
 /* Tokens first .. first + n of the sequence in one call. */
-static void index_some(struct moe_device *device, const float *q, const float *weights, const float *keys, int64_t first,
-                       int64_t n, int32_t *visible)
+static void index_some(struct moe_device *device, const float *q, const float *weights, const float *keys,
+                       int64_t first, int64_t n, int32_t *visible)
 {
 	struct moe_err err = { 0 };
 	const struct moe_index_args args = {
@@ -115,8 +115,8 @@ static void attend(struct moe_device *device, const struct attention *x, int64_t
 		.n_heads = HEADS, .nope = NOPE, .rope = ROPE, .v = V, .kv_lora = LORA, .scale = 0.4f,
 		.q = x->q + first * HEADS * (NOPE + ROPE), .cache = x->cache, .pos0 = first, .n_tokens = n,
 		.visible = visible ? visible + first * n_visible : NULL, .n_visible = n_visible,
-		.kv_b = { .codec = moe_codec_by_name("f32"), .data = (const uint8_t *)x->kv_b, .rows = HEADS * (NOPE + V),
-		          .cols = LORA },
+		.kv_b = { .codec = moe_codec_by_name("f32"), .data = (const uint8_t *)x->kv_b,
+		          .rows = HEADS * (NOPE + V), .cols = LORA },
 		.absorbed = absorbed, .out = out + first * HEADS * V,
 	};
 	if (device->ops->mla(device, &args, &err))

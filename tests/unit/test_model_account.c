@@ -164,7 +164,8 @@ static void flops(void)
  * and caches 128 a token. */
 static void indexers(void)
 {
-	static const char *const ways[] = {"index_topk_freq", "index_topk_pattern", "a list of letters", "indexer_types"};
+	static const char *const ways[] = {"index_topk_freq", "index_topk_pattern", "a list of letters",
+	                                   "indexer_types"};
 
 	for (int way = 0; way < 4; way++) {
 		json_t *json = json_pack("{s:s}", "model_type", "glm_moe_dsa"), *words = json_array();
@@ -180,13 +181,15 @@ static void indexers(void)
 			json_array_append_new(words, json_string(way == 2 ? (own ? "F" : "S") : own ? "full" : "shared"));
 		}
 		if (way == 0)
-			json_object_update_new(json, json_pack("{s:i, s:i}", "index_topk_freq", 4, "index_skip_topk_offset", 3));
+			json_object_update_new(json, json_pack("{s:i, s:i}", "index_topk_freq", 4,
+			                                       "index_skip_topk_offset", 3));
 		else
 			json_object_set_new(json, way < 3 ? "index_topk_pattern" : "indexer_types",
 			                    way == 1 ? json_string(letters) : json_incref(words));
 		ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
 		   "%s: a model %s", ways[way], err.text);
-		is_i64(a.total, INT64_C(743911218432) - 57 * INT64_C(9371904), "%s: 57 layers without an indexer", ways[way]);
+		is_i64(a.total, INT64_C(743911218432) - 57 * INT64_C(9371904), "%s: 57 layers without an indexer",
+		       ways[way]);
 		is_i64(a.cache_elems_token, 78 * 576 + 21 * 128, "%s: cache", ways[way]);
 		moe_config_free(&config);
 		json_decref(words);
@@ -291,12 +294,14 @@ static void variants(void)
 		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'layer_types': ['sliding_attention']}",
 		 "sliding_window: missing"},
 		{"{'model_type': 'deepseek_v32', 'q_lora_rank': null}", "the indexer reads"},
-		{"{'model_type': 'deepseek_v32', 'index_head_dim': 62}", "index_head_dim: expected at least qk_rope_head_dim 64"},
+		{"{'model_type': 'deepseek_v32', 'index_head_dim': 62}",
+		 "index_head_dim: expected at least qk_rope_head_dim 64"},
 		{"{'model_type': 'deepseek_v32', 'index_topk': 0}", "index_topk"},
 		{"{'model_type': 'glm_moe_dsa', 'indexer_types': ['full']}", "a list of 78 words"},
 		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'indexer_types': ['shared', 'full']}",
 		 "layer 0 shares"},
-		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'index_topk_pattern': 'FSF'}", "found \"FSF\""},
+		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'index_topk_pattern': 'FSF'}",
+		 "found \"FSF\""},
 		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'index_topk_pattern': 'FX'}", "found \"FX\""},
 		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'index_topk_pattern': 7}", "a list of 2 words"},
 		{"{'model_type': 'glm_moe_dsa', 'index_topk_freq': 0}", "index_topk_freq"},

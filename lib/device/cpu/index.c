@@ -15,7 +15,8 @@ enum { TOKENS = 16 };
 struct indexing {
 	struct cpu_device *cpu;
 	const struct moe_index_args *args;
-	int64_t first, n_blocks, stride;   /* of the tokens scored together; scores [TOKENS][stride] are in cpu->shared */
+	/* of the tokens scored together, their scores [TOKENS][stride] in cpu->shared */
+	int64_t first, n_blocks, stride;
 };
 
 static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }

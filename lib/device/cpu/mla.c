@@ -3,9 +3,9 @@
  *   expanded:  k_h = [W_UK_h z ; k_pe], v_h = W_UV_h z;   score = scale q_h . k_h;   out_h = sum p v_h
  *   absorbed:  q'_h = W_UK_h^T q_nope_h;  score = scale (q'_h . z + q_pe_h . k_pe);  out_h = W_UV_h sum p z
  *
- * Softmax runs online over blocks of the cache that start at multiples of CPU_BLOCK, whatever the call: a token meets the
- * same blocks in the same order however the prompt was cut. Where a token reads some positions only, the step is a run of
- * them within a block: all positions make the same steps as no choice. */
+ * Softmax runs online over blocks of the cache that start at multiples of CPU_BLOCK, whatever the call: a token meets
+ * the same blocks in the same order however the prompt was cut. Where a token reads some positions only, the step is a
+ * run of them within a block: all positions make the same steps as no choice. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/online.h"
 

@@ -20,8 +20,8 @@ static enum moe_status own_by_pattern(const json_t *json, const char *where, int
 	if (!letters)
 		return moe_parse_layer_word(json, key, where, n_layers, l, words, own, err);
 	if (json_string_length(pattern) != (size_t)n_layers || (letters[l] != 'F' && letters[l] != 'S'))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected F or S for each of %d layers, found \"%.128s\"", where,
-		                   key, n_layers, letters);
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected F or S for each of %d layers, found "
+		                   "\"%.128s\"", where, key, n_layers, letters);
 	*own = letters[l] == 'F';
 	return MOE_OK;
 }
