@@ -131,21 +131,21 @@ $(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN) $(BUILD)/stamp/headers
 	$(call say,CC  )$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The only place where a path of the installation enters a program; private, or its stamps would inherit it.
-$(BUILD)/cmd/tool.o: private CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
-$(BUILD)/cmd/tool.o: $(BUILD)/stamp/share
+$(BUILD)/cmd/tool_model.o: private CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
+$(BUILD)/cmd/tool_model.o: $(BUILD)/stamp/share
 
 $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@
 	$(call say,AR  )$(AR) qcs $@ $(LIB_OBJ)
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/cmd/tool_model.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool) $(UNIT:=.d)
+-include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool tool_model) $(UNIT:=.d)
 
 # ---- the two commands of the README, and what they need --------------------------------------------------------------
 

@@ -29,8 +29,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "ids", struct config, ids,
 	             "lines of token ids instead of text, one sequence each, taken as they are"),
 	MOE_OPT_GROUP("Generation"),
-	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX,
-	            "tokens to generate; 0: none [128]"),
+	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX, "tokens to generate; 0: none [128]"),
 	MOE_OPT_F64(0, "temp", "T", struct config, temp, 0, 1000, "temperature; 0: always the likeliest token [0]"),
 	MOE_OPT_INT(0, "top-k", "N", struct config, top_k, 1, INT32_MAX, "sample among the N likeliest tokens [all]"),
 	MOE_OPT_F64(0, "top-p", "P", struct config, top_p, 0, 1,
@@ -42,8 +41,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "score", struct config, score, "log-likelihood, perplexity and bits per byte of each text"),
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, 0x1p61,
 	            "tokens a text is cut into [512 or the model's maximum]"),
-	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61,
-	            "tokens of context before each window [0]"),
+	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61, "tokens of context before each window [0]"),
 	MOE_OPT_FILE(0, "logits", "FILE", struct config, logits,
 	             "write logits.<seq> [tokens, vocab] to a safetensors file"),
 	MOE_OPT_FILE(0, "hidden", "FILE", struct config, hidden,
@@ -69,8 +67,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FILE(0, "replay", "TRACE", struct config, ablate.replay, "force the choices of a trace of the same text"),
 	MOE_OPT_FLAG(0, "replay-gates", struct config, ablate.replay_gates, "with --replay: its gates too"),
 	MOE_OPT_GROUP("Tokenizer"),
-	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize,
-	             "print one line of token ids per text, and nothing else"),
+	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize, "print one line of token ids per text, and nothing else"),
 	MOE_OPT_FLAG(0, "detokenize", struct config, detokenize, "print the text of lines of token ids"),
 	MOE_OPT_GROUP("Computing"),
 	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
@@ -83,12 +80,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_END,
 };
 
-static const struct tool tool = {
-	"moe-run",
-	"[options] MODEL [TEXT...]",
-	"Run a Mixture-of-Experts model on text or token ids.",
-	options,
-};
+static const struct tool tool = { "moe-run", "[options] MODEL [TEXT...]",
+	                          "Run a Mixture-of-Experts model on text or token ids.", options };
 
 /* What a run has open; run_close undoes all of it. */
 struct run {
@@ -242,26 +235,28 @@ static enum moe_status choose_ctx(const struct run *run, int64_t n_generate, int
 }
 
 /* What a run like this takes and makes. */
-static void print_dry_run(struct run *run, const struct moe_session_opts *opts, bool generates)
+static enum moe_status dry_run(struct run *run, const struct moe_session_opts *opts, bool generates)
 {
 	const struct config *cfg = run->cfg;
 	const struct moe_config *config = &run->setup.model->config;
 	const double tokens = (double)moe_sequences_tokens(&run->seqs), vocab = (double)config->vocab_size;
+	double weights = 0;
 	char text[24];
-
-	printf("weights\t%s\n", moe_format_bytes(text, (double)run->setup.ckpt->files[0].n_bytes));
+	for (int32_t i = 0; i < run->setup.ckpt->n_files; i++)
+		weights += (double)run->setup.ckpt->files[i].n_bytes;
+	printf("weights\t%s\n", moe_format_bytes(text, weights));
 	printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(config, opts)));
 	printf("sequences\t%lld\ntokens\t%.0f\npositions\t%lld\n", (long long)run->seqs.n, tokens,
 	       (long long)opts->n_ctx);
 	if (generates || cfg->score)
 		tool_would_write(run->ctx->common.output, -1);
 	if (cfg->logits)
-		tool_would_write(cfg->logits,
-		                 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
+		tool_would_write(cfg->logits, 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
 	if (cfg->hidden)
 		tool_would_write(cfg->hidden, 4 * tokens * (double)config->hidden_size * (config->n_layers + 1));
 	if (cfg->trace)
 		tool_would_write(cfg->trace, -1);
+	return MOE_OK;
 }
 
 static enum moe_status open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
@@ -286,10 +281,8 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
 		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL, NULL },
 	};
-	if (run->ctx->common.dry_run) {
-		print_dry_run(run, &opts, n_generate > 0);
-		return MOE_OK;
-	}
+	if (run->ctx->common.dry_run)
+		return dry_run(run, &opts, n_generate > 0);
 	status = open_dumps(run, err);
 	if (!status)
 		status = open_trace(run, command, chunk, err);
@@ -475,11 +468,8 @@ static enum moe_status convert_tokens(struct run *run, struct moe_err *err)
 
 static enum moe_status commit(struct run *run, struct moe_err *err)
 {
-	enum moe_status status = MOE_OK;
-	if (run->trace) {
-		status = moe_trace_commit(run->trace, err);
-		run->trace = NULL;
-	}
+	enum moe_status status = run->trace ? moe_trace_commit(run->trace, err) : MOE_OK;
+	run->trace = NULL;
 	if (!status && run->logits) {
 		status = moe_dump_commit(run->logits, err);
 		run->logits = NULL;

@@ -26,11 +26,7 @@ struct config {
 };
 
 /* Words that the shell completes. */
-static const char *planner_word(size_t i)
-{
-	const struct moe_planner *planner = moe_planner_at(i);
-	return planner ? planner->name : NULL;
-}
+static const char *planner_word(size_t i) { return moe_planner_at(i) ? moe_planner_at(i)->name : NULL; }
 
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Planning"),
@@ -47,24 +43,15 @@ static const struct moe_opt options[] = {
 	MOE_OPT_LISTED(0, "planner", "NAME", planner_word, struct config, planner, "how to place [greedy]"),
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
 	MOE_OPT_GROUP("Judging"),
-	{ .kind = MOE_OPT_KIND_LIST,
-	  .name = "evaluate",
-	  .value = "PLAN",
-	  .offset = offsetof(struct config, evaluate),
-	  .help = "what PLAN costs under a load; may be repeated",
-	  .takes = MOE_VALUE_FILE },
+	MOE_OPT_FILES(0, "evaluate", "PLAN", struct config, evaluate, "what PLAN costs under a load; may be repeated"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_GROUP("Sharding"),
 	MOE_OPT_FILE(0, "plan", "PLAN", struct config, plan, "write the shards of MODEL into the directory of -o"),
 	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits,
 	              "print what each rank needs; status 3 if one exceeds SIZE"),
-	{ .kind = MOE_OPT_KIND_STR,
-	  .name = "verify",
-	  .value = "DIR",
-	  .offset = offsetof(struct config, verify),
-	  .help = "status 3 unless the shards in DIR are what PLAN and MODEL say",
-	  .takes = MOE_VALUE_DIR },
+	MOE_OPT_DIR(0, "verify", "DIR", struct config, verify,
+	            "status 3 unless the shards in DIR are what PLAN and MODEL say"),
 	MOE_OPT_FLAG(0, "merge", struct config, merge, "give the source of the shards in DIR back as -o"),
 	MOE_OPT_END
 };

@@ -113,6 +113,9 @@ void tool_progress_start(struct tool_progress *progress, struct tool_ctx *ctx, c
 void tool_progress_add(struct tool_progress *progress, int64_t n);
 void tool_progress_finish(struct tool_progress *progress);
 
+/* Names of the samples on stdout, one a line, for completion of operands; none for a program that takes no model. */
+void tool_print_samples(const struct tool *tool);
+
 /* Where the model called `name` is, malloc'd: an existing path; a sample in $MOE_SHARE, beside the executable, or
  * installed; "org/name" in the local Hugging Face cache. Otherwise a sentence that lists where it looked. */
 MOE_MUST_USE enum moe_status tool_model_path(struct tool_ctx *ctx, const char *name, char **out, struct moe_err *err);

@@ -56,6 +56,12 @@ struct moe_opt_list {
 #define MOE_OPT_FILE(l, n, v, type, field, h) \
 	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
 	  .takes = MOE_VALUE_FILE }
+#define MOE_OPT_DIR(l, n, v, type, field, h) \
+	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
+	  .takes = MOE_VALUE_DIR }
+#define MOE_OPT_FILES(l, n, v, type, field, h) \
+	{ .kind = MOE_OPT_KIND_LIST, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
+	  .takes = MOE_VALUE_FILE }
 #define MOE_OPT_INT(l, n, v, type, field, lo, hi, h) \
 	{ .kind = MOE_OPT_KIND_INT, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
 	  .min = lo, .max = hi }
@@ -86,8 +92,8 @@ void moe_opt_free(const struct moe_opt *const *tables, void *const *bases);
 void moe_opt_usage(const struct moe_opt *const *tables, FILE *to);
 
 /* One line per option for completion scripts and tests: "letter TAB name TAB value TAB kind TAB words TAB help";
- * kind: flag value file dir ask (moe_opt_words tells); words are separated by spaces. A negated flag gives a second line for no-NAME. Empty
- * fields are "-". */
+ * kind: flag value file dir ask (moe_opt_words tells); words are separated by spaces. A negated flag gives a second
+ * line for no-NAME. Empty fields are "-". */
 void moe_opt_complete(const struct moe_opt *const *tables, FILE *to);
 
 /* The words that option --NAME takes, one a line; none where they are not listed. */

@@ -34,8 +34,8 @@ struct moe_windows {
 MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct moe_tokenizer *tokenizer,
                                                     const struct moe_windows *windows, const char *source,
                                                     const char *text, size_t n_bytes, struct moe_err *err);
-/* Lines of decimal ids separated by blanks, taken as they are; an empty line is an empty sequence. All but the first id are
- * scored. Ids are below n_vocab where that is not 0. `name` is what messages call the text. */
+/* Lines of decimal ids separated by blanks, taken as they are; an empty line is an empty sequence. All but the first id
+ * are scored. Ids are below n_vocab where that is not 0. `name` is what messages call the text. */
 MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
                                                    int32_t n_vocab, const char *text, size_t n_bytes,
                                                    struct moe_err *err);

@@ -8,7 +8,9 @@ load ../cli/lib
 	grep -qx 'plan       .*/plan.tsv: 4 ranks, 160 placements' log
 	[ -s demo/load.svg ] && [ -s demo/heatmap.svg ]
 	[ "$(ls -d demo/shards/rank-00[0-3] | wc -l)" = 4 ]
-	cmp "$MODEL_V3/model.safetensors" demo/merged/model.safetensors
+	diff -r "$MODEL_V3" demo/merged
+	moe-split --plan demo/plan.tsv --verify demo/shards tiny-v3
+	grep -q "^   \$ moe-split --plan plan.tsv --verify shards" log
 	# The text comes after its command, and is what the model says.
 	moe-run tiny-v3 -p 'static int' -n 60 --echo >text
 	sed -n '/^   \$ moe-run tiny-v3 -p/,/ s$/p' log | grep -qxF "$(sed -n 2p text)"
