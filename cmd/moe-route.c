@@ -50,8 +50,7 @@ static const struct moe_opt options[] = {
 	             "lines of token ids instead of text, one sequence each, taken as they are"),
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, 0x1p61,
 	            "tokens a text is cut into [512 or the model's maximum]"),
-	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61,
-	            "tokens of context before each window [0]"),
+	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61, "tokens of context before each window [0]"),
 	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
 	            "tokens a pass; results do not depend on it [512]"),
@@ -65,8 +64,10 @@ static const struct moe_opt options[] = {
 	MOE_OPT_ENUM(0, "group-score", "max|top2", struct config, group_score,
 	             "what a group counts: its best, or the sum of its two best [the policy's]"),
 	MOE_OPT_F64(0, "scale", "X", struct config, scale, 0, 0, "factor on the weights [as in the trace]"),
-	MOE_OPT_F64(0, "eps", "X", struct config, eps, 0, 1, "sparsemixer: how near the best a score must come [0.01]"),
-	MOE_OPT_F64(0, "p-norm", "P", struct config, p_norm, 0, 1000, "dbrx: divide the weights by this norm; 0: do not [1]"),
+	MOE_OPT_F64(0, "eps", "X", struct config, eps, 0, 1,
+	            "sparsemixer: how near the best a score must come [0.01]"),
+	MOE_OPT_F64(0, "p-norm", "P", struct config, p_norm, 0, 1000,
+	            "dbrx: divide the weights by this norm; 0: do not [1]"),
 	MOE_OPT_FLAG(0, "normalize", struct config, normalize, "divide the weights by their sum [as in the trace]"),
 	MOE_OPT_FLAG(0, "no-normalize", struct config, no_normalize, "leave the weights as they are"),
 	MOE_OPT_FILE(0, "bias", "FILE", struct config, bias,
@@ -427,7 +428,8 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	struct moe_trace_header *header = &route->described.header;
 	header->logits = cfg->logits;
 	header->margins = cfg->margin;
-	status = moe_record_new(&route->record, config, config->router.top_k, chunk, cfg->logits, cfg->margin, &sink, err);
+	status =
+	    moe_record_new(&route->record, config, config->router.top_k, chunk, cfg->logits, cfg->margin, &sink, err);
 	if (!status)
 		status = moe_session_open(&route->session, route->setup.model, route->setup.device, &opts, err);
 	return status ? status : open_output(route, header, err);
@@ -515,7 +517,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)
-		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm and --bias are parameters of "
+		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm and --bias "
+		       "are parameters of "
 		       "--policy NAME";
 	if (ctx->common.json && !cfg->print)
 		return "--json goes with --print: a trace has one format";

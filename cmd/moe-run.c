@@ -22,6 +22,12 @@ struct config {
 	struct moe_ablate_opts ablate;
 };
 
+static const char *policy_word(size_t i)
+{
+	const struct moe_policy *policy = moe_policy_at(i);
+	return policy ? policy->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Input"),
 	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts,
@@ -29,7 +35,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "ids", struct config, ids,
 	             "lines of token ids instead of text, one sequence each, taken as they are"),
 	MOE_OPT_GROUP("Generation"),
-	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX, "tokens to generate; 0: none [128]"),
+	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX,
+	            "tokens to generate; 0: none [128]"),
 	MOE_OPT_F64(0, "temp", "T", struct config, temp, 0, 1000, "temperature; 0: always the likeliest token [0]"),
 	MOE_OPT_INT(0, "top-k", "N", struct config, top_k, 1, INT32_MAX, "sample among the N likeliest tokens [all]"),
 	MOE_OPT_F64(0, "top-p", "P", struct config, top_p, 0, 1,
@@ -52,7 +59,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Routing otherwise"),
 	MOE_OPT_INT('k', "experts-per-token", "N", struct config, ablate.top_k, 1, INT32_MAX,
 	            "experts per token [the model's]"),
-	MOE_OPT_STR(0, "policy", "NAME", struct config, ablate.policy, "routing policy [the model's]"),
+	MOE_OPT_LISTED(0, "policy", "NAME", policy_word, struct config, ablate.policy,
+	               "routing policy [the model's]"),
 	MOE_OPT_STR(0, "disable", "L:E,...", struct config, ablate.disable,
 	            "experts that are never chosen; ranges and * allowed: 3:7,4:0-5,*:2"),
 	MOE_OPT_F64(0, "mask-top", "F", struct config, ablate.mask_top, 0, 1,
@@ -64,10 +72,12 @@ static const struct moe_opt options[] = {
 	            "an expert takes N choices of a group"),
 	MOE_OPT_STR(0, "capacity-group", "GROUP", struct config, ablate.capacity_group,
 	            "what a group is: sequence, or tokens=N across sequences [sequence]"),
-	MOE_OPT_FILE(0, "replay", "TRACE", struct config, ablate.replay, "force the choices of a trace of the same text"),
+	MOE_OPT_FILE(0, "replay", "TRACE", struct config, ablate.replay,
+	             "force the choices of a trace of the same text"),
 	MOE_OPT_FLAG(0, "replay-gates", struct config, ablate.replay_gates, "with --replay: its gates too"),
 	MOE_OPT_GROUP("Tokenizer"),
-	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize, "print one line of token ids per text, and nothing else"),
+	MOE_OPT_FLAG(0, "tokenize", struct config, tokenize,
+	             "print one line of token ids per text, and nothing else"),
 	MOE_OPT_FLAG(0, "detokenize", struct config, detokenize, "print the text of lines of token ids"),
 	MOE_OPT_GROUP("Computing"),
 	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
@@ -99,7 +109,6 @@ struct run {
 	struct moe_scorer scorer;
 	struct moe_ablate ablate;
 	int64_t seq; /* the current sequence */
-	int64_t *mtp_index; /* [seqs.n] tensor numbers in the logits file */
 	struct tool_progress progress;
 };
 
@@ -117,7 +126,7 @@ static enum moe_status on_logits(void *arg, int64_t pos, int64_t n, const float 
 static enum moe_status on_mtp(void *arg, int64_t pos, int64_t n, const float *logits, struct moe_err *err)
 {
 	struct run *run = arg;
-	return moe_dump_rows(run->logits, run->mtp_index[run->seq], pos, n, logits, err);
+	return moe_dump_rows(run->logits, run->seqs.n + run->seq, pos, n, logits, err);
 }
 
 static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x,
@@ -162,40 +171,16 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 {
 	const struct config *cfg = run->cfg;
 	const struct moe_config *config = &run->setup.model->config;
-	char name[64];
+	const unsigned flags = tool_out_flags(run->ctx);
 	enum moe_status status = MOE_OK;
-	if (cfg->logits) {
-		status = moe_dump_open(&run->logits, cfg->logits, tool_out_flags(run->ctx), run->ctx->watch, err);
-		for (int64_t i = 0; i < run->seqs.n && !status; i++) {
-			snprintf(name, sizeof name, "logits.%lld", (long long)i);
-			status =
-			    moe_dump_declare(run->logits, name, run->seqs.items[i].n_tokens, config->vocab_size, err);
-		}
-		run->mtp_index = MOE_NEW(&run->seqs.arena, int64_t, (size_t)run->seqs.n);
-		if (!status && !run->mtp_index)
-			status = moe_err_nomem(err, (size_t)run->seqs.n * sizeof *run->mtp_index, "a list");
-		for (int64_t i = 0; cfg->mtp && i < run->seqs.n && !status; i++) {
-			snprintf(name, sizeof name, "mtp_logits.%lld", (long long)i);
-			const int64_t rows = run->seqs.items[i].n_tokens;
-		run->mtp_index[i] = run->seqs.n + i;
-			status = moe_dump_declare(run->logits, name, rows > 0 ? rows - 1 : 0,
-			                          config->vocab_size, err);
-		}
-		if (!status)
-			status = moe_dump_begin(run->logits, err);
-	}
-	if (cfg->hidden && !status) {
-		status = moe_dump_open(&run->hidden, cfg->hidden, tool_out_flags(run->ctx), run->ctx->watch, err);
-		for (int64_t i = 0; i < run->seqs.n * (config->n_layers + 1) && !status; i++) {
-			const int64_t seq = i / (config->n_layers + 1);
-			snprintf(name, sizeof name, "hidden.%lld.%lld", (long long)seq,
-			         (long long)(i % (config->n_layers + 1)));
-			status = moe_dump_declare(run->hidden, name, run->seqs.items[seq].n_tokens,
-			                          config->hidden_size, err);
-		}
-		if (!status)
-			status = moe_dump_begin(run->hidden, err);
-	}
+	if (cfg->logits)
+		status = moe_dump_open(&run->logits, cfg->logits, flags, run->ctx->watch, err);
+	if (!status && cfg->logits)
+		status = moe_dump_logits(run->logits, &run->seqs, config->vocab_size, cfg->mtp, err);
+	if (!status && cfg->hidden)
+		status = moe_dump_open(&run->hidden, cfg->hidden, flags, run->ctx->watch, err);
+	if (!status && cfg->hidden)
+		status = moe_dump_hidden(run->hidden, &run->seqs, config->n_layers, config->hidden_size, err);
 	return status;
 }
 
@@ -269,7 +254,8 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	const int64_t longest = moe_sequences_longest(&run->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
 	const bool rows = cfg->logits || cfg->score;
-	status = moe_ablate_open(&run->ablate, &cfg->ablate, &run->setup.model->config, run->pool, run->ctx->watch, err);
+	status =
+	    moe_ablate_open(&run->ablate, &cfg->ablate, &run->setup.model->config, run->pool, run->ctx->watch, err);
 	if (status)
 		return status;
 	const struct moe_session_opts opts = {
@@ -564,7 +550,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
-	if (cfg->ablate.replay && (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
+	if (cfg->ablate.replay &&
+	    (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
 		return "--replay forces the choices: it excludes -k, --policy, --disable and --mask-top";
 	if (cfg->ablate.capacity > 0 && cfg->ablate.capacity_tokens)
 		return "--capacity and --capacity-tokens say the same in two ways: give one";

@@ -42,7 +42,6 @@ _moe()
 		moe-run:--window | \
 		moe-run:--overlap | \
 		moe-run:--experts-per-token | moe-run:-k | \
-		moe-run:--policy | \
 		moe-run:--disable | \
 		moe-run:--mask-top | \
 		moe-run:--capacity | \
@@ -112,7 +111,8 @@ _moe()
 		_moe_ask device "$cur"
 		return
 		;;
-	moe-route:--policy)
+	moe-route:--policy | \
+		moe-run:--policy)
 		_moe_ask policy "$cur"
 		return
 		;;

@@ -76,7 +76,7 @@ complete -c moe-run -l mtp -d 'with --logits: also mtp_logits.<seq> [tokens - 1,
 complete -c moe-run -l trace -r -F -d 'write a trace of the experts chosen'
 complete -c moe-run -l gates -x -a 'f32 f16 8bit none' -d 'how the trace stores gates [f32]'
 complete -c moe-run -s k -l experts-per-token -x -d 'experts per token [the model\'s]'
-complete -c moe-run -l policy -x -d 'routing policy [the model\'s]'
+complete -c moe-run -l policy -x -a '(moe-run --complete-words policy 2>/dev/null)' -d 'routing policy [the model\'s]'
 complete -c moe-run -l disable -x -d 'experts that are never chosen; ranges and * allowed: 3:7,4:0-5,*:2'
 complete -c moe-run -l mask-top -x -d 'bar the share F of experts with the largest logits, for each token'
 complete -c moe-run -l no-shared -d 'leave out the shared experts'

@@ -89,8 +89,10 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	}
 	if (moe_spec_is_mx(seen->id.spec)) {
 		if (asked)
-			return moe_err_set(err, MOE_EUSAGE, "--type: %s is part of an MXFP4 matrix, which is copied, not "
-			                   "converted", seen->name);
+			return moe_err_set(err, MOE_EUSAGE,
+			                   "--type: %s is part of an MXFP4 matrix, which is copied, not "
+			                   "converted",
+			                   seen->name);
 		out->codec = stored;
 		return MOE_OK;
 	}

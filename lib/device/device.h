@@ -67,7 +67,8 @@ struct moe_gqa_args {
 	int64_t pos0, n_tokens;
 	int64_t chunk;         /* position p sees those of its own chunk of so many positions only; 0: all */
 	int64_t window;        /* position p sees the last `window` positions, itself included; 0: all */
-	struct moe_weight sinks;   /* [n_heads] a logit that takes its share of the softmax to nowhere; data NULL: none */
+	struct moe_weight
+	    sinks; /* [n_heads] a logit that takes its share of the softmax to nowhere; data NULL: none */
 	float *out;            /* [n_tokens][n_heads][head_dim] */
 };
 

@@ -102,6 +102,36 @@ enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err)
 	return status;
 }
 
+enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequences *seqs, int64_t vocab_size, bool mtp,
+                                struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+	char name[64];
+	for (int64_t i = 0; i < seqs->n && !status; i++) {
+		snprintf(name, sizeof name, "logits.%lld", (long long)i);
+		status = moe_dump_declare(dump, name, seqs->items[i].n_tokens, vocab_size, err);
+	}
+	for (int64_t i = 0; mtp && i < seqs->n && !status; i++) {
+		const int64_t n = seqs->items[i].n_tokens;
+		snprintf(name, sizeof name, "mtp_logits.%lld", (long long)i);
+		status = moe_dump_declare(dump, name, n > 0 ? n - 1 : 0, vocab_size, err);
+	}
+	return status ? status : moe_dump_begin(dump, err);
+}
+
+enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_layers,
+                                int64_t hidden_size, struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+	char name[64];
+	for (int64_t i = 0; i < seqs->n * (n_layers + 1) && !status; i++) {
+		const int64_t seq = i / (n_layers + 1);
+		snprintf(name, sizeof name, "hidden.%lld.%lld", (long long)seq, (long long)(i % (n_layers + 1)));
+		status = moe_dump_declare(dump, name, seqs->items[seq].n_tokens, hidden_size, err);
+	}
+	return status ? status : moe_dump_begin(dump, err);
+}
+
 enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index, int64_t row, int64_t n_rows, const float *values,
                               struct moe_err *err)
 {

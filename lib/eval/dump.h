@@ -2,10 +2,12 @@
 #ifndef MOE_EVAL_DUMP_H
 #define MOE_EVAL_DUMP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "base/file.h"
+#include "eval/sequences.h"
 
 struct moe_dump;
 
@@ -16,6 +18,13 @@ MOE_MUST_USE enum moe_status moe_dump_declare(struct moe_dump *dump, const char 
                                               struct moe_err *err);
 /* Checks free space and writes the header. */
 MOE_MUST_USE enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err);
+/* Declares logits.I [tokens, vocab] of every sequence, number I, and with mtp mtp_logits.I [tokens - 1, vocab], number
+ * n + I; then begins. */
+MOE_MUST_USE enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequences *seqs, int64_t vocab_size,
+                                             bool mtp, struct moe_err *err);
+/* Declares hidden.I.N [tokens, hidden] for N = 0..n_layers of every sequence, number I (n_layers + 1) + N; begins. */
+MOE_MUST_USE enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_layers,
+                                             int64_t hidden_size, struct moe_err *err);
 /* Rows [row, row + n_rows) of the tensor declared as number `index`. */
 MOE_MUST_USE enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index, int64_t row, int64_t n_rows,
                                            const float *values, struct moe_err *err);

@@ -14,7 +14,8 @@ struct moe_record_sink {
 	enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
 };
 
-/* top_k: experts a token, the model's or what a run makes of it. chunk: tokens of a pass, at most. logits, margins: keep
+/* top_k: experts a token, the model's or what a run makes of it. chunk: tokens of a pass, at most. logits, margins:
+ * keep
  * them. */
 MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struct moe_config *config, int32_t top_k,
                                             int32_t chunk, bool logits, bool margins,

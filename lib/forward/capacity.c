@@ -24,7 +24,8 @@ enum moe_status moe_capacity_open(struct moe_session *s, struct moe_err *err)
 	s->capacity.taken = calloc(n * (size_t)config->n_experts + 1, sizeof *s->capacity.taken);
 	s->capacity.n_in_group = calloc(n + 1, sizeof *s->capacity.n_in_group);
 	if (!s->capacity.taken || !s->capacity.n_in_group)
-		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *s->capacity.taken, "capacity counters");
+		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *s->capacity.taken,
+		                     "capacity counters");
 	return MOE_OK;
 }
 

@@ -46,7 +46,8 @@ struct moe_ablation {
 	double capacity;           /* CF of C = ceil(CF top_k T / E) choices an expert takes in a group; 0: no limit */
 	int64_t capacity_tokens;   /* C itself; 0: by the factor */
 	int64_t capacity_group;    /* T tokens, counted across sequences; 0: each sequence is a group */
-	/* Choices that are forced: sets *ids [n_tokens][top_k] (-1: none) for positions pos.., and *weights to what they
+	/* Choices that are forced: sets *ids [n_tokens][top_k] (-1: none) for positions pos.., and *weights to what
+	 * they
 	 * weigh or leaves it NULL, which weighs them by the policy. NULL: choices are free. */
 	enum moe_status (*forced)(void *arg, int32_t layer, int64_t pos, int64_t n_tokens, const int32_t **ids,
 	                          const float **weights, struct moe_err *err);
@@ -75,7 +76,8 @@ MOE_MUST_USE enum moe_status moe_session_open(struct moe_session **out, const st
                                               struct moe_err *err);
 void moe_session_close(struct moe_session *session); /* NULL is fine */
 
-/* Forgets the sequence; the next token is at position 0. n_given tokens are to be given (not generated): a capacity that
+/* Forgets the sequence; the next token is at position 0. n_given tokens are to be given (not generated): a capacity
+ * that
  * is a share of the sequence is a share of these. */
 void moe_session_reset(struct moe_session *session, int64_t n_given);
 int64_t moe_session_pos(const struct moe_session *session);

@@ -31,11 +31,14 @@ static enum moe_status check_heads(struct moe_config *c, const char *where, stru
 	if (c->n_kv_heads == 0)
 		c->n_kv_heads = c->n_heads;
 	if (c->n_heads % c->n_kv_heads)
-		return moe_err_set(err, MOE_EFORMAT, "%s: num_key_value_heads: expected a divisor of num_attention_heads %d, "
-		                   "found %d", where, c->n_heads, c->n_kv_heads);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: num_key_value_heads: expected a divisor of num_attention_heads %d, "
+		                   "found %d",
+		                   where, c->n_heads, c->n_kv_heads);
 	if (c->head_dim == 0 && c->hidden_size % c->n_heads)
-		return moe_err_set(err, MOE_EFORMAT, "%s: hidden_size: expected a multiple of num_attention_heads %d, found %d",
-		                   where, c->n_heads, c->hidden_size);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: hidden_size: expected a multiple of num_attention_heads %d, found %d", where,
+		                   c->n_heads, c->hidden_size);
 	if (c->head_dim == 0)
 		c->head_dim = c->hidden_size / c->n_heads;
 	if (c->rope.n_dims == 0)
@@ -159,7 +162,8 @@ enum moe_status moe_gqa_place_experts(struct moe_config *c, const json_t *json, 
 	if (c->n_experts == 0)
 		return MOE_OK;
 	if (c->router.top_k < 1 || c->router.top_k > c->n_experts)
-		return moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected 1 to the %d experts, found %d", where,
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: num_experts_per_tok: expected 1 to the %d experts, found %d", where,
 		                   c->n_experts, c->router.top_k);
 	if (c->moe_intermediate_size < 1)
 		return moe_err_set(err, MOE_EFORMAT, "%s: the width of an expert is missing", where);

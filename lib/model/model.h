@@ -87,7 +87,8 @@ struct moe_config {
 	bool index_interleaved;  /* its rotation pairs (2i, 2i+1), whatever the attention's does */
 	int32_t intermediate_size, moe_intermediate_size;
 	int32_t n_experts, n_shared_experts;
-	int32_t shared_intermediate_size;   /* of all shared experts together; 0: n_shared_experts moe_intermediate_size */
+	int32_t
+	    shared_intermediate_size; /* of all shared experts together; 0: n_shared_experts moe_intermediate_size */
 	bool shared_gate;        /* the shared experts' output is multiplied by sigmoid(w x) */
 	bool qkv_bias, o_bias, head_bias;
 	bool layer_norm;         /* block and final norms remove the mean (LayerNorm), and may have biases */

@@ -164,8 +164,8 @@ static enum moe_status parse_factors(const struct moe_rope *rope, const json_t *
 	const size_t n = (size_t)rope->n_dims / 2;
 
 	if (!json_is_array(list) || json_array_size(list) != n)
-		return moe_err_set(err, MOE_EFORMAT, "%s: longrope: %s: expected a list of %zu numbers, found %zu", where, key,
-		                   n, json_array_size(list));
+		return moe_err_set(err, MOE_EFORMAT, "%s: longrope: %s: expected a list of %zu numbers, found %zu",
+		                   where, key, n, json_array_size(list));
 	for (size_t i = 0; i < n; i++) {
 		enum moe_status st = moe_parse_range(json_is_number(json_array_get(list, i)) ?
 		                                     json_number_value(json_array_get(list, i)) : NAN, 1e-6, 1e9, where,
@@ -181,7 +181,8 @@ static enum moe_status parse_factors(const struct moe_rope *rope, const json_t *
 static enum moe_status parse_longrope(struct moe_rope *rope, const json_t *json, const json_t *scaling,
                                       const char *where, struct moe_err *err)
 {
-	static const char *const lists[] = {"short_factor", "long_factor"}, *const mscales[] = {"short_mscale", "long_mscale"};
+	static const char *const lists[] = {"short_factor", "long_factor"};
+	static const char *const mscales[] = {"short_mscale", "long_mscale"};
 	enum moe_status st = MOE_OK;
 
 	rope->factors = calloc((size_t)rope->n_dims, sizeof *rope->factors);
@@ -197,13 +198,14 @@ static enum moe_status parse_longrope(struct moe_rope *rope, const json_t *json,
 			st = moe_parse_range(rope->magnitudes[i], 1e-6, 1e6, where, mscales[i], err);
 	}
 	if (!st)
-		st = moe_json_i32(json, "original_max_position_embeddings", where, 1, INT32_MAX, &rope->original_positions,
-		                  err);
+		st = moe_json_i32(json, "original_max_position_embeddings", where, 1, INT32_MAX,
+		                  &rope->original_positions, err);
 	if (!st)
 		st = moe_json_i32(scaling, "original_max_position_embeddings", where, 1, INT32_MAX,
 		                  &rope->original_positions, err);
 	if (!st && rope->original_positions == 0)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: longrope: the key original_max_position_embeddings is missing", where);
+		st = moe_err_set(err, MOE_EFORMAT,
+		                 "%s: longrope: the key original_max_position_embeddings is missing", where);
 	return st;
 }
 

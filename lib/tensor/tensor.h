@@ -64,7 +64,8 @@ struct moe_weight {
 	/* 0: row by row. Else stored [cols][in_stride] with the rows along the contiguous dimension, in elements
 	 * without blocks or scales: element (r, c) lies c * in_stride + r elements behind data. */
 	int64_t in_stride;
-	/* From one row to the next in what is stored, in rows: 0 and 1 are the same, 2 where two matrices alternate. With
+	/* From one row to the next in what is stored, in rows: 0 and 1 are the same, 2 where two matrices
+	 * alternate. With
 	 * it element (r, c) above is (r row_step, c); not together with f32 scales. */
 	int64_t row_step;
 };

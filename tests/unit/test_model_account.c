@@ -14,36 +14,44 @@ static const struct {
 	int64_t n_tensors, n_bytes;
 	const char *combinations;
 } models[] = {
-	{"deepseek-v2-lite", INT64_C(15706484224), 0, 0, 15552, 2.661, 2.451, 2.242, 5291, 0, "74974368"},
-	{"deepseek-v2", INT64_C(235741434880), 0, 0, 34560, 21.376, 20.852, 20.327, 29102, 0, "21193254160"},
+	{ "deepseek-v2-lite", INT64_C(15706484224), 0, 0, 15552, 2.661, 2.451, 2.242, 5291, 0, "74974368" },
+	{ "deepseek-v2", INT64_C(235741434880), 0, 0, 34560, 21.376, 20.852, 20.327, 29102, 0, "21193254160" },
 	/* as published: of the 91,991 tensors 45,808 are block scales */
-	{"deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626,
-	 35.699, 91991, INT64_C(688574839360), "409663695276000"},
-	{"moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, 0, "74974368"},
-	{"kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, 69975, 0, "10895665708319184"},
-	{"deepseek-moe-16b", INT64_C(16375728128), 0, 0, 114688, 2.829, 2.619, 2.409, 5466, INT64_C(32751456256), "74974368"},
-	{"mixtral-8x7b", INT64_C(46702792704), 0, 0, 65536, 12.880, 12.749, 12.618, 995, INT64_C(93405585408), "28"},
-	{"qwen1.5-moe-a2.7b", INT64_C(14315784192), 0, 0, 98304, 2.689, 2.378, 2.067, 4659, INT64_C(28631568384), "487635"},
-	{"qwen3-30b-a3b", INT64_C(30532122624), 0, 0, 49152, 3.353, 3.042, 2.731, 18867, INT64_C(61064245248),
-	 "1429702652400"},
-	{"olmoe-1b-7b", INT64_C(6919161856), 0, 0, 65536, 1.282, 1.179, 1.076, 3219, INT64_C(13838323712), "4426165368"},
+	{ "deepseek-v3", INT64_C(671026419200), INT64_C(11610068224), INT64_C(13463426304), 35136, 37.552, 36.626,
+	  35.699, 91991, INT64_C(688574839360), "409663695276000" },
+	{ "moonlight", INT64_C(15960110208), 0, 0, 15552, 2.915, 2.579, 2.244, 5317, 0, "74974368" },
+	{ "kimi-k2", INT64_C(1026408232448), 0, 0, 35136, 32.862, 31.687, 30.513, 69975, 0, "10895665708319184" },
+	{ "deepseek-moe-16b", INT64_C(16375728128), 0, 0, 114688, 2.829, 2.619, 2.409, 5466, INT64_C(32751456256),
+	  "74974368" },
+	{ "mixtral-8x7b", INT64_C(46702792704), 0, 0, 65536, 12.880, 12.749, 12.618, 995, INT64_C(93405585408),
+	  "28" },
+	{ "qwen1.5-moe-a2.7b", INT64_C(14315784192), 0, 0, 98304, 2.689, 2.378, 2.067, 4659, INT64_C(28631568384),
+	  "487635" },
+	{ "qwen3-30b-a3b", INT64_C(30532122624), 0, 0, 49152, 3.353, 3.042, 2.731, 18867, INT64_C(61064245248),
+	  "1429702652400" },
+	{ "olmoe-1b-7b", INT64_C(6919161856), 0, 0, 65536, 1.282, 1.179, 1.076, 3219, INT64_C(13838323712),
+	  "4426165368" },
 	/* the text models: all experts of a layer share two tensors */
-	{"llama-4-scout", INT64_C(107769861120), 0, 0, 98304, 17.173, 16.138, 15.104, 579, INT64_C(215539722240), "16"},
-	{"llama-4-maverick", INT64_C(400711848960), 0, 0, 98304, 17.185, 16.150, 15.116, 507, INT64_C(801423697920), "128"},
+	{ "llama-4-scout", INT64_C(107769861120), 0, 0, 98304, 17.173, 16.138, 15.104, 579, INT64_C(215539722240),
+	  "16" },
+	{ "llama-4-maverick", INT64_C(400711848960), 0, 0, 98304, 17.185, 16.150, 15.116, 507, INT64_C(801423697920),
+	  "128" },
 	/* 17,925 tensors and the 404 of the MTP layer; correction biases, one in each of 46 layers, are F32 */
-	{"glm-4.5-air", INT64_C(106852251264), INT64_C(2375059584), INT64_C(3616573568), 94208, 13.424, 12.803, 12.183,
-	 17925 + 404, INT64_C(2) * (INT64_C(106852251264) + INT64_C(3616573568)) + 46 * 128 * 2, "1429702652400"},
+	{ "glm-4.5-air", INT64_C(106852251264), INT64_C(2375059584), INT64_C(3616573568), 94208, 13.424, 12.803,
+	  12.183, 17925 + 404, INT64_C(2) * (INT64_C(106852251264) + INT64_C(3616573568)) + 46 * 128 * 2,
+	  "1429702652400" },
 	/* the total sizes that their index files state */
-	{"gpt-oss-20b", INT64_C(20914757184), 0, 0, 24576, 4.187, 3.608, 3.029, 459, INT64_C(13761264768), "35960"},
-	{"gpt-oss-120b", INT64_C(116829156672), 0, 0, 36864, 5.712, 5.133, 4.554, 687, INT64_C(65248815744), "10668000"},
-	{"granite-3.0-1b-a400m", INT64_C(1334628352), 0, 0, 24576, 0.429, 0.429, 0.378, 218, INT64_C(2669256704),
-	 "10518300"},
-	{"phi-3.5-moe", INT64_C(41873153344), 0, 0, 65536, 6.641, 6.510, 6.378, 1957, INT64_C(83746306688), "120"},
+	{ "gpt-oss-20b", INT64_C(20914757184), 0, 0, 24576, 4.187, 3.608, 3.029, 459, INT64_C(13761264768), "35960" },
+	{ "gpt-oss-120b", INT64_C(116829156672), 0, 0, 36864, 5.712, 5.133, 4.554, 687, INT64_C(65248815744),
+	  "10668000" },
+	{ "granite-3.0-1b-a400m", INT64_C(1334628352), 0, 0, 24576, 0.429, 0.429, 0.378, 218, INT64_C(2669256704),
+	  "10518300" },
+	{ "phi-3.5-moe", INT64_C(41873153344), 0, 0, 65536, 6.641, 6.510, 6.378, 1957, INT64_C(83746306688), "120" },
 	/* eight tensors a layer, q, k and v in one and experts in three */
-	{"dbrx", INT64_C(131596523520), 0, 0, 81920, 36.470, 35.853, 35.237, 323, INT64_C(263193047040), "1820"},
+	{ "dbrx", INT64_C(131596523520), 0, 0, 81920, 36.470, 35.853, 35.237, 323, INT64_C(263193047040), "1820" },
 	/* routers and their biases are F32 */
-	{"ernie-4.5-21b-a3b", INT64_C(21825437888), 0, 0, 28672, 3.352, 3.352, 3.087, 5492,
-	 INT64_C(43650875776) + 27 * (64 * 2560 + 64) * 2, "74974368"},
+	{ "ernie-4.5-21b-a3b", INT64_C(21825437888), 0, 0, 28672, 3.352, 3.352, 3.087, 5492,
+	  INT64_C(43650875776) + 27 * (64 * 2560 + 64) * 2, "74974368" },
 };
 
 static void published(size_t i)
@@ -138,19 +146,20 @@ static void flops(void)
 	};
 
 	for (size_t i = 0; i < sizeof nominal / sizeof nominal[0]; i++) {
-		json_t *json = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek", "num_hidden_layers",
-		                         nominal[i].n_layers, "hidden_size", nominal[i].width, "vocab_size",
-		                         nominal[i].vocab, "num_attention_heads", nominal[i].width / 128,
-		                         "intermediate_size", nominal[i].dense);
+		json_t *json =
+		    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "model_type", "deepseek", "num_hidden_layers",
+		              nominal[i].n_layers, "hidden_size", nominal[i].width, "vocab_size", nominal[i].vocab,
+		              "num_attention_heads", nominal[i].width / 128, "intermediate_size", nominal[i].dense);
 		struct moe_config config;
 		struct moe_account a = {0};
 		struct moe_err err = {0};
 
 		if (nominal[i].n_experts > 0)
-			json_object_update_new(json, json_pack("{s:i, s:i, s:i, s:i}", "n_routed_experts", nominal[i].n_experts,
-			                                       "num_experts_per_tok", nominal[i].top_k, "n_shared_experts",
-			                                       nominal[i].n_shared, "moe_intermediate_size",
-			                                       nominal[i].expert));
+			json_object_update_new(json,
+			                       json_pack("{s:i, s:i, s:i, s:i}", "n_routed_experts",
+			                                 nominal[i].n_experts, "num_experts_per_tok",
+			                                 nominal[i].top_k, "n_shared_experts", nominal[i].n_shared,
+			                                 "moe_intermediate_size", nominal[i].expert));
 		ok(!moe_config_parse(&config, json, "config.json", &err) && !moe_account_of(&config, &a, &err),
 		   "%s: its nominal widths are a model %s", nominal[i].name, err.text);
 		is_close(a.flops_4k / 1e12, nominal[i].tera, 0.015 + nominal[i].tera * 1e-5,
@@ -178,7 +187,9 @@ static void indexers(void)
 			const bool own = l < 2 || l % 4 == 2;
 
 			letters[l] = own ? 'F' : 'S';
-			json_array_append_new(words, json_string(way == 2 ? (own ? "F" : "S") : own ? "full" : "shared"));
+			json_array_append_new(words, json_string(way == 2 ? (own ? "F" : "S")
+			                                         : own    ? "full"
+			                                                  : "shared"));
 		}
 		if (way == 0)
 			json_object_update_new(json, json_pack("{s:i, s:i}", "index_topk_freq", 4,
@@ -217,7 +228,8 @@ static void nested(void)
 /* C(n, k) of a DeepSeekMoE config. */
 static void chooses(int n, int k, const char *text)
 {
-	json_t *json = json_pack("{s:s, s:i, s:i}", "model_type", "deepseek", "n_routed_experts", n, "num_experts_per_tok", k);
+	json_t *json =
+	    json_pack("{s:s, s:i, s:i}", "model_type", "deepseek", "n_routed_experts", n, "num_experts_per_tok", k);
 	struct moe_config config;
 	struct moe_account a = {0};
 	struct moe_err err = {0};

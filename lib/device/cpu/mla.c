@@ -35,7 +35,8 @@ static size_t room_floats(const struct moe_mla_args *a, int64_t n_tokens)
 {
 	const int64_t width = a->absorbed ? a->kv_lora : a->v;
 	return (size_t)((int64_t)(a->nope + a->v) * a->kv_lora + n_tokens * (a->kv_lora + a->rope) +
-	                (int64_t)CPU_BLOCK * (a->nope + a->rope + 2 * a->v + a->nope + 1) + n_tokens * (width + 2) + 64);
+	                (int64_t)CPU_BLOCK * (a->nope + a->rope + 2 * a->v + a->nope + 1) + n_tokens * (width + 2) +
+	                64);
 }
 
 static struct room carve(const struct moe_mla_args *a, float *p, int64_t n_tokens)

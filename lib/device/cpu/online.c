@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-void cpu_fold(const struct moe_dot *dot, const float *scores, int64_t n, const float *rows, int64_t stride, int64_t width,
-              struct cpu_online *online, float *sums)
+void cpu_fold(const struct moe_dot *dot, const float *scores, int64_t n, const float *rows, int64_t stride,
+              int64_t width, struct cpu_online *online, float *sums)
 {
 	float max = online->max;
 	for (int64_t s = 0; s < n; s++)

@@ -13,7 +13,7 @@ struct cpu_online {
 };
 
 /* Folds scores [n] of one token and the rows they weigh, `stride` apart, into its running sums [width]. */
-void cpu_fold(const struct moe_dot *dot, const float *scores, int64_t n, const float *rows, int64_t stride, int64_t width,
-              struct cpu_online *online, float *sums);
+void cpu_fold(const struct moe_dot *dot, const float *scores, int64_t n, const float *rows, int64_t stride,
+              int64_t width, struct cpu_online *online, float *sums);
 
 #endif

@@ -44,8 +44,16 @@ static enum moe_status project(struct moe_session *s, const struct moe_layer *la
 	if (!status && config->clip_qkv > 0)
 		status = ops->clamp(s->device, out, n_tokens * width, config->clip_qkv, err);
 	const struct moe_rope_args args = {
-		.x = out, .n_tokens = n_tokens, .token_stride = width, .n_heads = p->n_heads, .head_stride = config->head_dim,
-		.n_dims = config->rope.n_dims, .interleaved = config->rope.interleaved, .cos = s->cos, .sin = s->sin, .pos0 = pos,
+		.x = out,
+		.n_tokens = n_tokens,
+		.token_stride = width,
+		.n_heads = p->n_heads,
+		.head_stride = config->head_dim,
+		.n_dims = config->rope.n_dims,
+		.interleaved = config->rope.interleaved,
+		.cos = s->cos,
+		.sin = s->sin,
+		.pos0 = pos,
 	};
 	if (!status && p->rotated)
 		status = ops->rope(s->device, &args, err);
@@ -92,7 +100,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	if (!status)
 		status = ops->matmul(s->device, mixed, n_tokens, &layer->part[MOE_PART_O], out, err);
 	if (!status && config->o_bias)
-		status = ops->add_bias(s->device, out, config->hidden_size, &layer->part[MOE_PART_O_BIAS], n_tokens, err);
+		status =
+		    ops->add_bias(s->device, out, config->hidden_size, &layer->part[MOE_PART_O_BIAS], n_tokens, err);
 	return status;
 }
 

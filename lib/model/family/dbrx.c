@@ -135,16 +135,24 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 #define BLOCK "transformer.blocks.{l}."
 #define EXPERTS(part_, hf_, turned, d0, d1) \
 	{ .part = MOE_PART_EXPERT_##part_, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE, \
-	  .hf = BLOCK "ffn.experts.mlp." hf_, .stack = MOE_STACK_ROWS, .input_major = turned, .n_dims = 2, .dims = {MOE_DIM_##d0, MOE_DIM_##d1} }
+	  .hf = BLOCK "ffn.experts.mlp." hf_, .stack = MOE_STACK_ROWS, .input_major = turned, .n_dims = 2, \
+	  .dims = {MOE_DIM_##d0, MOE_DIM_##d1} }
 
 static const struct moe_tensor_spec tensors[] = {
 	MOE_MAT(EMBED, EMBED, TOP, "transformer.wte.weight", VOCAB, HIDDEN, NULL),
 	MOE_VEC(FINAL_NORM, NORM, TOP, "transformer.norm_f.weight", HIDDEN, NULL),
 	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", VOCAB, HIDDEN, moe_gqa_has_head),
 	MOE_VEC(ATTN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_1.weight", HIDDEN, NULL),
-	{ .part = MOE_PART_Q, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY,
-	  .hf = BLOCK "norm_attn_norm.attn.Wqkv.weight", .n_dims = 2, .dims = {MOE_DIM_QKV, MOE_DIM_HIDDEN}, .n_pieces = 3,
-	  .pieces = {{MOE_PART_Q, MOE_DIM_Q_ALL}, {MOE_PART_K, MOE_DIM_KV_ALL}, {MOE_PART_V, MOE_DIM_KV_ALL}} },
+	{ .part = MOE_PART_Q,
+	  .role = MOE_ROLE_ATTN,
+	  .where = MOE_AT_EVERY,
+	  .hf = BLOCK "norm_attn_norm.attn.Wqkv.weight",
+	  .n_dims = 2,
+	  .dims = { MOE_DIM_QKV, MOE_DIM_HIDDEN },
+	  .n_pieces = 3,
+	  .pieces = { { MOE_PART_Q, MOE_DIM_Q_ALL },
+	              { MOE_PART_K, MOE_DIM_KV_ALL },
+	              { MOE_PART_V, MOE_DIM_KV_ALL } } },
 	MOE_MAT(O, ATTN, EVERY, BLOCK "norm_attn_norm.attn.out_proj.weight", HIDDEN, Q_ALL, NULL),
 	MOE_VEC(FFN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_2.weight", HIDDEN, NULL),
 	MOE_MAT(ROUTER, ROUTER, MOE, BLOCK "ffn.router.layer.weight", EXPERTS, HIDDEN, NULL),

@@ -46,8 +46,10 @@ static enum moe_status check_fixed(const json_t *json, const char *where, struct
 	if (!st)
 		st = moe_json_bool(json, "moe_use_aux_free", where, &balanced, err);
 	if (!st && !balanced)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: moe_use_aux_free: expected true (routers with a correction bias), "
-		                 "found false", where);
+		st = moe_err_set(err, MOE_EFORMAT,
+		                 "%s: moe_use_aux_free: expected true (routers with a correction bias), "
+		                 "found false",
+		                 where);
 	if (!st)
 		st = moe_parse_word(json, "moe_gate", where, gates, "topk", &gate, err);
 	if (!st)

@@ -35,8 +35,13 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->rms_eps = 1e-5;
 	c->rope.theta = 10000;
 	c->bos_id = -1;
-	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 8, .n_groups = 1, .top_groups = 1, .scale = 1,
-		                              .normalize = true, .bias = true };
+	c->router = (struct moe_router_spec){ .policy = "noaux_tc",
+		                              .top_k = 8,
+		                              .n_groups = 1,
+		                              .top_groups = 1,
+		                              .scale = 1,
+		                              .normalize = true,
+		                              .bias = true };
 	st = moe_json_bool(json, "attention_bias", where, &c->qkv_bias, err);
 	if (!st)
 		st = moe_json_bool(json, "use_qk_norm", where, &normed, err);

@@ -31,8 +31,10 @@ static enum moe_status parse_windows(struct moe_config *c, const json_t *json, c
 		const bool slides = listed ? type && !strcmp(type, "sliding_attention") : l % 2 == 0;
 
 		if (listed && !slides && (!type || strcmp(type, "full_attention")))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer_types: layer %d: expected \"sliding_attention\" or "
-			                   "\"full_attention\", found \"%.64s\"", where, l, type ? type : "no string");
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layer_types: layer %d: expected \"sliding_attention\" or "
+			                   "\"full_attention\", found \"%.64s\"",
+			                   where, l, type ? type : "no string");
 		c->layers[l].window = slides ? window : 0;
 	}
 	return st;
@@ -51,11 +53,12 @@ static enum moe_status parse_experts(struct moe_config *c, const json_t *json, c
 	/* methods other than these two do not come here */
 	c->mxfp4_experts = moe_json_has(json, "quantization_config") && !c->fp8_blocks;
 	if (!st && c->mxfp4_experts && c->hidden_size % MOE_MX_BLOCK)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: hidden_size: expected a multiple of %d for mxfp4, found %d", where,
-		                 MOE_MX_BLOCK, c->hidden_size);
+		st = moe_err_set(err, MOE_EFORMAT, "%s: hidden_size: expected a multiple of %d for mxfp4, found %d",
+		                 where, MOE_MX_BLOCK, c->hidden_size);
 	if (!st && c->mxfp4_experts && c->intermediate_size % MOE_MX_BLOCK)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: intermediate_size: expected a multiple of %d for mxfp4, found %d",
-		                 where, MOE_MX_BLOCK, c->intermediate_size);
+		st = moe_err_set(err, MOE_EFORMAT,
+		                 "%s: intermediate_size: expected a multiple of %d for mxfp4, found %d", where,
+		                 MOE_MX_BLOCK, c->intermediate_size);
 	return st;
 }
 

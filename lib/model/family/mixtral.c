@@ -1,6 +1,7 @@
 /* Mixtral: grouped-query attention, experts in every layer, softmax over the chosen.
  *
- * Router: p = softmax(logits); the k largest; divided by their sum, always. Names as published: w1 gate, w3 up, w2 down. */
+ * Router: p = softmax(logits); the k largest; divided by their sum, always. Names as published: w1 gate, w3 up, w2
+ * down. */
 #include "base/json.h"
 #include "model/gqa.h"
 
@@ -48,7 +49,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
 	MOE_ROWS_ATTENTION,
-	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight", "w2.weight"),
+	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
+	                 "w2.weight"),
 	MOE_ROWS_END,
 };
 

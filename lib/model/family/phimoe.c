@@ -21,7 +21,8 @@ static enum moe_status parse_own(struct moe_config *c, const json_t *json, const
 	if (!st)
 		st = moe_parse_range(c->router.eps, 0, 1e6, where, "router_jitter_noise", err);
 	if (!st && c->router.top_k != 2)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected 2, found %d", where, c->router.top_k);
+		st = moe_err_set(err, MOE_EFORMAT, "%s: num_experts_per_tok: expected 2, found %d", where,
+		                 c->router.top_k);
 	if (!st)
 		st = moe_json_i64(json, "sliding_window", where, 1, INT64_MAX, &window, err);
 	for (int32_t l = 0; !st && l < c->n_layers; l++)
@@ -70,7 +71,8 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_ATTENTION,
 	MOE_VEC(ATTN_NORM_BIAS, NORM, EVERY, MOE_P "input_layernorm.bias", HIDDEN, NULL),
 	MOE_VEC(FFN_NORM_BIAS, NORM, EVERY, MOE_P "post_attention_layernorm.bias", HIDDEN, NULL),
-	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight", "w2.weight"),
+	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
+	                 "w2.weight"),
 	MOE_ROWS_END,
 };
 

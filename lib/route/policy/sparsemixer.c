@@ -1,4 +1,5 @@
-/* SparseMixer as PhiMoE runs it: the choices are made one after the other. With m the largest score left, a score s takes
+/* SparseMixer as PhiMoE runs it: the choices are made one after the other. With m the largest score left, a score s
+ * takes
  * part in the softmax that weighs it iff (m - s) / max(|s|, m) <= 2 eps; weights are not normalised together.
  * Liu, Gao, Chen 2023; PhiMoE, released code. */
 #include <math.h>
