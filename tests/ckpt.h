@@ -64,7 +64,7 @@ __attribute__((unused)) static void put_text(const char *dir, const char *name, 
 }
 
 /* dir/name opens (name NULL: dir itself), or the program ends with the reason. */
-static struct moe_ckpt *open_good(const char *dir, const char *name, const char *what)
+__attribute__((unused)) static struct moe_ckpt *open_good(const char *dir, const char *name, const char *what)
 {
 	char *path = moe_path_join(dir, name ? name : ".");
 	struct moe_ckpt *ckpt = NULL;
@@ -79,7 +79,8 @@ static struct moe_ckpt *open_good(const char *dir, const char *name, const char 
 }
 
 /* dir/name (or dir) is refused as badly formed, with a sentence that holds both parts. */
-static void open_bad(const char *dir, const char *name, const char *part, const char *part2, const char *what)
+__attribute__((unused)) static void open_bad(const char *dir, const char *name, const char *part,
+                                              const char *part2, const char *what)
 {
 	char *path = moe_path_join(dir, name ? name : ".");
 	struct moe_ckpt *ckpt = NULL;

@@ -99,6 +99,19 @@ static void add_standard(struct moe_buf *buf, const char *p, size_t n)
 	}
 }
 
+/* The key that ends just before byte n of a JSON text, as it is spelt there, without its quotes. */
+static void key_before(const char *text, size_t n, const char **key, int *n_key)
+{
+	size_t end = n, from;
+
+	while (end > 0 && text[end - 1] != '"')
+		end--;
+	for (from = end ? end - 1 : 0; from > 0 && (text[from - 1] != '"' || (from > 1 && text[from - 2] == '\\'));)
+		from--;
+	*key = text + from;
+	*n_key = end - from > 1 ? (int)(end - 1 - from > 256 ? 256 : end - 1 - from) : 0;
+}
+
 enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const char *name, struct moe_err *err)
 {
 	struct moe_buf standard = {0};
@@ -121,6 +134,14 @@ enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const 
 	}
 	if (*out)
 		return MOE_OK;
+	if (json_error_code(&error) == json_error_duplicate_key && error.position >= 0 && (size_t)error.position <= n) {
+		const char *key;
+		int n_key;
+
+		key_before(bytes, (size_t)error.position, &key, &n_key);
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %d, column %d: the key '%.*s' is there twice", name, error.line,
+		                   error.column, n_key, key);
+	}
 	return moe_err_set(err, MOE_EFORMAT, "%s: line %d, column %d: not JSON: %s", name, error.line, error.column,
 	                   error.text);
 }

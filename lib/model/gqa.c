@@ -120,7 +120,9 @@ enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const ch
 
 enum moe_status moe_gqa_finish(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
-	enum moe_status st = moe_parse_rope(c, json, where, "head_dim", err);
+	const char *width_key = moe_json_has(json, "head_dim") ? "head_dim" : "hidden_size / num_attention_heads";
+	enum moe_status st = moe_parse_rope(c, json, where, width_key, err);
+
 	if (!st && c->rope.yarn)
 		st = parse_attention_factor(c, json, where, err);
 	if (!st)
