@@ -32,10 +32,16 @@ struct chunk {
 	struct chunk *next;
 };
 
+struct input {
+	struct moe_input input;
+	struct input *next;
+};
+
 struct moe_watch {
 	pthread_mutex_t mutex;
 	struct chunk *_Atomic chunks;
 	_Atomic bool swept;
+	struct input *inputs;        /* in the order given; only ever added */
 };
 
 enum moe_status moe_watch_new(struct moe_watch **out, struct moe_err *err)
@@ -58,6 +64,12 @@ void moe_watch_free(struct moe_watch *watch)
 		for (int i = 0; i < CHUNK_SLOTS; i++)
 			free(c->slots[i].path);
 		free(c);
+	}
+	for (struct input *i = watch->inputs, *next; i; i = next) {
+		next = i->next;
+		free(i->input.name);
+		free(i->input.real);
+		free(i);
 	}
 	pthread_mutex_destroy(&watch->mutex);
 	free(watch);
@@ -165,6 +177,48 @@ const char *moe_watch_path_at(const struct moe_watch *watch, const void *address
 			if (c->slots[i].kind == SLOT_MAP && at >= c->slots[i].start && at < c->slots[i].end)
 				return c->slots[i].path;
 	return NULL;
+}
+
+enum moe_status moe_watch_add_input(struct moe_watch *watch, const char *path, struct moe_err *err)
+{
+	struct input *added, **end;
+	struct stat st;
+
+	if (!watch || !path || strcmp(path, "-") == 0 || stat(path, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+		return MOE_OK;
+	added = calloc(1, sizeof *added);
+	if (!added)
+		return moe_err_nomem(err, sizeof *added, "the list of inputs");
+	added->input = (struct moe_input){.dev = st.st_dev, .ino = st.st_ino, .is_dir = S_ISDIR(st.st_mode),
+	                                  .name = strdup(path), .real = realpath(path, NULL)};
+	if (!added->input.name || !added->input.real) {
+		free(added->input.name);
+		free(added->input.real);
+		free(added);
+		return moe_err_nomem(err, strlen(path) + 1, "the list of inputs");
+	}
+	pthread_mutex_lock(&watch->mutex);
+	for (end = &watch->inputs; *end; end = &(*end)->next)
+		;
+	*end = added;
+	pthread_mutex_unlock(&watch->mutex);
+	return MOE_OK;
+}
+
+const struct moe_input *moe_watch_find_input(struct moe_watch *watch,
+                                             bool (*fn)(const void *arg, const struct moe_input *input),
+                                             const void *arg)
+{
+	const struct moe_input *found = NULL;
+
+	if (!watch)
+		return NULL;
+	pthread_mutex_lock(&watch->mutex);
+	for (const struct input *i = watch->inputs; i && !found; i = i->next)
+		if (fn(arg, &i->input))
+			found = &i->input;
+	pthread_mutex_unlock(&watch->mutex);
+	return found;
 }
 
 /* The mutex is tried for a while and never given back: whoever holds it is creating or renaming a file, and nothing
