@@ -1,4 +1,4 @@
-/* What an output may not destroy: an input, by whatever name, and a directory that no program of this project filled. */
+/* What an output may not destroy: an input, by whatever name, and a directory that no program here filled. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

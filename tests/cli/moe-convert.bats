@@ -248,13 +248,14 @@ copy_v3()
 	cp "$MODEL_V3/config.json" out/
 	(cd out && seq -f 'f%.0f' 40000 | xargs touch)
 	env --default-signal moe-convert -q --force "$MODEL_V3" out &
+	pid=$!
 	for ((i = 0; i < 3000; i++)); do
 		[ ! -e out/model.safetensors ] || break
 		read -rt 0.01 <> <(:) || true
 	done
-	kill -TERM $! 2>/dev/null || true
-	wait $! || true
-	moe-convert -q --verify out "$MODEL_V3"
+	kill -TERM $pid 2>/dev/null || true
+	wait $pid || true
+	moe-convert -q --verify out "$MODEL_V3" >rows
 	ls -A
 	[ "$(find . -name '.out*' | wc -l)" = 0 ]
 }

@@ -217,15 +217,16 @@ rounded()
 	mkfifo words
 	for sig in HUP INT QUIT TERM XCPU; do
 		(ulimit -c 0; exec env --default-signal moe-run tiny-v3 --tokenize -o out words) 2>err &
+		pid=$!
 		exec 9>words
 		for ((i = 0; i < 1000; i++)); do
 			[ "$(find . -name '.out.tmp*' | wc -l)" = 0 ] || break
 			read -rt 0.01 <> <(:) || true
 		done
 		[ "$(find . -name '.out.tmp*' | wc -l)" = 1 ]
-		kill -s "$sig" $!
+		kill -s "$sig" $pid
 		status=0
-		wait $! || status=$?
+		wait $pid || status=$?
 		exec 9>&-
 		[ "$status" = $((128 + $(kill -l "$sig"))) ]
 		[ "$(find . -name '.out.tmp*' | wc -l)" = 0 ]
