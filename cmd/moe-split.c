@@ -492,7 +492,8 @@ static enum moe_status run_merge(struct tool_ctx *ctx, struct moe_err *err)
 	if (!ctx->common.output || !strcmp(ctx->common.output, "-"))
 		return moe_err_set(err, MOE_EUSAGE, "-o OUT says where the merged checkpoint goes");
 	if (ctx->common.dry_run)
-		return moe_err_set(err, MOE_EUSAGE, "--merge has no --dry-run: what it writes is as large as the source");
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--merge has no --dry-run: what it writes is as large as the source was");
 	status = tool_pool(ctx, &opts.pool, err);
 	if (status)
 		return status;
