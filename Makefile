@@ -138,14 +138,16 @@ $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@
 	$(call say,AR  )$(AR) qcs $@ $(LIB_OBJ)
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/tool.o $(BUILD)/cmd/tool_model.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
+TOOL_OBJ := $(patsubst %,$(BUILD)/cmd/%.o,tool tool_files tool_model)
+
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(TOOL_OBJ) $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool tool_model) $(UNIT:=.d)
+-include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool tool_files tool_model) $(UNIT:=.d)
 
 # ---- the two commands of the README, and what they need --------------------------------------------------------------
 

@@ -104,8 +104,12 @@ static enum moe_status source_open(struct source *s, struct tool_ctx *ctx, const
 	enum moe_status st = tool_model_path(ctx, name, &path, err);
 
 	*s = (struct source){0};
-	if (st)
+	if (!st)
+		st = moe_watch_add_input(ctx->watch, path, err);
+	if (st) {
+		free(path);
 		return st;
+	}
 	if (ctx->cfg && ((struct config *)ctx->cfg)->info && n > 5 && !strcmp(name + n - 5, ".json") &&
 	    moe_is_file(path)) {
 		snprintf(s->where, sizeof s->where, "%s", path);
@@ -321,6 +325,13 @@ static const struct moe_format *format_of(const struct config *cfg, const char *
 	return format;
 }
 
+static enum moe_status check_dst(struct tool_ctx *ctx, const struct moe_format *format, const char *dst,
+                                 struct moe_err *err)
+{
+	return format->naming == MOE_NAMING_HF ? tool_out_dir(ctx, dst, err)
+	                                       : tool_files(ctx, ctx->n_operands, &dst, 1, err);
+}
+
 static void say_lines(struct tool_ctx *ctx, const char *lines, void (*say)(struct tool_ctx *, const char *, ...))
 {
 	struct moe_str rest = moe_str_of(lines), line;
@@ -398,6 +409,11 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 	opts.to = format_of(cfg, dst, err);
 	if (!opts.to)
 		return MOE_EUSAGE;
+	st = moe_watch_add_input(ctx->watch, src, err);
+	if (!st)
+		st = check_dst(ctx, opts.to, dst, err);
+	if (st)
+		return st;
 	if (cfg->types) {
 		st = moe_type_rules_parse(&rules, cfg->types, err);
 		opts.types = &rules;
@@ -406,6 +422,8 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 		st = tool_model_path(ctx, src, &path, err);
 	if (!st)
 		st = moe_ckpt_open(&ckpt, path, ctx->watch, err);
+	if (!st)
+		st = check_dst(ctx, opts.to, dst, err);
 	if (!st)
 		st = tool_pool(ctx, &pool, err);
 	if (!st)
@@ -429,6 +447,11 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	const int n_modes = cfg->info + cfg->list + cfg->hash + cfg->verify + cfg->families;
 	const int n = ctx->n_operands;
 
+	const char *report = ctx->common.output;
+	enum moe_status st = n_modes ? tool_files(ctx, ctx->n_operands, &report, 1, err) : MOE_OK;
+
+	if (st)
+		return st;
 	if (n_modes > 1)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--info, --list, --hash, --verify and --list-families exclude each other");

@@ -525,6 +525,16 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	return NULL;
 }
 
+/* A trace may be replaced by what becomes of it; other inputs may not, and refusals come before any work. */
+static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cfg, bool traces, struct moe_err *err)
+{
+	const char *const output = ctx->common.output;
+	enum moe_status status = moe_watch_add_input(ctx->watch, cfg->bias, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->model_config, err);
+	return status ? status : tool_files(ctx, traces ? ctx->n_operands : 0, &output, 1, err);
+}
+
 int main(int argc, char **argv)
 {
 	struct config cfg = { .gates = UNSET,
@@ -555,7 +565,9 @@ int main(int argc, char **argv)
 		return tool_misuse(&ctx, "%s", problem);
 	}
 	struct route route = { .ctx = &ctx, .cfg = &cfg, .command = command ? command : "" };
-	enum moe_status status = tool_pool(&ctx, &route.pool, &err);
+	enum moe_status status = check_files(&ctx, &cfg, traces, &err);
+	if (!status)
+		status = tool_pool(&ctx, &route.pool, &err);
 	if (!status && ctx.common.dry_run && (cfg.from || traces))
 		tool_would_write(ctx.common.output, -1);
 	else if (!status)

@@ -509,10 +509,11 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 	const struct config *cfg = run->cfg;
 	const bool feeds = cfg->score || cfg->logits || cfg->hidden || cfg->n_generate == 0;
 	const int64_t n_max = feeds ? 0 : cfg->n_generate < 0 ? 128 : cfg->n_generate;
-	enum moe_status status = open_model(run, err);
-	if (status)
-		return status;
-	if (!run->ctx->common.dry_run)
+	const char *const outputs[] = { run->ctx->common.output, cfg->logits, cfg->hidden, cfg->trace };
+	enum moe_status status = tool_files(run->ctx, 1, outputs, 4, err);
+	if (!status)
+		status = open_model(run, err);
+	if (!status && !run->ctx->common.dry_run)
 		status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
 		                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)

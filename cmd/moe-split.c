@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "model/model.h"
@@ -66,19 +65,7 @@ static const struct tool tool = {"moe-split",
 static enum moe_status write_text(struct tool_ctx *ctx, const struct moe_buf *text, const char *path,
                                   struct moe_err *err)
 {
-	enum moe_status status = moe_buf_check(text, err);
-	struct moe_out *out;
-
-	if (!status)
-		status = moe_out_open(&out, path ? path : "-", tool_out_flags(ctx), ctx->watch, err);
-	if (status)
-		return status;
-	status = moe_out_write(out, text->p ? text->p : "", text->n, err);
-	if (status) {
-		moe_out_abort(out);
-		return status;
-	}
-	return moe_out_commit(out, err);
+	return moe_out_text(text, path ? path : "-", tool_out_flags(ctx), ctx->watch, err);
 }
 
 /* ---- loads ---- */
@@ -202,9 +189,7 @@ static enum moe_status hold_out(struct tool_ctx *ctx, const struct moe_planner *
 	if (!status)
 		tool_note(ctx,
 		          "held out: peak-to-average %.4f, worst %.4f in layer %d (a plan made on even %s, judged on "
-		          "odd "
-		          "ones)",
-		          v.mean, v.worst, v.worst_layer, how);
+		          "odd ones)", v.mean, v.worst, v.worst_layer, how);
 out:
 	moe_plan_free(&plan);
 	moe_load_free(&judged_on);
@@ -406,19 +391,6 @@ static enum moe_status print_sizes(struct tool_ctx *ctx, const struct config *cf
 	return status;
 }
 
-/* Every shard is open at once: as many files as the system allows this process. */
-static void allow_files(void)
-{
-	struct rlimit limit;
-
-	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		/* Where this is refused, writing says how many files it needs. */
-		if (setrlimit(RLIMIT_NOFILE, &limit))
-			return;
-	}
-}
-
 /* Files beside the checkpoint that a merge will not give back. */
 static enum moe_status note_left_out(struct tool_ctx *ctx, const struct moe_model *model, struct moe_err *err)
 {
@@ -462,7 +434,8 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 	}
 	if (status)
 		goto out;
-	allow_files();
+	/* Every shard is open at once. */
+	tool_raise_open_files();
 	tool_progress_start(&progress, ctx, "writing shards", (int64_t)total, TOOL_BYTES);
 	status = moe_shard_write(model, &opts, err);
 	tool_progress_finish(&progress);
@@ -487,8 +460,6 @@ static enum moe_status run_shard(struct tool_ctx *ctx, const struct config *cfg,
 		return moe_err_set(err, MOE_EUSAGE, "--plan takes one MODEL, found %d operands", ctx->n_operands);
 	if (!ctx->common.output && !cfg->fits && !cfg->verify && !ctx->common.dry_run)
 		return moe_err_set(err, MOE_EUSAGE, "-o DIR says where the shards go");
-	if (ctx->common.output && !strcmp(ctx->common.output, "-") && !cfg->fits && !cfg->verify)
-		return moe_err_set(err, MOE_EUSAGE, "shards are written into a directory, not to stdout");
 	status = tool_pool(ctx, &pool, err);
 	if (!status)
 		status = moe_plan_read(&plan, cfg->plan, err);
@@ -554,6 +525,22 @@ static enum moe_status run_list(struct tool_ctx *ctx, struct moe_err *err)
 	return status;
 }
 
+/* What is read is never an output, and outputs are refused before any work. A merge finds out what it writes. */
+static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err)
+{
+	const bool directory = cfg->plan && !cfg->fits;
+	const char *to = cfg->verify || cfg->merge ? NULL : ctx->common.output, *table = directory ? NULL : to;
+	enum moe_status status = moe_watch_add_input(ctx->watch, cfg->topology, err);
+
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->plan, err);
+	for (int i = 0; i < cfg->evaluate.n && !status; i++)
+		status = moe_watch_add_input(ctx->watch, cfg->evaluate.items[i], err);
+	if (!status)
+		status = tool_files(ctx, 0, &table, 1, err);
+	return !status && to && directory ? tool_out_dir(ctx, to, err) : status;
+}
+
 /* What contradicts itself on the command line, or NULL. */
 static const char *find_misuse(const struct config *cfg)
 {
@@ -583,6 +570,9 @@ int main(int argc, char **argv)
 	misuse = find_misuse(&cfg);
 	if (misuse)
 		return tool_misuse(&ctx, "%s", misuse);
+	status = check_files(&ctx, &cfg, &err);
+	if (status)
+		return tool_fail(&ctx, &err);
 	if (cfg.list)
 		status = run_list(&ctx, &err);
 	else if (cfg.merge)

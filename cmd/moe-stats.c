@@ -340,19 +340,7 @@ static enum moe_status print_result(struct job *job, struct moe_err *err)
 static enum moe_status write_result(struct job *job, struct moe_err *err)
 {
 	const char *path = job->ctx->common.output ? job->ctx->common.output : "-";
-	enum moe_status status = moe_buf_check(&job->out, err);
-	struct moe_out *out;
-
-	if (!status)
-		status = moe_out_open(&out, path, tool_out_flags(job->ctx), job->ctx->watch, err);
-	if (status)
-		return status;
-	status = moe_out_write(out, job->out.p ? job->out.p : "", job->out.n, err);
-	if (status) {
-		moe_out_abort(out);
-		return status;
-	}
-	return moe_out_commit(out, err);
+	return moe_out_text(&job->out, path, tool_out_flags(job->ctx), job->ctx->watch, err);
 }
 
 static enum moe_status run(struct job *job, char *const *paths, int n_paths, struct moe_err *err)
@@ -362,8 +350,11 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	                               .progress = show_progress,
 	                               .arg = job,
 	                               .watch = job->ctx->watch};
+	const char *to = job->ctx->common.output;
 	enum moe_status status = tool_pool(job->ctx, &opts.pool, err);
 
+	if (!status)
+		status = tool_files(job->ctx, 0, &to, 1, err);
 	if (status)
 		return status;
 	status = moe_gather_files(&job->gather, paths, n_paths, &opts, err);

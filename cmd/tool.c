@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -184,7 +183,7 @@ static bool is_ignored(int sig)
 
 static int take_signals(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
 	struct sigaction bus = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO}, pipe = {.sa_handler = on_sigpipe};
 	pthread_t thread;
 	int failed;
@@ -193,6 +192,8 @@ static int take_signals(void)
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
 		if (!is_ignored(signals[i]))
 			sigaddset(&waited, signals[i]);
+	/* write(2) fails with EFBIG instead. */
+	signal(SIGXFSZ, SIG_IGN);
 	sigaction(SIGBUS, &bus, NULL);
 	if (!is_ignored(SIGPIPE))
 		sigaction(SIGPIPE, &pipe, NULL);

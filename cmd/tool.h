@@ -59,10 +59,11 @@ struct tool_ctx {
 	struct moe_pool *pool;   /* NULL until tool_pool */
 };
 
-/* Parses argv into cfg and ctx->common, and takes over signals: on SIGINT, SIGTERM, SIGHUP and SIGPIPE temporaries are
- * removed and the signal takes its course; a page of a mapped file that cannot be read ends the program with a
- * sentence. --help, --version and misuse end the program here. Call it before any thread is started. Child processes
- * inherit blocked signals: start them with tool_spawn_mask's mask. */
+/* Parses argv into cfg and ctx->common, and takes over signals: on SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU and
+ * SIGPIPE temporaries are removed and the signal takes its course; SIGXFSZ is ignored, so that a write beyond the limit
+ * fails with a sentence; a page of a mapped file that cannot be read ends the program with one. --help, --version and
+ * misuse end the program here. Call it before any thread is started. Child processes inherit blocked signals: start
+ * them with tool_spawn_mask's mask. */
 void tool_start(int argc, char **argv, const struct tool *tool, void *cfg, struct tool_ctx *ctx);
 
 /* The signal mask this program was started with, for posix_spawnattr_setsigmask. */
@@ -70,6 +71,16 @@ void tool_spawn_mask(sigset_t *mask);
 
 /* The threads of -j, made at the first call. */
 MOE_MUST_USE enum moe_status tool_pool(struct tool_ctx *ctx, struct moe_pool **out, struct moe_err *err);
+
+/* Before any work. The operands from first_input on are files that are read: no output may replace them. May every
+ * output be written, and is each a file of its own? NULL among outputs: an option not given. What a model consists of
+ * is known only when it is open, so that moe_out_open asks again. */
+MOE_MUST_USE enum moe_status tool_files(struct tool_ctx *ctx, int first_input, const char *const *outputs,
+                                        int n_outputs, struct moe_err *err);
+/* The same question for an output that is a directory. */
+MOE_MUST_USE enum moe_status tool_out_dir(struct tool_ctx *ctx, const char *path, struct moe_err *err);
+/* As many open files as the system allows this process. */
+void tool_raise_open_files(void);
 
 /* MOE_OUT_FORCE if --force was given. */
 unsigned tool_out_flags(const struct tool_ctx *ctx);

@@ -146,6 +146,29 @@ bool moe_is_file(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+const char *moe_path_kind(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0) {
+		int errnum = errno;
+
+		if (lstat(path, &st) != 0)
+			return NULL;
+		if (!S_ISLNK(st.st_mode))
+			return "out of reach";
+		return errnum == ELOOP ? "a symbolic link that leads back to itself"
+		       : errnum == ENOENT || errnum == ENOTDIR ? "a symbolic link to nothing"
+		                                               : "a symbolic link to a place out of reach";
+	}
+	if (S_ISREG(st.st_mode))
+		return NULL;
+	return S_ISDIR(st.st_mode)    ? "a directory"
+	       : S_ISFIFO(st.st_mode) ? "a FIFO"
+	       : S_ISSOCK(st.st_mode) ? "a socket"
+	                              : "a device";
+}
+
 char *moe_path_join(const char *dir, const char *name)
 {
 	size_t n_dir = strlen(dir), n_name = strlen(name);

@@ -15,6 +15,9 @@
 struct moe_watch;
 MOE_MUST_USE enum moe_status moe_watch_new(struct moe_watch **out, struct moe_err *err);
 void moe_watch_free(struct moe_watch *watch);
+/* What is read and must outlive the run: no output may be it, nor, as a directory, hold it or lie inside it. What is
+ * neither a file nor a directory ("-", a FIFO, NULL) is none. */
+MOE_MUST_USE enum moe_status moe_watch_add_input(struct moe_watch *watch, const char *path, struct moe_err *err);
 /* Unlinks every temporary registered. Called once, by the thread that takes signals, or at exit. */
 void moe_watch_sweep(struct moe_watch *watch);
 /* The path of the mapping that holds `address`, or NULL. Async-signal-safe. */
@@ -41,12 +44,20 @@ MOE_MUST_USE enum moe_status moe_read_all(const char *path, size_t limit_bytes, 
 struct moe_out;
 
 enum moe_out_flags {
-	MOE_OUT_FORCE = 1,   /* replace an existing file; otherwise that is MOE_EUSAGE and names --force */
+	/* Replace what exists; otherwise that is MOE_EUSAGE and names --force. Ignore a lack of free space. */
+	MOE_OUT_FORCE = 1,
 	MOE_OUT_BINARY = 2,  /* refuse to write to a terminal */
 };
 
 MOE_MUST_USE enum moe_status moe_out_open(struct moe_out **out, const char *path, unsigned flags,
                                           struct moe_watch *watch, struct moe_err *err);
+/* The refusals of moe_out_open, before any work: creates and opens nothing. */
+MOE_MUST_USE enum moe_status moe_out_check(const char *path, unsigned flags, struct moe_watch *watch,
+                                           struct moe_err *err);
+/* MOE_EUSAGE if both would be the same file, whether it is there or not; devices can be shared. */
+MOE_MUST_USE enum moe_status moe_out_distinct(const char *a, const char *b, struct moe_err *err);
+/* MOE_EIO if there is no room for n_bytes; with MOE_OUT_FORCE there always is. */
+MOE_MUST_USE enum moe_status moe_out_room(const struct moe_out *out, uint64_t n_bytes, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_out_write(struct moe_out *out, const void *bytes, size_t n_bytes, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_out_printf(struct moe_out *out, struct moe_err *err, const char *fmt, ...)
 	MOE_PRINTF(3, 4);
@@ -60,9 +71,19 @@ const char *moe_out_path(const struct moe_out *out);
 MOE_MUST_USE enum moe_status moe_out_commit(struct moe_out *out, struct moe_err *err);
 void moe_out_abort(struct moe_out *out);   /* NULL is fine */
 
+/* All of a text, as an output of its own. */
+MOE_MUST_USE enum moe_status moe_out_text(const struct moe_buf *text, const char *path, unsigned flags,
+                                          struct moe_watch *watch, struct moe_err *err);
+
 /* A new directory filled under a temporary name, renamed into place at commit; same promises as moe_out.
- * With MOE_OUT_FORCE an existing directory is replaced by rename, never emptied first. */
+ * With MOE_OUT_FORCE an existing directory is replaced by rename, never emptied first, and only if it is empty or holds
+ * what such an output holds: a checkpoint, or shards. */
 struct moe_outdir;
+/* As moe_out_check. */
+MOE_MUST_USE enum moe_status moe_outdir_check(const char *path, unsigned flags, struct moe_watch *watch,
+                                              struct moe_err *err);
+/* As moe_out_room. */
+MOE_MUST_USE enum moe_status moe_outdir_room(const struct moe_outdir *dir, uint64_t n_bytes, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_outdir_open(struct moe_outdir **out, const char *path, unsigned flags,
                                              struct moe_watch *watch, struct moe_err *err);
 /* Opens name inside (creating subdirectories of name) for writing; commit or abort it as any moe_out. */
@@ -76,6 +97,9 @@ void moe_outdir_abort(struct moe_outdir *dir);
 MOE_MUST_USE enum moe_status moe_free_space(const char *path, uint64_t n_bytes, struct moe_err *err);
 
 bool moe_is_dir(const char *path);
+/* What is there, links followed: "a directory", "a FIFO", "a symbolic link to nothing", ...; NULL for a regular file
+ * and for nothing at all. */
+const char *moe_path_kind(const char *path);
 bool moe_is_file(const char *path);
 /* dir "/" name, malloc'd; NULL when out of memory. */
 char *moe_path_join(const char *dir, const char *name);

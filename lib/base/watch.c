@@ -32,10 +32,16 @@ struct chunk {
 	struct chunk *next;
 };
 
+struct input {
+	struct moe_input input;
+	struct input *next;
+};
+
 struct moe_watch {
 	pthread_mutex_t mutex;
 	struct chunk *_Atomic chunks;
 	_Atomic bool swept;
+	struct input *inputs;        /* in the order given; only ever added */
 };
 
 enum moe_status moe_watch_new(struct moe_watch **out, struct moe_err *err)
@@ -58,6 +64,12 @@ void moe_watch_free(struct moe_watch *watch)
 		for (int i = 0; i < CHUNK_SLOTS; i++)
 			free(c->slots[i].path);
 		free(c);
+	}
+	for (struct input *i = watch->inputs, *next; i; i = next) {
+		next = i->next;
+		free(i->input.name);
+		free(i->input.real);
+		free(i);
 	}
 	pthread_mutex_destroy(&watch->mutex);
 	free(watch);
@@ -167,6 +179,50 @@ const char *moe_watch_path_at(const struct moe_watch *watch, const void *address
 	return NULL;
 }
 
+enum moe_status moe_watch_add_input(struct moe_watch *watch, const char *path, struct moe_err *err)
+{
+	struct input *added, **end;
+	struct stat st;
+
+	if (!watch || !path || strcmp(path, "-") == 0 || stat(path, &st) != 0)
+		return MOE_OK;
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return MOE_OK;
+	added = calloc(1, sizeof *added);
+	if (!added)
+		return moe_err_nomem(err, sizeof *added, "the list of inputs");
+	added->input = (struct moe_input){.dev = st.st_dev, .ino = st.st_ino, .is_dir = S_ISDIR(st.st_mode),
+	                                  .name = strdup(path), .real = realpath(path, NULL)};
+	if (!added->input.name || !added->input.real) {
+		free(added->input.name);
+		free(added->input.real);
+		free(added);
+		return moe_err_nomem(err, strlen(path) + 1, "the list of inputs");
+	}
+	pthread_mutex_lock(&watch->mutex);
+	for (end = &watch->inputs; *end; end = &(*end)->next)
+		;
+	*end = added;
+	pthread_mutex_unlock(&watch->mutex);
+	return MOE_OK;
+}
+
+const struct moe_input *moe_watch_find_input(struct moe_watch *watch,
+                                             bool (*fn)(const void *arg, const struct moe_input *input),
+                                             const void *arg)
+{
+	const struct moe_input *found = NULL;
+
+	if (!watch)
+		return NULL;
+	pthread_mutex_lock(&watch->mutex);
+	for (const struct input *i = watch->inputs; i && !found; i = i->next)
+		if (fn(arg, &i->input))
+			found = &i->input;
+	pthread_mutex_unlock(&watch->mutex);
+	return found;
+}
+
 /* The mutex is tried for a while and never given back: whoever holds it is creating or renaming a file, and nothing
  * may be created afterwards. From a handler of SIGBUS the holder may be gone for good, hence the limit. */
 void moe_watch_sweep(struct moe_watch *watch)
@@ -196,11 +252,15 @@ void moe_watch_sweep(struct moe_watch *watch)
 #define DIRENT_RECLEN 16
 #define DIRENT_NAME 19
 
-static void remove_at(int dir_fd, const char *name, int depth);
+#define MAX_PASSES 1000   /* over one directory that something else keeps filling */
 
-static void remove_entries(int fd, int depth)
+static bool remove_at(int dir_fd, const char *name, int depth);
+
+/* True if at least one entry is gone. */
+static bool remove_entries(int fd, int depth)
 {
 	uint8_t entries[2048];
+	bool removed = false;
 	long n;
 
 	while ((n = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0) {
@@ -210,29 +270,36 @@ static void remove_entries(int fd, int depth)
 
 			memcpy(&n_record, entries + at + DIRENT_RECLEN, sizeof n_record);
 			if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-				remove_at(fd, name, depth + 1);
+				removed |= remove_at(fd, name, depth + 1);
 			at += n_record;
 		}
 	}
+	return removed;
 }
 
-/* A directory that changes while it is listed may skip entries, so it is listed again while that helps. */
-static void remove_at(int dir_fd, const char *name, int depth)
+/* A directory that changes while it is listed may skip entries, so it is listed again while that helps; a few fruitless
+ * times are granted to another thread that removes the same tree. True if the name is gone by our doing. */
+static bool remove_at(int dir_fd, const char *name, int depth)
 {
-	int fd;
+	int n_fruitless = 0;
 
-	if (unlinkat(dir_fd, name, 0) == 0 || (errno != EISDIR && errno != EPERM) || depth > 64)
-		return;
-	for (int again = 0; again < 8; again++) {
-		fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (unlinkat(dir_fd, name, 0) == 0)
+		return true;
+	if ((errno != EISDIR && errno != EPERM) || depth > 64)
+		return false;
+	for (int pass = 0; pass < MAX_PASSES && n_fruitless < 8; pass++) {
+		int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
 		if (fd < 0)
 			break;
-		remove_entries(fd, depth);
+		n_fruitless += !remove_entries(fd, depth);
 		close(fd);
-		if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || (errno != ENOTEMPTY && errno != EEXIST))
-			return;
+		if (unlinkat(dir_fd, name, AT_REMOVEDIR) == 0)
+			return true;
+		if (errno != ENOTEMPTY && errno != EEXIST)
+			return false;
 	}
-	unlinkat(dir_fd, name, AT_REMOVEDIR);
+	return unlinkat(dir_fd, name, AT_REMOVEDIR) == 0;
 }
 
 void moe_remove_tree(const char *path) { remove_at(AT_FDCWD, path, 0); }

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -21,6 +22,20 @@ void moe_watch_remove_temp(struct moe_watch *watch, const char *path);
 /* Without the lock. */
 bool moe_watch_add_map(struct moe_watch *watch, const char *path, const void *start, size_t n_bytes);
 void moe_watch_remove_map(struct moe_watch *watch, const void *start);
+
+/* An input that no output may destroy. */
+struct moe_input {
+	dev_t dev;
+	ino_t ino;
+	bool is_dir;
+	char *name;   /* as given */
+	char *real;   /* absolute, without symbolic links */
+};
+/* The first input, in the order they were added, for which fn says so; NULL where there is none. A view that lives as
+ * long as the watch. */
+const struct moe_input *moe_watch_find_input(struct moe_watch *watch,
+                                             bool (*fn)(const void *arg, const struct moe_input *input),
+                                             const void *arg);
 
 /* Removes a file, or a directory with everything in it. Symbolic links are removed, never followed.
  * Async-signal-safe: no allocation, no locks. */

@@ -165,8 +165,11 @@ static enum moe_status index_names(struct moe_ckpt *ckpt, struct moe_err *err)
 /* What the path holds instead of a checkpoint, as a sentence. */
 static enum moe_status refuse(const char *path, struct moe_err *err)
 {
+	const char *kind = moe_path_kind(path);
 	struct stat st;
 
+	if (kind && !moe_is_dir(path))
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found %s", path, kind);
 	if (moe_is_dir(path))
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a directory without config.json "
 		                   "and without .safetensors files", path);
@@ -175,10 +178,19 @@ static enum moe_status refuse(const char *path, struct moe_err *err)
 	if (moe_is_file(path))
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a file that starts neither like "
 		                   "safetensors nor like GGUF", path);
-	if (access(path, F_OK))
-		return moe_err_sys(err, "%s: cannot open the checkpoint", path);
-	return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found neither a regular file nor a directory",
-	                   path);
+	return moe_err_sys(err, "%s: cannot open the checkpoint", path);
+}
+
+/* What is read of a checkpoint is not to be written over. */
+static enum moe_status add_inputs(const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	enum moe_status status = moe_watch_add_input(ckpt->watch, ckpt->path, err);
+
+	for (int32_t i = 0; i < ckpt->n_files && !status; i++)
+		status = moe_watch_add_input(ckpt->watch, ckpt->files[i].path, err);
+	for (int32_t i = 0; i < ckpt->n_side_files && !status; i++)
+		status = moe_watch_add_input(ckpt->watch, ckpt->side_files[i].path, err);
+	return status;
 }
 
 enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct moe_watch *watch, struct moe_err *err)
@@ -202,6 +214,8 @@ enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct mo
 		status = ckpt->format->open(ckpt, path, err);
 	if (!status)
 		status = index_names(ckpt, err);
+	if (!status)
+		status = add_inputs(ckpt, err);
 	if (status)
 		moe_ckpt_close(ckpt);
 	else

@@ -61,7 +61,8 @@ struct moe_ckpt {
 };
 
 /* Opens and checks the structure: every header, every offset, no overlap, no hole, no duplicate name, index and files
- * agree. A directory that holds only config.json opens with n_tensors 0. */
+ * agree. A directory that holds only config.json opens with n_tensors 0. A file of a checkpoint that is there as
+ * something else (a directory, a link to nothing) is refused. What is read becomes an input of the watch. */
 MOE_MUST_USE enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct moe_watch *watch,
                                            struct moe_err *err);
 void moe_ckpt_close(struct moe_ckpt *ckpt);   /* NULL is fine */

@@ -289,10 +289,10 @@ static enum moe_status plan(const struct moe_ckpt_out *out, void **result, uint6
 static enum moe_status begin(struct moe_ckpt_out *out, struct moe_err *err)
 {
 	const struct layout *layout = out->layout;
-	enum moe_status status = moe_free_space(out->path, out->total, err);
+	enum moe_status status = moe_out_open(&out->sink, out->path, out->flags | MOE_OUT_BINARY, out->watch, err);
 
 	if (!status)
-		status = moe_out_open(&out->sink, out->path, out->flags | MOE_OUT_BINARY, out->watch, err);
+		status = moe_out_room(out->sink, out->total, err);
 	return status ? status : moe_format_put(out, layout->header.p, layout->header.n, err);
 }
 

@@ -237,7 +237,7 @@ static enum moe_status begin(struct moe_ckpt_out *out, struct moe_err *err)
 	}
 	status = moe_outdir_open(&out->dir, out->path, out->flags, out->watch, err);
 	if (!status)
-		status = moe_free_space(moe_outdir_temp(out->dir), out->total, err);
+		status = moe_outdir_room(out->dir, out->total, err);
 	return status ? status : begin_shard(out, 0, err);
 }
 

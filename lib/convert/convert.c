@@ -6,7 +6,6 @@
  * when the GGUF was made is restored if it holds the values exactly. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/json.h"
 #include "convert/convert.h"
@@ -280,19 +279,6 @@ static void add_notes(struct moe_convert *conv)
 
 /* ---- planning ---- */
 
-static enum moe_status not_itself(const struct moe_ckpt *src, const char *dst, struct moe_err *err)
-{
-	struct stat a, b;
-	bool same = false;
-
-	if (stat(dst, &a))
-		return MOE_OK;
-	same = !stat(src->path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-	for (int32_t i = 0; i < src->n_files && !same; i++)
-		same = !stat(src->files[i].path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-	return same ? moe_err_set(err, MOE_EUSAGE, "%s: source and destination are the same", dst) : MOE_OK;
-}
-
 /* The config of the destination: the source's, without MTP layers if so asked. Checks the source by its own. */
 static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err)
 {
@@ -352,9 +338,7 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		return moe_err_nomem(err, sizeof *conv, "a conversion");
 	conv->src = src;
 	conv->opts = *opts;
-	st = not_itself(src, opts->dst, err);
-	if (!st)
-		st = take_config(conv, err);
+	st = take_config(conv, err);
 	if (!st)
 		st = read_record(conv, err);
 	if (!st)

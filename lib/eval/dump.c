@@ -93,7 +93,7 @@ enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err)
 	moe_store_u64(length, header.n);
 	dump->data = 8 + header.n;
 	if (!status)
-		status = moe_free_space(moe_out_path(dump->out), dump->data + dump->n_bytes, err);
+		status = moe_out_room(dump->out, dump->data + dump->n_bytes, err);
 	if (!status)
 		status = moe_out_pwrite(dump->out, length, sizeof length, 0, err);
 	if (!status)

@@ -264,14 +264,15 @@ json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank)
 }
 
 enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank, const char *path,
-                                   const json_t *metadata, struct moe_watch *watch, struct moe_ckpt_out **out,
-                                   struct moe_err *err)
+                                   const json_t *metadata, unsigned flags, struct moe_watch *watch,
+                                   struct moe_ckpt_out **out, struct moe_err *err)
 {
 	const struct moe_ckpt *ckpt = layout->ckpt;
 	/* In GGUF they are among the keys of the metadata already. */
 	bool beside = ckpt->format->naming == MOE_NAMING_HF;
 	struct moe_ckpt_out_opts opts = { .format = ckpt->format,
 		                          .path = path,
+		                          .flags = flags,
 		                          .metadata = metadata,
 		                          .watch = watch,
 		                          .n_companions = beside ? ckpt->n_companions : 0,

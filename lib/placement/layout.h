@@ -45,7 +45,7 @@ bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, i
 json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank);
 /* Opens a writer and declares all tensors of a rank. metadata must live as long as *out. */
 MOE_MUST_USE enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank, const char *path,
-                                                const json_t *metadata, struct moe_watch *watch,
+                                                const json_t *metadata, unsigned flags, struct moe_watch *watch,
                                                 struct moe_ckpt_out **out, struct moe_err *err);
 /* "DIR/rank-007" or "DIR/rank-007.gguf", malloc'd. */
 char *moe_layout_path(const char *dir, int32_t rank, enum moe_naming naming);

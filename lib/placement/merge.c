@@ -223,6 +223,18 @@ static enum moe_status put_kept(struct merge *m, const struct moe_source_file *f
 	return status;
 }
 
+static enum moe_status put_content(struct merge *m, const struct moe_source_file *file, struct moe_err *err)
+{
+	enum moe_status status = m->dir ? MOE_OK : moe_out_room(m->out, file->n_bytes, err);
+
+	if (status)
+		return status;
+	if (file->kept)
+		return put_kept(m, file, err);
+	return file->companion ? put_companion(m, file, err)
+	                       : moe_source_pieces(&m->source, file, put_piece, m, err);
+}
+
 static enum moe_status put_file(struct merge *m, const struct moe_source_file *file, struct moe_err *err)
 {
 	enum moe_status status;
@@ -237,12 +249,7 @@ static enum moe_status put_file(struct merge *m, const struct moe_source_file *f
 	if (status)
 		return status;
 	moe_hash_reset(m->file_hash);
-	if (file->kept)
-		status = put_kept(m, file, err);
-	else if (file->companion)
-		status = put_companion(m, file, err);
-	else
-		status = moe_source_pieces(&m->source, file, put_piece, m, err);
+	status = put_content(m, file, err);
 	moe_hash_text(m->file_hash, hash);
 	if (!status && strcmp(hash, file->hash))
 		status = moe_err_set(err, MOE_EFORMAT,
@@ -271,6 +278,10 @@ static enum moe_status open_record(struct merge *m, struct moe_err *err)
 		goto out;
 	}
 	status = moe_source_read(&m->source, json, err);
+	if (!status)
+		status = moe_watch_add_input(m->opts->watch, json, err);
+	if (!status)
+		status = moe_watch_add_input(m->opts->watch, bin, err);
 	if (status)
 		goto out;
 	if (m->source.n_ranks != m->shards.n_ranks || strcmp(m->source.plan_hash, m->shards.plan_hash) ||
@@ -298,8 +309,8 @@ static enum moe_status write_files(struct merge *m, struct moe_err *err)
 	for (size_t f = 0; f < m->source.n_files; f++)
 		if (__builtin_add_overflow(total, m->source.files[f].n_bytes, &total))
 			total = UINT64_MAX;
-	if (!status && !(m->opts->flags & MOE_OUT_FORCE))
-		status = moe_free_space(m->opts->out, total, err);
+	if (!status && m->dir)
+		status = moe_outdir_room(m->dir, total, err);
 	for (size_t f = 0; f < m->source.n_files && !status; f++)
 		status = put_file(m, &m->source.files[f], err);
 	if (m->dir && status)

@@ -33,7 +33,7 @@ static enum moe_status predict_rank(const struct moe_layout *layout, int32_t ran
 
 	if (!metadata)
 		return moe_err_nomem(err, 0, "metadata");
-	status = moe_layout_declare(layout, rank, "shard", metadata, NULL, &out, err);
+	status = moe_layout_declare(layout, rank, "shard", metadata, 0, NULL, &out, err);
 	if (!status) {
 		*bytes = moe_ckpt_out_total(out);
 		if (!*bytes)
@@ -419,7 +419,8 @@ static enum moe_status open_rank(struct job *job, int32_t rank, struct moe_err *
 		status = moe_err_nomem(err, 0, "metadata");
 		goto out;
 	}
-	status = moe_layout_declare(job->layout, rank, path, metadata, job->opts->watch, &job->outs[rank], err);
+	status = moe_layout_declare(job->layout, rank, path, metadata, job->opts->flags, job->opts->watch,
+	                            &job->outs[rank], err);
 	if (!status)
 		status = moe_ckpt_out_begin(job->outs[rank], err);
 out:
@@ -466,8 +467,8 @@ static enum moe_status check_room(const struct job *job, struct moe_err *err)
 	status = predict(job->layout, job->source, bytes, err);
 	for (int32_t r = 0; r < n_ranks; r++)
 		total += bytes[r];
-	if (!status && !(job->opts->flags & MOE_OUT_FORCE))
-		status = moe_free_space(job->opts->out, total, err);
+	if (!status)
+		status = moe_outdir_room(job->dir, total, err);
 	free(bytes);
 	return status;
 }

@@ -185,7 +185,107 @@ copy_v3()
 	expect_message 'force'
 	moe-convert -q --force "$MODEL_V3" m.gguf
 	fails 2 moe-convert --force m.gguf ./m.gguf
-	expect_message 'the same'
+	expect_message "the output './m.gguf' is the same file as 'm.gguf'"
+}
+
+@test "--force replaces a checkpoint, and no directory with anything else in it" {
+	mkdir p
+	cp -r "$MODEL_V3" p/src
+	echo mine >p/precious
+	fails 2 moe-convert --force p/src p
+	expect_message "the output 'p' holds 'p/src'"
+	fails 2 moe-convert --force p/src p/src
+	expect_message "'p/src' is the same"
+	fails 2 moe-convert p/src p/src/in
+	expect_message "lies inside 'p/src'"
+	fails 2 moe-convert --force "$MODEL_V2" p
+	expect_message "'p' is not replaced, because it holds 'src'"
+	[ "$(cat p/precious)" = mine ]
+	diff -r "$MODEL_V3" p/src
+	mkdir empty
+	moe-convert -q --force p/src empty
+	moe-convert -q --force "$MODEL_V2" empty
+	expect_same empty/config.json "$MODEL_V2/config.json"
+	[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
+}
+
+@test "no output takes the place of a file of the source" {
+	cp -r "$MODEL_V3" src
+	ln src/tokenizer.json other
+	for f in src/config.json src/model.safetensors src/tokenizer.json other; do
+		fails 2 moe-convert --force --to gguf src $f
+		expect_message "the output '$f' is the same file as "
+		fails 2 moe-convert --force --list -o $f src
+	done
+	fails 2 moe-convert --force --info -o src/config.json src/config.json
+	diff -r "$MODEL_V3" src
+}
+
+@test "a GGUF file may go to stdout, a directory not" {
+	fails 2 moe-convert "$MODEL_V3" -
+	expect_message 'this output is a directory'
+	[ ! -e ./- ]
+	moe-convert -q --to gguf "$MODEL_V3" - >piped.gguf
+	moe-convert -q "$MODEL_V3" m.gguf
+	expect_same piped.gguf m.gguf
+}
+
+@test "a limit on file size is a sentence, and nothing is left" {
+	for dst in out out.gguf; do
+		run_split bash -c "ulimit -f 200; exec moe-convert '$MODEL_V3' $dst"
+		expect_status 1
+		expect_message "^moe-convert: .*$dst.*: File too large$"
+		[ ! -e $dst ]
+		[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
+	done
+	# shellcheck disable=SC2016
+	run_split bash -c 'ulimit -f 1; moe-convert --list "$MODEL_V3" >list'
+	expect_status 1
+	expect_message 'stdout: .*File too large$'
+}
+
+@test "a signal while the replaced directory is removed leaves only the new one" {
+	mkdir out
+	cp "$MODEL_V3/config.json" out/
+	(cd out && seq -f 'f%.0f' 40000 | xargs touch)
+	env --default-signal moe-convert -q --force "$MODEL_V3" out &
+	pid=$!
+	for ((i = 0; i < 3000; i++)); do
+		[ ! -e out/model.safetensors ] || break
+		read -rt 0.01 <> <(:) || true
+	done
+	kill -TERM $pid 2>/dev/null || true
+	wait $pid || true
+	moe-convert -q --verify out "$MODEL_V3" >rows
+	ls -A
+	[ "$(find . -name '.out*' | wc -l)" = 0 ]
+}
+
+@test "what is there but is no file is named, not taken for absent" {
+	for f in config.json tokenizer.json model.safetensors; do
+		cp -r "$MODEL_V3" "d-$f"
+		rm "d-$f/$f"
+		mkdir "d-$f/$f"
+		fails 1 moe-convert --list "d-$f"
+		expect_message "^moe-convert: d-$f/$f: expected a file, found a directory$"
+		rmdir "d-$f/$f"
+		mkfifo "d-$f/$f"
+		fails 1 moe-convert --list "d-$f"
+		expect_message "^moe-convert: d-$f/$f: expected a file, found a FIFO$"
+		rm "d-$f/$f"
+		ln -s ../../blobs/none "d-$f/$f"
+		fails 1 moe-convert --list "d-$f"
+		expect_message "^moe-convert: d-$f/$f: expected a file, found a symbolic link to nothing$"
+	done
+	mkdir -p only/LICENSES
+	cp "$MODEL_V3/config.json" only/
+	moe-convert --list only >/dev/null
+	ln -s ../none only/model-00001-of-00002.safetensors
+	fails 1 moe-convert --list only
+	expect_message 'only/model-00001-of-00002.safetensors: .*a symbolic link to nothing'
+	mkfifo pipe
+	fails 1 moe-convert --list pipe
+	expect_message 'pipe: expected a checkpoint, found a FIFO'
 }
 
 @test "wrong use" {

@@ -159,6 +159,25 @@ short_text()
 	expect_message '--force'
 }
 
+@test "no output takes the place of what is read, but for a trace's own" {
+	echo words >text
+	cp -r "$MODEL_V3" src
+	fails 2 moe-route --force -o text src text
+	expect_message "the output 'text' is the same file as 'text'"
+	for f in config.json model.safetensors tokenizer.json; do
+		fails 2 moe-route --force -o src/$f src text
+		expect_message "the output 'src/$f' is the same file as 'src/$f'"
+	done
+	diff -r "$MODEL_V3" src
+	[ "$(cat text)" = words ]
+	moe-route --logits -o a.trace src text
+	moe-route --print a.trace >before
+	moe-route --force -o a.trace a.trace
+	moe-route --print a.trace | diff before -
+	fails 2 moe-route -o a.trace no-such-model text
+	expect_message "'a.trace' exists"
+}
+
 @test "bad traces are 1, with a sentence, and nothing is written" {
 	moe-route -o a.trace tiny-v3 --ids -p '0 1 2'
 	head -c $(($(stat -c %s a.trace) - 40)) a.trace >cut.trace

@@ -187,6 +187,53 @@ rounded()
 	[ ! -s there.st ]
 }
 
+@test "outputs are refused before the model is read: existing ones, inputs, one name twice" {
+	echo words >text
+	touch there
+	for option in --logits --hidden --trace -o; do
+		fails 2 moe-run no-such-model -n 0 $option there text
+		expect_message "'there' exists"
+		fails 2 moe-run no-such-model -n 0 --force $option ./text text
+		expect_message "the output './text' is the same file as 'text'"
+	done
+	fails 2 moe-run no-such-model text -n 0 --logits z --trace ./z
+	expect_message "two outputs are the same file: 'z' and './z'"
+	fails 2 moe-run no-such-model text -n 0 --logits z --hidden z
+	fails 2 moe-run no-such-model text -o z --hidden z
+	cp -r "$MODEL_V3" src
+	for f in config.json model.safetensors tokenizer.json; do
+		for option in --logits --hidden --trace -o; do
+			fails 2 moe-run --force src text -n 0 $option src/$f
+			expect_message "the output 'src/$f' is the same file as 'src/$f'"
+		done
+	done
+	diff -r "$MODEL_V3" src
+	[ "$(cat text)" = words ]
+	[ ! -e z ]
+	[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
+}
+
+@test "every signal that ends a program removes its temporaries first" {
+	mkfifo words
+	for sig in HUP INT QUIT TERM XCPU; do
+		(ulimit -c 0; exec env --default-signal moe-run tiny-v3 --tokenize -o out words) 2>err &
+		pid=$!
+		exec 9>words
+		for ((i = 0; i < 1000; i++)); do
+			[ "$(find . -name '.out.tmp*' | wc -l)" = 0 ] || break
+			read -rt 0.01 <> <(:) || true
+		done
+		[ "$(find . -name '.out.tmp*' | wc -l)" = 1 ]
+		kill -s "$sig" $pid
+		status=0
+		wait $pid || status=$?
+		exec 9>&-
+		[ "$status" = $((128 + $(kill -l "$sig"))) ]
+		[ "$(find . -name '.out.tmp*' | wc -l)" = 0 ]
+		[ ! -e out ]
+	done
+}
+
 @test "bad input is 1 and names file, place, expected, found" {
 	fails 1 moe-run no-such-model -p x
 	fails 1 moe-run tiny-v3 no-such-file.txt
@@ -202,7 +249,7 @@ rounded()
 	expect_message 'ids.txt: line 3: token id 4096 '
 	mkfifo pipe
 	fails 1 moe-run ./pipe -p x
-	expect_message './pipe: expected a checkpoint, found neither a regular file nor a directory'
+	expect_message './pipe: expected a checkpoint, found a FIFO'
 	fails 1 moe-run tiny-v3 --ids -p '0 -1'
 	fails 1 moe-run tiny-v3 --detokenize -p '5 99999'
 	mkdir broken

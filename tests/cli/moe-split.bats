@@ -223,6 +223,40 @@ check_plan()
 	[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
 }
 
+@test "no output takes the place of what is read" {
+	make_plan 2 32
+	cp plan.tsv plan.old
+	cp -r "$MODEL_V3" src
+	fails 2 moe-split --force --plan plan.tsv -o src src
+	expect_message "the output 'src' is the same as 'src'"
+	fails 2 moe-split --plan plan.tsv -o src/shards src
+	expect_message "lies inside 'src'"
+	fails 2 moe-split --force --plan plan.tsv --fits 1G -o src/config.json src
+	fails 2 moe-split --force --plan plan.tsv --fits 1G -o plan.tsv src
+	diff -r "$MODEL_V3" src
+	fails 2 moe-split --plan plan.tsv -o - src
+	moe-split -q --plan plan.tsv -o sh src
+	cp -r sh sh.old
+	fails 2 moe-split --merge --force -o sh sh
+	fails 2 moe-split --merge --force -o sh/rank-000 sh/rank-000 sh/rank-001
+	fails 2 moe-split --merge -o sh/merged sh
+	diff -r sh.old sh
+	moe-split -q --merge --force -o src sh
+	diff -r "$MODEL_V3" src
+	moe-convert -q src m.gguf
+	moe-split -q --plan plan.tsv -o gguf m.gguf
+	for f in rank-000.gguf rank-001.gguf rank-000.source.json rank-000.source.bin; do
+		fails 2 moe-split --merge --force -o gguf/$f gguf
+		expect_message "the output 'gguf/$f' is the same file as 'gguf/$f'"
+	done
+	moe-split -q --force --plan plan.tsv -o gguf m.gguf
+	make_load 1 2 >load.tsv
+	fails 2 moe-split --force -n 2 -o load.tsv load.tsv
+	fails 2 moe-split --force --evaluate plan.tsv -o plan.tsv load.tsv
+	expect_same plan.old plan.tsv
+	[ "$(find . -name '.*tmp*' | wc -l)" = 0 ]
+}
+
 @test "shards hold the experts of their rank under global names, copies in each" {
 	make_plan 4 40
 	moe-split -q --plan plan.tsv -o shards "$MODEL_V3"
@@ -449,8 +483,12 @@ linked_source()
 	fails 2 moe-split --plan plan.tsv -o shards "$MODEL_V3"
 	expect_message '--force'
 	[ "$(cat shards/note)" = kept ]
+	fails 2 moe-split --force --plan plan.tsv -o shards "$MODEL_V3"
+	expect_message "'shards' is not replaced, because it holds 'note'"
+	[ "$(cat shards/note)" = kept ]
+	rm shards/note
 	moe-split -q --force --plan plan.tsv -o shards "$MODEL_V3"
-	[ ! -e shards/note ]
+	moe-split -q --force --plan plan.tsv -o shards "$MODEL_V3"
 	[ -e shards/rank-001/model.safetensors ]
 	fails 1 moe-split --plan plan.tsv -o nowhere/shards "$MODEL_V3"
 	moe-split -q --merge -o merged shards

@@ -361,7 +361,12 @@ esft()
 	moe-stats -o out.tsv small.tsv
 	moe-stats small.tsv | cmp - out.tsv
 	fails 2 moe-stats -o out.tsv small.tsv
+	fails 2 moe-stats -o out.tsv no-such-file.tsv
 	fails 1 moe-stats -o none/out.tsv small.tsv
+	cp small.tsv kept.tsv
+	fails 2 moe-stats --force -o ./small.tsv small.tsv
+	expect_message "the output './small.tsv' is the same file as 'small.tsv'"
+	expect_same kept.tsv small.tsv
 	run_split sh -c 'moe-stats small.tsv >/dev/full'
 	expect_status 1
 	expect_message '^moe-stats: stdout: '

@@ -4,9 +4,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../tap.h"
@@ -166,12 +168,20 @@ static void test_outdir(struct moe_watch *watch)
 	is_i64(moe_outdir_open(&dir, "d", 0, watch, &err), MOE_EUSAGE, "an existing one needs force");
 	is_i64(moe_outdir_open(&dir, "a", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "a file is not replaced by one");
 	is_i64(moe_outdir_open(&dir, "d/..", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "nor a parent");
+	is_i64(moe_outdir_open(&dir, "d", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "what is no checkpoint stays");
+	is_like(err.text, "'d' is not replaced, because it holds 'sub': ", "which is said");
+	moe_remove_tree("d/sub");
+	put("d/config.json", "old");
 	ok(!moe_outdir_open(&dir, "d", MOE_OUT_FORCE, watch, &err) && !moe_outdir_file(dir, "new", &out, &err) &&
 	   !moe_out_commit(out, &err), "forced");
-	is_str(get("d/sub/deep/f"), "inside", "the old one stays until then");
+	is_str(get("d/config.json"), "old", "the old one stays until then");
 	ok(!moe_outdir_commit(dir, &err), "commit");
-	ok(access("d/new", F_OK) == 0 && access("d/sub", F_OK) != 0, "the new one has taken its place");
+	ok(access("d/new", F_OK) == 0 && access("d/config.json", F_OK) != 0, "the new one has taken its place");
 	is_i64(n_entries("."), 2, "and the old one is gone");
+	put("d/config.json", "old");
+	ok(!moe_outdir_open(&dir, "d", MOE_OUT_FORCE, watch, &err) && mkdir("d/mine", 0777) == 0, "a late stranger");
+	is_i64(moe_outdir_commit(dir, &err), MOE_EUSAGE, "is found when the directory would be replaced");
+	ok(access("d/mine", F_OK) == 0 && n_entries(".") == 2, "and stays, and nothing else is left");
 
 	ok(!moe_outdir_open(&dir, "e", 0, watch, &err) && !moe_outdir_file(dir, "x/y", &out, &err) &&
 	   !moe_out_commit(out, &err), "a directory given up");
@@ -179,6 +189,188 @@ static void test_outdir(struct moe_watch *watch)
 	is_i64(n_entries("."), 2, "leaves nothing");
 	moe_remove_tree("d");
 	is_i64(n_entries("."), 1, "a tree is removed");
+}
+
+/* Which directories --force replaces. */
+static void test_replaced(struct moe_watch *watch)
+{
+	static const struct {
+		const char *dirs, *file, *foreign;   /* made in "r"; NULL: it is replaced */
+	} cases[] = {
+		{"", NULL, NULL},
+		{"", "config.json", NULL},
+		{"", "a.safetensors", NULL},
+		{"", "model.safetensors.index.json", NULL},
+		{"", "notes.txt", "notes.txt"},
+		{"", "rank-000.gguf", NULL},
+		{"", "rank-000.source.json", NULL},
+		{"", "rank-x.gguf", "rank-x.gguf"},
+		{"rank-007", NULL, NULL},
+		{"rank-007", "rank-007/config.json", NULL},
+		{"rank-007", "notes.txt", "notes.txt"},
+		{"rank-007", "rank-007/notes.txt", "rank-007/notes.txt"},
+		{"rank-007 rank-007/moe-source.files", "rank-007/config.json", NULL},
+		{"rank-007 rank-007/moe-source.files", "rank-007/moe-source.files/config.json", NULL},
+		{"rank-007 rank-007/moe-source.files rank-007/moe-source.files/d", "config.json",
+		 "rank-007/moe-source.files/d"},
+		{"rank-007 rank-007/rank-007", "config.json", "rank-007/rank-007"},
+		{"zebra other", "config.json", "other"},
+		{"rank-007x", "config.json", "rank-007x"},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct moe_str rest = moe_str_of(cases[i].dirs), name;
+		struct moe_err err = {0};
+		enum moe_status status;
+		char path[128];
+
+		mkdir("r", 0777);
+		while (moe_str_next(&rest, ' ', &name)) {
+			snprintf(path, sizeof path, "r/%.*s", (int)name.n, name.p);
+			if (name.n)
+				mkdir(path, 0777);
+		}
+		snprintf(path, sizeof path, "r/%s", cases[i].file ? cases[i].file : "");
+		if (cases[i].file)
+			put(path, "x");
+		status = moe_outdir_check("r", MOE_OUT_FORCE, watch, &err);
+		snprintf(path, sizeof path, "'r' is not replaced, because it holds '%s': ",
+		         cases[i].foreign ? cases[i].foreign : "");
+		if (cases[i].foreign)
+			ok(status == MOE_EUSAGE && strncmp(err.text, path, strlen(path)) == 0, "[%s] and %s: %s",
+			   cases[i].dirs, cases[i].file ? cases[i].file : "nothing", err.text);
+		else
+			ok(!status, "[%s] and %s may be replaced: %s", cases[i].dirs,
+			   cases[i].file ? cases[i].file : "nothing", err.text);
+		moe_remove_tree("r");
+	}
+}
+
+/* No output destroys what is read, by whatever name. */
+static void test_guard(void)
+{
+	struct moe_watch *watch = NULL;
+	struct moe_err err = {0};
+	struct moe_out *out = NULL;
+
+	if (moe_watch_new(&watch, &err) || mkdir("g", 0777) || mkdir("g/m", 0777) || symlink("g", "alias"))
+		printf("# no scratch\n");
+	put("g/m/config.json", "{}");
+	put("g/text", "words");
+	ok(link("g/text", "hard") == 0, "a second name");
+	ok(!moe_watch_add_input(watch, "g/m", &err) && !moe_watch_add_input(watch, "g/text", &err) &&
+	   !moe_watch_add_input(watch, "-", &err) && !moe_watch_add_input(watch, "none", &err) &&
+	   !moe_watch_add_input(watch, "/dev/null", &err) && !moe_watch_add_input(watch, NULL, &err), "inputs");
+	is_i64(moe_out_open(&out, "alias/text", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "an input is no output");
+	is_str(err.text, "the output 'alias/text' is the same file as 'g/text', which is read: name another place",
+	       "and both are named");
+	is_i64(moe_out_check("hard", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "nor is its other name");
+	ok(!moe_out_check("/dev/null", 0, watch, &err) && !moe_out_check("-", 0, watch, &err), "a device may be both");
+	ok(!moe_out_check("g/m/new", 0, watch, &err), "a new file may lie beside inputs");
+	is_i64(moe_outdir_check("g", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "a directory that holds an input");
+	is_str(err.text, "the output 'g' holds 'g/m', which is read: name another place", "is said to");
+	is_i64(moe_outdir_check("alias/m/", MOE_OUT_FORCE, watch, &err), MOE_EUSAGE, "that is one");
+	is_str(err.text, "the output 'alias/m' is the same as 'g/m', which is read: name another place", "is said to");
+	is_i64(moe_outdir_check("alias/m/new", 0, watch, &err), MOE_EUSAGE, "that would lie inside one");
+	is_str(err.text, "the output 'alias/m/new' lies inside 'g/m', which is read: name another place", "is said to");
+	ok(!moe_outdir_check("g/new", 0, watch, &err), "beside one is fine");
+	is_i64(moe_outdir_check("-", 0, watch, &err), MOE_EUSAGE, "stdout is no directory");
+	ok(!moe_outdir_check("./-", 0, watch, &err), "but one may be called like that");
+
+	is_i64(moe_out_distinct("z", "./z", &err), MOE_EUSAGE, "two new outputs of one name");
+	is_i64(moe_out_distinct("g/z", "alias/z", &err), MOE_EUSAGE, "by two ways");
+	is_i64(moe_out_distinct("hard", "g/text", &err), MOE_EUSAGE, "and two links");
+	is_i64(moe_out_distinct("-", "-", &err), MOE_EUSAGE, "and stdout twice");
+	ok(!moe_out_distinct("z", "g/z", &err) && !moe_out_distinct("z", "hard", &err) &&
+	   !moe_out_distinct("/dev/null", "/dev/null", &err) && !moe_out_distinct("z", "-", &err), "others are two");
+	moe_remove_tree("g");
+	unlink("hard");
+	unlink("alias");
+	moe_watch_free(watch);
+}
+
+/* --force promises that free space does not matter. */
+static void test_room(struct moe_watch *watch)
+{
+	struct moe_err err = {0};
+	struct moe_out *out = NULL;
+	struct moe_outdir *dir = NULL;
+
+	ok(!moe_out_open(&out, "o", 0, watch, &err) && !moe_outdir_open(&dir, "e", 0, watch, &err), "two outputs");
+	ok(!moe_out_room(out, 1, &err) && !moe_outdir_room(dir, 1, &err), "one byte is free");
+	is_i64(moe_out_room(out, UINT64_C(1) << 62, &err), MOE_EIO, "4 EiB are not");
+	is_like(err.text, "o: needs 4096.0 PiB, but only ", "and the output is named");
+	is_i64(moe_outdir_room(dir, UINT64_C(1) << 62, &err), MOE_EIO, "nor for a directory");
+	is_like(err.text, "e: needs 4096.0 PiB, but only ", "which is named");
+	moe_out_abort(out);
+	moe_outdir_abort(dir);
+	ok(!moe_out_open(&out, "o", MOE_OUT_FORCE, watch, &err) &&
+	   !moe_outdir_open(&dir, "e", MOE_OUT_FORCE, watch, &err), "two forced ones");
+	ok(!moe_out_room(out, UINT64_C(1) << 62, &err) && !moe_outdir_room(dir, UINT64_C(1) << 62, &err),
+	   "go on all the same");
+	moe_out_abort(out);
+	moe_outdir_abort(dir);
+}
+
+/* Creates files in the directory until it may not any more. */
+static void *create_files(void *arg)
+{
+	struct moe_err err = {0};
+	struct moe_out *out;
+	char name[64];
+
+	for (int i = 0;; i++) {
+		snprintf(name, sizeof name, "%p/%d", (void *)&err, i);
+		if (moe_outdir_file(arg, name, &out, &err))
+			return NULL;
+		if (moe_out_commit(out, &err))
+			return NULL;
+	}
+}
+
+/* A sweep while threads create files: nothing may be left behind it. */
+static void test_sweep_race(void)
+{
+	struct moe_err err = {0};
+	struct moe_outdir *dir = NULL;
+	pthread_t threads[4];
+	int n_before = n_entries(".");
+
+	for (int round = 0; round < 10; round++) {
+		const struct timespec pause = {.tv_nsec = 3000000};
+		struct moe_watch *watch = NULL;
+
+		if (moe_watch_new(&watch, &err) || moe_outdir_open(&dir, "d", 0, watch, &err)) {
+			ok(false, "a directory: %s", err.text);
+			return;
+		}
+		for (int i = 0; i < 4; i++)
+			pthread_create(&threads[i], NULL, create_files, dir);
+		nanosleep(&pause, NULL);
+		moe_watch_sweep(watch);
+		for (int i = 0; i < 4; i++)
+			pthread_join(threads[i], NULL);
+		moe_outdir_abort(dir);
+		moe_watch_free(watch);
+	}
+	is_i64(n_entries("."), n_before, "no file outlives a sweep");
+}
+
+static void test_kinds(void)
+{
+	if (mkfifo("fifo", 0666) || symlink("none", "dangling") || symlink("loop", "loop"))
+		printf("# no scratch\n");
+	put("plain", "");
+	ok(!moe_path_kind("plain") && !moe_path_kind("none"), "a file, and nothing");
+	is_str(moe_path_kind("."), "a directory", "a directory");
+	is_str(moe_path_kind("fifo"), "a FIFO", "a FIFO");
+	is_str(moe_path_kind("dangling"), "a symbolic link to nothing", "a dangling link");
+	is_str(moe_path_kind("loop"), "a symbolic link that leads back to itself", "a loop");
+	is_str(moe_path_kind("/dev/null"), "a device", "a device");
+	unlink("plain");
+	unlink("fifo");
+	unlink("dangling");
+	unlink("loop");
 }
 
 static void test_inputs(struct moe_watch *watch)
@@ -265,8 +457,13 @@ int main(void)
 	test_refusals(watch);
 	test_full(watch);
 	test_outdir(watch);
+	test_replaced(watch);
+	test_guard();
+	test_room(watch);
+	test_kinds();
 	test_inputs(watch);
 	test_sweep();
+	test_sweep_race();
 	moe_watch_free(watch);
 	if (chdir("/") == 0)
 		moe_remove_tree(scratch);

@@ -28,17 +28,22 @@ static bool ends_with(const char *text, const char *end)
 	return n >= m && !strcmp(text + n - m, end);
 }
 
+static bool is_start(const char *name)
+{
+	for (size_t i = 0; i < sizeof companion_starts / sizeof companion_starts[0]; i++) {
+		if (!strncmp(name, companion_starts[i], strlen(companion_starts[i])))
+			return true;
+	}
+	return false;
+}
+
 static bool is_companion(const char *name)
 {
 	for (size_t i = 0; i < sizeof companion_names / sizeof companion_names[0]; i++) {
 		if (!strcmp(name, companion_names[i]))
 			return true;
 	}
-	for (size_t i = 0; i < sizeof companion_starts / sizeof companion_starts[0]; i++) {
-		if (!strncmp(name, companion_starts[i], strlen(companion_starts[i])))
-			return true;
-	}
-	return false;
+	return is_start(name);
 }
 
 /* What a directory holds that matters here. */
@@ -48,6 +53,7 @@ struct listing {
 	size_t n_shards;       /* names that end in .safetensors */
 	const char *shard;     /* the last of them by name */
 	bool has_config, has_index;
+	char *odd;             /* malloc'd: a name of these that is no regular file; the first by name, or NULL */
 };
 
 static void listing_free(struct listing *list)
@@ -55,6 +61,35 @@ static void listing_free(struct listing *list)
 	for (size_t i = 0; i < list->n; i++)
 		free(list->names[i]);
 	free(list->names);
+	free(list->odd);
+}
+
+/* A file of a checkpoint must be a regular file once it is there: an incomplete download leaves links to nothing. A
+ * directory of licences is none of these files. */
+static enum moe_status listing_add_odd(struct listing *list, const char *path, const char *name, struct moe_err *err)
+{
+	char *copy;
+
+	if (!moe_path_kind(path) || (moe_is_dir(path) && is_start(name)) || (list->odd && strcmp(list->odd, name) < 0))
+		return MOE_OK;
+	copy = strdup(name);
+	if (!copy)
+		return moe_err_nomem(err, strlen(name) + 1, "a directory listing");
+	free(list->odd);
+	list->odd = copy;
+	return MOE_OK;
+}
+
+static enum moe_status refuse_odd(const struct listing *list, const char *dir, struct moe_err *err)
+{
+	char *path = moe_path_join(dir, list->odd);
+	enum moe_status status;
+
+	if (!path)
+		return moe_err_nomem(err, strlen(dir) + strlen(list->odd), "a path");
+	status = moe_err_set(err, MOE_EFORMAT, "%s: expected a file, found %s", path, moe_path_kind(path));
+	free(path);
+	return status;
 }
 
 static int compare_text(const void *a, const void *b)
@@ -66,12 +101,13 @@ static enum moe_status listing_add(struct listing *list, const char *dir, const 
 {
 	char *path = moe_path_join(dir, name);
 	bool regular = path && moe_is_file(path);
+	enum moe_status status = path ? MOE_OK : moe_err_nomem(err, strlen(dir) + strlen(name), "a path");
 
+	if (!status && !regular)
+		status = listing_add_odd(list, path, name, err);
 	free(path);
-	if (!path)
-		return moe_err_nomem(err, strlen(dir) + strlen(name), "a path");
-	if (!regular)
-		return MOE_OK;
+	if (status || !regular)
+		return status;
 	if (list->n == list->cap) {
 		size_t cap = list->cap ? 2 * list->cap : 64;
 		char **names = realloc(list->names, cap * sizeof *names);
@@ -128,7 +164,7 @@ static bool probe(const char *path)
 
 	if (moe_is_dir(path)) {
 		if (listing_make(&list, path, NULL) == MOE_OK)
-			ours = list.has_config || list.has_index || list.n_shards > 0;
+			ours = list.has_config || list.has_index || list.n_shards > 0 || list.odd;
 		listing_free(&list);
 		return ours;
 	}
@@ -437,6 +473,8 @@ static enum moe_status open_index(struct moe_ckpt *ckpt, const char *dir, struct
 	if (!path)
 		return moe_err_nomem(err, strlen(dir), "a path");
 	status = moe_json_load(&index, path, MAX_INDEX_BYTES, err);
+	if (!status)
+		status = moe_watch_add_input(ckpt->watch, path, err);
 	if (status)
 		goto out;
 	weight_map = json_object_get(index, "weight_map");
@@ -497,6 +535,8 @@ static enum moe_status open_dir(struct moe_ckpt *ckpt, const char *dir, struct m
 	const char *single = NULL;
 	enum moe_status status = listing_make(&list, dir, err);
 
+	if (!status && list.odd)
+		status = refuse_odd(&list, dir, err);
 	if (status)
 		goto out;
 	for (size_t i = 0; i < list.n; i++) {
