@@ -139,8 +139,8 @@ enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const 
 		int n_key;
 
 		key_before(bytes, (size_t)error.position, &key, &n_key);
-		return moe_err_set(err, MOE_EFORMAT, "%s: line %d, column %d: the key '%.*s' is there twice", name, error.line,
-		                   error.column, n_key, key);
+		return moe_err_set(err, MOE_EFORMAT, "%s: line %d, column %d: the key '%.*s' is there twice", name,
+		                   error.line, error.column, n_key, key);
 	}
 	return moe_err_set(err, MOE_EFORMAT, "%s: line %d, column %d: not JSON: %s", name, error.line, error.column,
 	                   error.text);

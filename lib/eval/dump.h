@@ -20,8 +20,8 @@ MOE_MUST_USE enum moe_status moe_dump_declare(struct moe_dump *dump, const char 
 MOE_MUST_USE enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_err *err);
 /* Declares logits.I [tokens, vocab] of every sequence, number I, and with mtp mtp_logits.I [tokens - 1, vocab], number
  * n + I; then begins. */
-MOE_MUST_USE enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequences *seqs, int64_t vocab_size,
-                                             bool mtp, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequences *seqs,
+                                             int64_t vocab_size, bool mtp, struct moe_err *err);
 /* Declares hidden.I.N [tokens, hidden] for N = 0..n_layers of every sequence, number I (n_layers + 1) + N; begins. */
 MOE_MUST_USE enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_layers,
                                              int64_t hidden_size, struct moe_err *err);

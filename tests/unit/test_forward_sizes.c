@@ -15,37 +15,47 @@ static const struct size {
 	bool v3;                       /* noaux_tc: sigmoid scores, a bias, groups */
 } sizes[] = {
 	{ "384 experts", "{\"n_routed_experts\": 384, \"num_experts_per_tok\": 8}", true },
-	{ "384 experts, 8 groups", "{\"n_routed_experts\": 384, \"num_experts_per_tok\": 8, \"n_group\": 8, "
-	  "\"topk_group\": 4}", true },
+	{ "384 experts, 8 groups",
+	  "{\"n_routed_experts\": 384, \"num_experts_per_tok\": 8, \"n_group\": 8, "
+	  "\"topk_group\": 4}",
+	  true },
 	{ "1 expert", "{\"n_routed_experts\": 1, \"num_experts_per_tok\": 1}", true },
-	{ "1 expert, none shared", "{\"n_routed_experts\": 1, \"num_experts_per_tok\": 1, \"n_shared_experts\": 0}", true },
+	{ "1 expert, none shared", "{\"n_routed_experts\": 1, \"num_experts_per_tok\": 1, \"n_shared_experts\": 0}",
+	  true },
 	{ "all 6 experts chosen", "{\"n_routed_experts\": 6, \"num_experts_per_tok\": 6}", true },
 	{ "all 100 experts chosen", "{\"n_routed_experts\": 100, \"num_experts_per_tok\": 100}", true },
 	{ "a vocabulary of 127", "{\"vocab_size\": 127}", true },
 	{ "groups of 2", "{\"n_group\": 8, \"topk_group\": 3, \"num_experts_per_tok\": 5}", true },
 	{ "groups of 2, all kept", "{\"n_group\": 8, \"topk_group\": 8, \"num_experts_per_tok\": 16}", true },
-	{ "300 experts of Qwen3", "{\"model_type\": \"qwen3_moe\", \"num_experts\": 300, \"num_experts_per_tok\": 9, "
-	  "\"norm_topk_prob\": true, \"vocab_size\": 131}", false },
-	{ "all 5 experts of Mixtral", "{\"model_type\": \"mixtral\", \"num_local_experts\": 5, \"intermediate_size\": 7, "
-	  "\"num_experts_per_tok\": 5}", false },
-	{ "1 expert of OLMoE", "{\"model_type\": \"olmoe\", \"num_experts\": 1, \"intermediate_size\": 7, "
-	  "\"num_experts_per_tok\": 1, \"norm_topk_prob\": true}", false },
+	{ "300 experts of Qwen3",
+	  "{\"model_type\": \"qwen3_moe\", \"num_experts\": 300, \"num_experts_per_tok\": 9, "
+	  "\"norm_topk_prob\": true, \"vocab_size\": 131}",
+	  false },
+	{ "all 5 experts of Mixtral",
+	  "{\"model_type\": \"mixtral\", \"num_local_experts\": 5, \"intermediate_size\": 7, "
+	  "\"num_experts_per_tok\": 5}",
+	  false },
+	{ "1 expert of OLMoE",
+	  "{\"model_type\": \"olmoe\", \"num_experts\": 1, \"intermediate_size\": 7, "
+	  "\"num_experts_per_tok\": 1, \"norm_topk_prob\": true}",
+	  false },
 };
 
 static json_t *config_of(const struct size *size)
 {
 	json_t *changes = json_loads(size->changes, 0, NULL);
-	json_t *json = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model_type", "deepseek_v3", "vocab_size",
-	                         96, "hidden_size", 24, "num_hidden_layers", 3, "intermediate_size", 33,
-	                         "moe_intermediate_size", 7, "num_attention_heads", 3, "num_key_value_heads", 3,
-	                         "torch_dtype", "float32");
+	json_t *json =
+	    json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model_type", "deepseek_v3", "vocab_size", 96,
+	              "hidden_size", 24, "num_hidden_layers", 3, "intermediate_size", 33, "moe_intermediate_size", 7,
+	              "num_attention_heads", 3, "num_key_value_heads", 3, "torch_dtype", "float32");
 
-	json_object_update_new(json, json_pack("{s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:i}",
-	                                       "q_lora_rank", "kv_lora_rank", 16, "qk_nope_head_dim", 8,
-	                                       "qk_rope_head_dim", 4, "v_head_dim", 6, "n_routed_experts", 16,
-	                                       "n_shared_experts", 1, "num_experts_per_tok", 4, "first_k_dense_replace", 1,
-	                                       "n_group", 1, "topk_group", 1, "norm_topk_prob", 1,
-	                                       "routed_scaling_factor", 1.75, "num_nextn_predict_layers", 0));
+	json_object_update_new(json,
+	                       json_pack("{s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:i}",
+	                                 "q_lora_rank", "kv_lora_rank", 16, "qk_nope_head_dim", 8, "qk_rope_head_dim",
+	                                 4, "v_head_dim", 6, "n_routed_experts", 16, "n_shared_experts", 1,
+	                                 "num_experts_per_tok", 4, "first_k_dense_replace", 1, "n_group", 1,
+	                                 "topk_group", 1, "norm_topk_prob", 1, "routed_scaling_factor", 1.75,
+	                                 "num_nextn_predict_layers", 0));
 	json_object_update(json, changes);
 	json_decref(changes);
 	return json;
@@ -175,7 +185,8 @@ static enum moe_status on_routing(void *arg, const struct moe_routing *r, int64_
 	(void)err;
 	for (int64_t t = 0; t < r->n_tokens; t++)
 		check_token(run, r->ids + t * r->top_k, r->weights + t * r->top_k, r->logits + t * r->n_experts);
-	memcpy(run->ids + (r->layer * N_TOKENS + pos) * r->top_k, r->ids, (size_t)(r->n_tokens * r->top_k) * sizeof *r->ids);
+	memcpy(run->ids + (r->layer * N_TOKENS + pos) * r->top_k, r->ids,
+	       (size_t)(r->n_tokens * r->top_k) * sizeof *r->ids);
 	run->n_routed += r->n_tokens;
 	return MOE_OK;
 }
@@ -185,7 +196,8 @@ static enum moe_status on_logits(void *arg, int64_t pos, int64_t n, const float 
 	struct run *run = arg;
 
 	(void)err;
-	memcpy(run->logits + pos * run->config->vocab_size, logits, (size_t)(n * run->config->vocab_size) * sizeof *logits);
+	memcpy(run->logits + pos * run->config->vocab_size, logits,
+	       (size_t)(n * run->config->vocab_size) * sizeof *logits);
 	return MOE_OK;
 }
 
@@ -242,7 +254,8 @@ static void check(const char *top, const struct size *size, struct moe_pool *poo
 	is_i64(first.n_bad, 0, "%s: to experts that there are, each once, from the kept groups", size->name);
 	ok(first.sum_error < 1e-5, "%s: weights add up (%.2g)", size->name, first.sum_error);
 	if (config.n_experts > 256)
-		ok(first.largest_id >= 256, "%s: experts beyond 255 are chosen (%d)", size->name, (int)first.largest_id);
+		ok(first.largest_id >= 256, "%s: experts beyond 255 are chosen (%d)", size->name,
+		   (int)first.largest_id);
 	for (int way = 0; way < 2; way++) {
 		const int32_t chunk = way ? 7 : 1;
 
@@ -254,8 +267,8 @@ static void check(const char *top, const struct size *size, struct moe_pool *poo
 				       (size_t)N_TOKENS * (size_t)config.router.top_k * sizeof(int32_t));
 		feed(&again, model, chunk, pool);
 		ok(!memcmp(first.logits, again.logits, n_logits * sizeof(float)) &&
-		   !memcmp(first.ids, again.ids, n_ids * sizeof(int32_t)), "%s: the same bits in chunks of %d", size->name,
-		   (int)chunk);
+		       !memcmp(first.ids, again.ids, n_ids * sizeof(int32_t)),
+		   "%s: the same bits in chunks of %d", size->name, (int)chunk);
 	}
 	free(first.logits);
 	free(first.ids);

@@ -269,9 +269,23 @@ static bool has_mtp(const struct moe_family *family)
 static void contradictions(const char *model, json_t *config, const struct moe_family *family)
 {
 	static const char *const keys[] = {
-		"hidden_size", "d_model", "num_hidden_layers", "n_layers", "num_layers", "num_attention_heads", "n_heads",
-		"vocab_size", "n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts", "kv_lora_rank",
-		"qk_rope_head_dim", "v_head_dim", "moe_intermediate_size", "num_nextn_predict_layers",
+		"hidden_size",
+		"d_model",
+		"num_hidden_layers",
+		"n_layers",
+		"num_layers",
+		"num_attention_heads",
+		"n_heads",
+		"vocab_size",
+		"n_routed_experts",
+		"num_experts",
+		"num_local_experts",
+		"moe_num_experts",
+		"kv_lora_rank",
+		"qk_rope_head_dim",
+		"v_head_dim",
+		"moe_intermediate_size",
+		"num_nextn_predict_layers",
 	};
 
 	write_copy(n_entries);
