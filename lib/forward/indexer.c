@@ -31,8 +31,8 @@ static enum moe_status rotate(struct moe_session *s, float *x, int32_t n_heads, 
 		.head_stride = config->index_head_dim,
 		.n_dims = config->rope.n_dims,
 		.interleaved = config->index_interleaved,
-		.cos = s->cos,
-		.sin = s->sin,
+		.cos = s->cos + s->rope_at,
+		.sin = s->sin + s->rope_at,
 		.pos0 = pos,
 	};
 	return s->device->ops->rope(s->device, &args, err);

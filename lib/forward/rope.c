@@ -58,10 +58,9 @@ static float frequency(const struct moe_rope *rope, bool lengthened, int32_t i)
 	return (float)(inv * (1 - ramp) + inv / rope->factor * ramp);
 }
 
-void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin)
+void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, bool lengthened, float *cos, float *sin)
 {
 	const int32_t half = rope->n_dims / 2;
-	const bool lengthened = n_ctx > rope->original_positions;
 	double scale = 1;
 	if (rope->factors)
 		scale = rope->magnitudes[lengthened];

@@ -46,6 +46,12 @@ static size_t most_work(const struct moe_config *config, const struct moe_sessio
 	return (size_t)most;
 }
 
+/* Two where sequences may need the factors for long ones. */
+static int rope_tables(const struct moe_config *config, const struct moe_session_opts *opts)
+{
+	return config->rope.factors && opts->n_ctx > config->rope.original_positions ? 2 : 1;
+}
+
 static struct sizes sizes_of(const struct moe_config *config, const struct moe_session_opts *opts)
 {
 	const size_t rows = (size_t)opts->chunk + 1;
@@ -56,7 +62,7 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 		.head = opts->routers_only ? 0 : (size_t)HEAD_ROWS * (size_t)config->vocab_size,
 		.work = rows * most_work(config, opts),
 		.cache = (size_t)opts->n_ctx * cached_per_token(config, opts),
-		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2),
+		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2) * (size_t)rope_tables(config, opts),
 		.temperature = config->temperature != 0 ? (size_t)opts->n_ctx : 0,
 		.ids = rows * (size_t)top_k_of(config, opts),
 		.visible = moe_indexer_needed(config, opts->n_ctx) ? rows * (size_t)config->index_top_k : 0,
@@ -173,14 +179,16 @@ static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
 {
 	const struct moe_config *config = &s->model->config;
 	const size_t n = (size_t)s->opts.n_ctx * (size_t)(config->rope.n_dims / 2);
-	float *tables = calloc(2 * n + 1, sizeof *tables);
-	if (!tables)
-		return moe_err_nomem(err, 2 * n * sizeof *tables, "the rotation tables");
-	moe_rope_tables(&config->rope, s->opts.n_ctx, tables, tables + n);
-	enum moe_status status = s->device->ops->upload(s->device, s->cos, tables, n, err);
+	const int n_tables = rope_tables(config, &s->opts);
+	float *cos = calloc(2 * n * (size_t)n_tables + 1, sizeof *cos), *sin = cos + n * (size_t)n_tables;
+	if (!cos)
+		return moe_err_nomem(err, 2 * n * (size_t)n_tables * sizeof *cos, "the rotation tables");
+	for (int i = 0; i < n_tables; i++)
+		moe_rope_tables(&config->rope, s->opts.n_ctx, i == 1, cos + (size_t)i * n, sin + (size_t)i * n);
+	enum moe_status status = s->device->ops->upload(s->device, s->cos, cos, n * (size_t)n_tables, err);
 	if (!status)
-		status = s->device->ops->upload(s->device, s->sin, tables + n, n, err);
-	free(tables);
+		status = s->device->ops->upload(s->device, s->sin, sin, n * (size_t)n_tables, err);
+	free(cos);
 	const double own = config->attention_scale, scale = own != 0 ? own : 1 / sqrt((double)config->head_dim);
 	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) * scale);
 	return status;
@@ -260,7 +268,11 @@ void moe_session_close(struct moe_session *s)
 
 void moe_session_reset(struct moe_session *s, int64_t n_given)
 {
+	const struct moe_rope *rope = &s->model->config.rope;
 	s->pos = 0;
+	s->rope_at = rope_tables(&s->model->config, &s->opts) == 2 && n_given > rope->original_positions
+	                 ? s->opts.n_ctx * (rope->n_dims / 2)
+	                 : 0;
 	moe_capacity_begin(s, n_given);
 }
 

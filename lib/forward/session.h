@@ -31,7 +31,9 @@ struct moe_session {
 	float *head;                /* [HEAD_ROWS][vocab] */
 	float *work;                /* [chunk + 1] mixer work */
 	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems of the layer] */
-	float *cos, *sin;           /* [n_ctx][rope n_dims / 2] */
+	/* [1 or 2][n_ctx][rope n_dims / 2]: where long sequences have factors of their own, these come second */
+	float *cos, *sin;
+	int64_t rope_at;            /* of the tables of this sequence: chosen by what is given, never by what else runs */
 	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
 	int32_t *visible;           /* [chunk + 1][index_top_k]: the last indexer's choice; NULL where none is needed */
@@ -88,8 +90,9 @@ MOE_MUST_USE enum moe_status moe_indexer_run(struct moe_session *session, int32_
                                              const float *latent, int64_t pos, int64_t n_tokens, float *work,
                                              const int32_t **visible, struct moe_err *err);
 
-/* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied. */
-void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, float *cos, float *sin);
+/* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied; lengthened: with the factors for
+ * sequences longer than those the model was first made for (LongRoPE), where it has such. */
+void moe_rope_tables(const struct moe_rope *rope, int64_t n_ctx, bool lengthened, float *cos, float *sin);
 /* What the scaling multiplies the softmax scale with: g(factor, mscale_all_dim)^2 for YaRN, else 1. */
 double moe_rope_softmax_factor(const struct moe_rope *rope);
 

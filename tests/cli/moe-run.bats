@@ -427,3 +427,17 @@ rounded()
 	expect_status 0
 	[ "$(awk -F'\t' '$1 == "total" { print $3 }' .out)" -eq 10 ]
 }
+
+@test "a sequence is rotated by its own length, not by that of its neighbours" {
+	mkdir m
+	cp "$GOLDEN"/models/phimoe/model.safetensors m
+	sed 's/"original_max_position_embeddings": [0-9]*/"original_max_position_embeddings": 12/' \
+		"$GOLDEN/models/phimoe/config.json" >m/config.json
+	echo '1 2 3 4 5 6 7 8' >short
+	seq -s ' ' 1 30 >long
+	alone=$(moe-run m --ids --score short | grep '^short')
+	[ "$alone" = "$(moe-run m --ids --score short long | grep '^short')" ]
+	long=$(moe-run m --ids --score long | grep '^long')
+	[ "$long" = "$(moe-run m --ids --score short long | grep '^long')" ]
+	[ "$long" != "$(moe-run "$GOLDEN/models/phimoe" --ids --score long | grep '^long')" ]
+}

@@ -51,8 +51,8 @@ static enum moe_status project(struct moe_session *s, const struct moe_layer *la
 		.head_stride = config->head_dim,
 		.n_dims = config->rope.n_dims,
 		.interleaved = config->rope.interleaved,
-		.cos = s->cos,
-		.sin = s->sin,
+		.cos = s->cos + s->rope_at,
+		.sin = s->sin + s->rope_at,
 		.pos0 = pos,
 	};
 	if (!status && p->rotated)

@@ -53,8 +53,8 @@ static enum moe_status rotate(struct moe_session *s, float *x, int64_t stride, i
 		.head_stride = (int32_t)head_stride,
 		.n_dims = rope->n_dims,
 		.interleaved = rope->interleaved,
-		.cos = s->cos,
-		.sin = s->sin,
+		.cos = s->cos + s->rope_at,
+		.sin = s->sin + s->rope_at,
 		.pos0 = pos,
 	};
 	return s->device->ops->rope(s->device, &args, err);
