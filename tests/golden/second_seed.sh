@@ -31,7 +31,11 @@ table()
 			text = $0
 			sub(/^(not )?ok [0-9]+ - /, "", text)
 			bad = $1 == "not"
-			if (text ~ / seq [0-9]+: same bits/) { name = text; sub(/ seq .*/, "", name); n_bits++; n_unlike += bad; next }
+			if (text ~ / seq [0-9]+: same bits/) {
+				n_bits++
+				n_unlike += bad
+				next
+			}
 			name = text; sub(/:.*/, "", name)
 			if (!(name in seen)) { seen[name] = 1; order[++n] = name }
 			if (text ~ /: opens/) { failed[name] += bad; next }
@@ -46,10 +50,12 @@ table()
 		END {
 			for (i = 1; i <= n; i++) {
 				m = order[i]
-				printf "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", label, m, logits[m], hidden[m], weights[m],
-				       mtp[m] == "" ? "-" : mtp[m], ids[m], wrong[m], failed[m] ? "FAIL" : "pass"
+				printf "%s\t%s\t%s\t%s\t%s\t", label, m, logits[m], hidden[m], weights[m]
+				printf "%s\t%s\t%s\t%s\n", mtp[m] == "" ? "-" : mtp[m], ids[m], wrong[m],
+				       failed[m] ? "FAIL" : "pass"
 			}
-			printf "%s\t%d repetitions in other chunks and threads, %d with other bits\n", label, n_bits, n_unlike
+			printf "%s\t%d repetitions in other chunks and threads, %d with other bits\n", label, n_bits,
+			       n_unlike
 		}' "$out/$label.tap"
 }
 
@@ -72,7 +78,10 @@ for seed; do
 			test ! -e "$here/models/$name/config.json" || names=$names${names:+,}$name
 		done
 		"${PYTHON:-python3}" "$here/$maker.py" --only models --variant b --seed "$seed" --out "$out/$seed" \
-			--name "$names" >"$out/$seed-$maker.log" 2>&1 || { tail -n 3 "$out/$seed-$maker.log" >&2; failed=1; }
+			--name "$names" >"$out/$seed-$maker.log" 2>&1 || {
+			tail -n 3 "$out/$seed-$maker.log" >&2
+			failed=1
+		}
 	done
 	table "$seed" $(models "$out/$seed/models")
 done
