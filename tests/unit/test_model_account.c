@@ -40,7 +40,7 @@ static const struct {
 	{ "glm-4.5-air", INT64_C(106852251264), INT64_C(2375059584), INT64_C(3616573568), 94208, 13.424, 12.803,
 	  12.183, 17925 + 404, INT64_C(2) * (INT64_C(106852251264) + INT64_C(3616573568)) + 46 * 128 * 2,
 	  "1429702652400" },
-	/* the total sizes that their index files state */
+	/* MXFP4 experts: half a byte a number and a byte for every 32; the rest BF16 */
 	{ "gpt-oss-20b", INT64_C(20914757184), 0, 0, 24576, 4.187, 3.608, 3.029, 459, INT64_C(13761264768), "35960" },
 	{ "gpt-oss-120b", INT64_C(116829156672), 0, 0, 36864, 5.712, 5.133, 4.554, 687, INT64_C(65248815744),
 	  "10668000" },
