@@ -256,6 +256,7 @@ int main(int argc, char **argv)
 		"deepseek_v3_fp8",
 		"deepseek_v2",
 		"deepseek_v2_lite",
+		"deepseek_v2_lite_bf16",
 		"moonlight",
 		"kimi_k2",
 		"deepseek_v1",
