@@ -393,6 +393,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	const int64_t most = config->max_positions;
 	const struct moe_inputs inputs = {
 		.tokenizer = tok,
+		.encoder = config->n_encoder_layers > 0,
 		.n_vocab = config->vocab_size,
 		.windows = { cfg->window              ? cfg->window
 		             : most > 0 && most < 512 ? most
@@ -410,8 +411,10 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	if (status)
 		return status;
 	const int64_t longest = moe_sequences_longest(&route->seqs);
+	const int64_t encoder = moe_sequences_longest_encoder(&route->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
 	const struct moe_session_opts opts = { .n_ctx = longest,
+		                               .n_encoder_ctx = encoder,
 		                               .chunk = chunk,
 		                               .routers_only = true,
 		                               .margins = cfg->margin,
@@ -421,15 +424,15 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		char text[24];
 		printf("buffers\t%s\nsequences\t%lld\ntokens\t%lld\n",
 		       moe_format_bytes(text, (double)moe_session_bytes(config, &opts)), (long long)route->seqs.n,
-		       (long long)moe_sequences_tokens(&route->seqs));
+		       (long long)moe_sequences_all_tokens(&route->seqs));
 		tool_would_write(route->ctx->common.output, -1);
 		return MOE_OK;
 	}
 	struct moe_trace_header *header = &route->described.header;
 	header->logits = cfg->logits;
 	header->margins = cfg->margin;
-	status =
-	    moe_record_new(&route->record, config, config->router.top_k, chunk, cfg->logits, cfg->margin, &sink, err);
+	status = moe_record_new(&route->record, config, config->router.top_k,
+	                        encoder > chunk ? (int32_t)encoder : chunk, cfg->logits, cfg->margin, &sink, err);
 	if (!status)
 		status = moe_session_open(&route->session, route->setup.model, route->setup.device, &opts, err);
 	return status ? status : open_output(route, header, err);
@@ -448,15 +451,16 @@ static enum moe_status route_text(struct route *route, struct moe_err *err)
 		status = prepare_model(route, err);
 	if (status || route->ctx->common.dry_run)
 		return status;
-	tool_progress_start(&route->progress, route->ctx, "tokens", moe_sequences_tokens(&route->seqs), TOOL_TOKENS);
+	tool_progress_start(&route->progress, route->ctx, "tokens", moe_sequences_all_tokens(&route->seqs),
+	                    TOOL_TOKENS);
 	for (int64_t i = 0; i < route->seqs.n && !status; i++) {
 		const struct moe_sequence *seq = &route->seqs.items[i];
-		moe_session_reset(route->session, seq->n_tokens);
-		moe_record_begin(route->record, i, seq->source);
-		moe_record_tokens(route->record, 0, seq->tokens);
-		status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE, err);
+		status = moe_record_start(route->record, route->session, seq, i, err);
+		if (!status)
+			status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE,
+			                          err);
 		status = moe_sequences_blame(&route->seqs, i, route->setup.ckpt->path, status, err);
-		tool_progress_add(&route->progress, seq->n_tokens);
+		tool_progress_add(&route->progress, seq->n_encoder + seq->n_tokens);
 	}
 	tool_progress_finish(&route->progress);
 	return status;

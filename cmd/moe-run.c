@@ -156,6 +156,7 @@ static enum moe_status read_inputs(struct run *run, int64_t window, struct moe_e
 	const bool bos = run->setup.tokenizer && moe_tokenizer_add_bos(run->setup.tokenizer);
 	const struct moe_inputs inputs = {
 		.tokenizer = cfg->ids || cfg->detokenize ? NULL : run->setup.tokenizer,
+		.encoder = run->setup.model && run->setup.model->config.n_encoder_layers > 0,
 		.n_vocab = cfg->detokenize || !run->setup.model ? 0 : run->setup.model->config.vocab_size,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
 		.prompts = cfg->prompts.items,
@@ -180,7 +181,8 @@ static enum moe_status open_dumps(struct run *run, struct moe_err *err)
 	if (!status && cfg->hidden)
 		status = moe_dump_open(&run->hidden, cfg->hidden, flags, run->ctx->watch, err);
 	if (!status && cfg->hidden)
-		status = moe_dump_hidden(run->hidden, &run->seqs, config->n_layers, config->hidden_size, err);
+		status = moe_dump_hidden(run->hidden, &run->seqs, config->n_encoder_layers, config->n_layers,
+		                         config->hidden_size, err);
 	return status;
 }
 
@@ -231,14 +233,15 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 		weights += (double)run->setup.ckpt->files[i].n_bytes;
 	printf("weights\t%s\n", moe_format_bytes(text, weights));
 	printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(config, opts)));
-	printf("sequences\t%lld\ntokens\t%.0f\npositions\t%lld\n", (long long)run->seqs.n, tokens,
-	       (long long)opts->n_ctx);
+	printf("sequences\t%lld\ntokens\t%lld\npositions\t%lld\n", (long long)run->seqs.n,
+	       (long long)moe_sequences_all_tokens(&run->seqs), (long long)opts->n_ctx);
 	if (generates || cfg->score)
 		tool_would_write(run->ctx->common.output, -1);
 	if (cfg->logits)
 		tool_would_write(cfg->logits, 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
 	if (cfg->hidden)
-		tool_would_write(cfg->hidden, 4 * tokens * (double)config->hidden_size * (config->n_layers + 1));
+		tool_would_write(cfg->hidden, 4.0 * config->hidden_size *
+		                 (double)moe_dump_hidden_rows(&run->seqs, config->n_encoder_layers, config->n_layers));
 	if (cfg->trace)
 		tool_would_write(cfg->trace, -1);
 	return MOE_OK;
@@ -251,7 +254,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	enum moe_status status = choose_ctx(run, n_generate, n_ctx, err);
 	if (status)
 		return status;
-	const int64_t longest = moe_sequences_longest(&run->seqs);
+	const int64_t longest = moe_sequences_longest(&run->seqs), encoder = moe_sequences_longest_encoder(&run->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
 	const bool rows = cfg->logits || cfg->score;
 	status =
@@ -260,6 +263,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		return status;
 	const struct moe_session_opts opts = {
 		.n_ctx = *n_ctx,
+		.n_encoder_ctx = encoder,
 		.chunk = chunk,
 		.mtp = cfg->mtp,
 		.mla = (enum moe_mla_form)cfg->mla,
@@ -271,7 +275,7 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 		return dry_run(run, &opts, n_generate > 0);
 	status = open_dumps(run, err);
 	if (!status)
-		status = open_trace(run, command, chunk, err);
+		status = open_trace(run, command, encoder > chunk ? (int32_t)encoder : chunk, err);
 	if (!status)
 		status = moe_session_open(&run->session, run->setup.model, run->setup.device, &opts, err);
 	return status;
@@ -304,22 +308,19 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 		                           .vocab_size = run->setup.model->config.vocab_size };
 	if (score && !run->ctx->common.json)
 		status = moe_out_printf(run->out, err, "%s", MOE_SCORE_HEAD);
-	tool_progress_start(&run->progress, run->ctx, "tokens", moe_sequences_tokens(&run->seqs), TOOL_TOKENS);
+	tool_progress_start(&run->progress, run->ctx, "tokens", moe_sequences_all_tokens(&run->seqs), TOOL_TOKENS);
 	for (run->seq = 0; run->seq < run->seqs.n && !status; run->seq++) {
 		const struct moe_sequence *seq = &run->seqs.items[run->seq];
 		run->scorer.seq = seq;
-		moe_session_reset(run->session, seq->n_tokens);
-		if (run->record) {
-			moe_record_begin(run->record, run->seq, seq->source);
-			moe_record_tokens(run->record, 0, seq->tokens);
-		}
 		if (run->ablate.replay)
 			status = moe_replay_begin(run->ablate.replay, seq, err);
+		if (!status)
+			status = moe_record_start(run->record, run->session, seq, run->seq, err);
 		if (!status)
 			status = moe_session_feed(run->session, seq->tokens, seq->n_tokens, false,
 		                          rows ? MOE_LOGITS_ALL : MOE_LOGITS_NONE, err);
 		status = moe_sequences_blame(&run->seqs, run->seq, run->setup.ckpt->path, status, err);
-		tool_progress_add(&run->progress, seq->n_tokens);
+		tool_progress_add(&run->progress, seq->n_encoder + seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
 		if (!status && score && last)
 			status = print_source(run, &total, err);

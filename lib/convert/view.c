@@ -15,12 +15,12 @@ struct builder {
 	struct moe_buf name;
 };
 
-static const struct moe_tensor_spec *spec_of(const struct moe_config *config, enum moe_part part)
+static const struct moe_tensor_spec *spec_of(const struct moe_config *config, enum moe_part part, int32_t layer)
 {
 	const struct moe_tensor_spec *spec = config->family->tensors;
 
 	while (spec->hf || spec->gguf) {
-		if (spec->part == part && (!spec->present || spec->present(config)))
+		if (spec->part == part && moe_spec_applies(config, spec, layer))
 			return spec;
 		spec++;
 	}
@@ -32,7 +32,8 @@ static const struct moe_tensor *stored(const struct moe_view *view, enum moe_par
                                        struct moe_buf *name)
 {
 	const enum moe_naming naming = view->ckpt->format->naming;
-	const struct moe_tensor_id id = { .spec = spec_of(view->config, part), .layer = layer, .expert = expert };
+	const struct moe_tensor_spec *spec = spec_of(view->config, part, layer);
+	const struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = expert };
 
 	name->n = 0;
 	if (!id.spec || !(naming == MOE_NAMING_HF ? id.spec->hf : id.spec->gguf))

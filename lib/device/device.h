@@ -67,6 +67,11 @@ struct moe_gqa_args {
 	int64_t pos0, n_tokens;
 	int64_t chunk;         /* position p sees those of its own chunk of so many positions only; 0: all */
 	int64_t window;        /* position p sees the last `window` positions, itself included; 0: all */
+	int64_t n_keys;        /* every position sees this many positions of the cache; 0: those up to its own */
+	/* [n_heads][2 bias_span - 1]: what the score of key s for position p begins with is at p - s = 0 in the middle,
+	 * at bias_span - 1 + s - p in general; NULL: nothing */
+	const float *bias;
+	int64_t bias_span;     /* more than any distance */
 	struct moe_weight
 	    sinks; /* [n_heads] a logit that takes its share of the softmax to nowhere; data NULL: none */
 	float *out;            /* [n_tokens][n_heads][head_dim] */
@@ -78,7 +83,7 @@ struct moe_glu {
 	float limit, alpha;
 };
 
-/* The routed experts' SwiGLU and its weighted sum:
+/* The routed experts' networks (SwiGLU, or where gates have no data down(relu(up x))) and their weighted sum:
  * out[t] = sum over the chosen e, ascending, of weight * expert_e(x[t]), or of expert_e(weight * x[t]). */
 struct moe_experts_args {
 	const float *x; /* [n_tokens][hidden] */
@@ -148,7 +153,7 @@ struct moe_device_ops {
 	/* x[t][i] *= sigmoid(gate[t]). */
 	MOE_MUST_USE enum moe_status (*gate_rows)(struct moe_device *device, float *x, const float *gate, int64_t cols,
 	                                          int64_t n_tokens, struct moe_err *err);
-	/* out = down(silu(gate x) * up x). */
+	/* out = down(silu(gate x) * up x); where gate has no data, down(relu(up x)). */
 	MOE_MUST_USE enum moe_status (*ffn)(struct moe_device *device, const float *x, int64_t n_tokens,
 	                                    const struct moe_weight *gate, const struct moe_weight *up,
 	                                    const struct moe_weight *down, float *out, struct moe_err *err);

@@ -119,17 +119,27 @@ enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequence
 	return status ? status : moe_dump_begin(dump, err);
 }
 
-enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_layers,
-                                int64_t hidden_size, struct moe_err *err)
+enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_encoder_layers,
+                                int32_t n_layers, int64_t hidden_size, struct moe_err *err)
 {
 	enum moe_status status = MOE_OK;
 	char name[64];
 	for (int64_t i = 0; i < seqs->n * (n_layers + 1) && !status; i++) {
 		const int64_t seq = i / (n_layers + 1);
+		const struct moe_sequence *of = &seqs->items[seq];
+		const bool encoder = n_encoder_layers > 0 && i % (n_layers + 1) <= n_encoder_layers;
 		snprintf(name, sizeof name, "hidden.%lld.%lld", (long long)seq, (long long)(i % (n_layers + 1)));
-		status = moe_dump_declare(dump, name, seqs->items[seq].n_tokens, hidden_size, err);
+		status = moe_dump_declare(dump, name, encoder ? of->n_encoder : of->n_tokens, hidden_size, err);
 	}
 	return status ? status : moe_dump_begin(dump, err);
+}
+
+int64_t moe_dump_hidden_rows(const struct moe_sequences *seqs, int32_t n_encoder_layers, int32_t n_layers)
+{
+	const int64_t encoder = moe_sequences_encoder_tokens(seqs), decoder = moe_sequences_tokens(seqs);
+	if (n_encoder_layers == 0)
+		return decoder * (n_layers + 1);
+	return encoder * (n_encoder_layers + 1) + decoder * (n_layers - n_encoder_layers);
 }
 
 enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index, int64_t row, int64_t n_rows, const float *values,

@@ -22,9 +22,13 @@ MOE_MUST_USE enum moe_status moe_dump_begin(struct moe_dump *dump, struct moe_er
  * n + I; then begins. */
 MOE_MUST_USE enum moe_status moe_dump_logits(struct moe_dump *dump, const struct moe_sequences *seqs,
                                              int64_t vocab_size, bool mtp, struct moe_err *err);
-/* Declares hidden.I.N [tokens, hidden] for N = 0..n_layers of every sequence, number I (n_layers + 1) + N; begins. */
-MOE_MUST_USE enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs, int32_t n_layers,
-                                             int64_t hidden_size, struct moe_err *err);
+/* Declares hidden.I.N [tokens, hidden] for N = 0..n_layers of every sequence, number I (n_layers + 1) + N; begins.
+ * Where there is an encoder the tokens are its own up to N = n_encoder_layers. */
+MOE_MUST_USE enum moe_status moe_dump_hidden(struct moe_dump *dump, const struct moe_sequences *seqs,
+                                             int32_t n_encoder_layers, int32_t n_layers, int64_t hidden_size,
+                                             struct moe_err *err);
+/* The rows that makes. */
+int64_t moe_dump_hidden_rows(const struct moe_sequences *seqs, int32_t n_encoder_layers, int32_t n_layers);
 /* Rows [row, row + n_rows) of the tensor declared as number `index`. */
 MOE_MUST_USE enum moe_status moe_dump_rows(struct moe_dump *dump, int64_t index, int64_t row, int64_t n_rows,
                                            const float *values, struct moe_err *err);

@@ -53,10 +53,9 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
 	if (prompt->n_tokens == 0)
 		return moe_err_set(err, MOE_EUSAGE, "%s: sequence %lld is empty: there is nothing to continue",
 		                   prompt->source, (long long)seq);
-	moe_session_reset(g->session, prompt->n_tokens);
-	if (g->record)
-		moe_record_begin(g->record, seq, prompt->source);
 	enum moe_status status = g->replay ? moe_replay_begin(g->replay, prompt, err) : MOE_OK;
+	if (!status)
+		status = moe_record_start(g->record, g->session, prompt, seq, err);
 	if (!status)
 		status = feed(g, prompt->tokens, prompt->n_tokens, false, err);
 	while (!status && out->n_tokens < g->n_max) {

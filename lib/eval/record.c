@@ -2,6 +2,7 @@
 #include "eval/record.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@ struct moe_record {
 	struct moe_arena arena;
 	int32_t n_layers, chunk, n_experts, top_k;
 	bool logits, margins;
+	int32_t n_encoder_routers; /* the first of n_layers */
+	int64_t n_encoder; /* tokens of the sequence's encoder */
 	struct layer_store *stores; /* [n_layers] */
 	struct moe_routing *routings; /* [n_layers] */
 	int32_t *layers; /* [n_layers] the model's indices */
@@ -24,17 +27,17 @@ struct moe_record {
 	const int32_t *tokens;
 };
 
-static int32_t count_routers(const struct moe_config *config)
+static int32_t count_routers(const struct moe_config *config, int32_t n_layers)
 {
 	int32_t n = 0;
-	for (int32_t l = 0; l < config->n_layers; l++)
+	for (int32_t l = 0; l < n_layers; l++)
 		n += config->layers[l].ffn == MOE_FFN_MOE;
 	return n;
 }
 
 static bool list_routers(struct moe_arena *arena, const struct moe_config *config, int32_t **out, int32_t *n)
 {
-	*n = count_routers(config);
+	*n = count_routers(config, config->n_layers);
 	*out = MOE_NEW(arena, int32_t, (size_t)*n);
 	for (int32_t l = 0, i = 0; *out && l < config->n_layers; l++)
 		if (config->layers[l].ffn == MOE_FFN_MOE)
@@ -62,6 +65,7 @@ enum moe_status moe_record_new(struct moe_record **out, const struct moe_config 
 		                  .chunk = chunk,
 		                  .n_experts = config->n_experts,
 		                  .top_k = top_k,
+		                  .n_encoder_routers = count_routers(config, config->n_encoder_layers),
 		                  .logits = logits,
 		                  .margins = margins };
 	bool good = list_routers(&r->arena, config, &r->layers, &r->n_layers);
@@ -91,12 +95,34 @@ void moe_record_begin(struct moe_record *r, int64_t seq, const char *source)
 {
 	r->run = (struct moe_trace_run){ .seq = seq, .source = source };
 	r->n_gathered = 0;
+	r->n_encoder = 0;
 }
 
 void moe_record_tokens(struct moe_record *r, int64_t pos, const int32_t *tokens)
 {
 	r->tokens_pos = pos;
 	r->tokens = tokens;
+}
+
+/* What tokens of one stack have in layers [begin, end) of the other. */
+static void fill_none(struct moe_record *r, int32_t begin, int32_t end, int64_t n_tokens)
+{
+	for (int32_t l = begin; l < end; l++) {
+		const struct layer_store *store = &r->stores[l];
+		for (int64_t c = 0; c < n_tokens * r->top_k; c++) {
+			store->ids[c] = -1;
+			store->weights[c] = 0;
+		}
+		for (int64_t i = 0; store->logits && i < n_tokens * r->n_experts; i++)
+			store->logits[i] = NAN;
+		for (int64_t i = 0; store->margins && i < n_tokens; i++)
+			store->margins[i] = INFINITY;
+		r->routings[l] = (struct moe_routing){
+			.layer = r->layers[l], .n_experts = r->n_experts, .top_k = r->top_k, .n_tokens = n_tokens,
+			.ids = store->ids, .weights = store->weights, .logits = store->logits,
+			.margins = store->margins,
+		};
+	}
 }
 
 enum moe_status moe_record_routing(struct moe_record *r, const struct moe_routing *routing, int64_t pos,
@@ -117,14 +143,36 @@ enum moe_status moe_record_routing(struct moe_record *r, const struct moe_routin
 	r->routings[i].weights = store->weights;
 	r->routings[i].logits = store->logits;
 	r->routings[i].margins = store->margins;
-	if (r->n_gathered < r->n_layers)
+	/* the last router of the encoder, or of the decoder: what follows is the decoder's */
+	const bool encoder = r->n_gathered == r->n_encoder_routers;
+	if (r->n_gathered < r->n_layers && !encoder)
 		return MOE_OK;
-	r->n_gathered = 0;
-	r->run.pos = pos;
+	r->n_gathered = r->n_encoder_routers;
+	fill_none(r, encoder ? r->n_encoder_routers : 0, encoder ? r->n_layers : r->n_encoder_routers,
+	          routing->n_tokens);
+	r->run.pos = r->n_encoder + pos;
+	if (encoder)
+		r->n_encoder = routing->n_tokens;
 	r->run.n_tokens = routing->n_tokens;
 	r->run.tokens = r->tokens + (pos - r->tokens_pos);
 	r->run.layers = r->routings;
 	return r->sink.run(r->sink.arg, &r->run, err);
+}
+
+enum moe_status moe_record_start(struct moe_record *r, struct moe_session *session, const struct moe_sequence *seq,
+                                 int64_t number, struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+	moe_session_reset(session, seq->n_tokens);
+	if (r) {
+		moe_record_begin(r, number, seq->source);
+		moe_record_tokens(r, 0, seq->encoder);
+	}
+	if (seq->n_encoder > 0)
+		status = moe_session_encode(session, seq->encoder, seq->n_encoder, err);
+	if (r)
+		moe_record_tokens(r, 0, seq->tokens);
+	return status;
 }
 
 static const char *copy(struct moe_arena *arena, const char *prefix, const char *text)

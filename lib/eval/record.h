@@ -4,6 +4,7 @@
 
 #include "eval/sequences.h"
 #include "eval/setup.h"
+#include "forward/forward.h"
 #include "trace/trace.h"
 
 struct moe_record;
@@ -23,11 +24,19 @@ MOE_MUST_USE enum moe_status moe_record_new(struct moe_record **out, const struc
 void moe_record_free(struct moe_record *record); /* NULL is fine */
 /* What follows belongs to sequence number seq; its tokens are told by moe_record_tokens before each pass. */
 void moe_record_begin(struct moe_record *record, int64_t seq, const char *source);
-/* The tokens of the positions to come: tokens[i] is that of position pos + i. A view until the next call. */
+/* The tokens of the positions to come, as the session counts them: tokens[i] is that of position pos + i. A view until
+ * the next call. */
 void moe_record_tokens(struct moe_record *record, int64_t pos, const int32_t *tokens);
-/* For moe_hooks.routing: delivers a run when the last router has spoken. */
+/* For moe_hooks.routing: delivers a run when the last router of a stack has spoken. Behind an encoder the decoder's
+ * positions in the trace follow those of the encoder's tokens; each of them has no choices (ids -1, weights 0, logits
+ * that are not numbers) in the layers of the other stack. */
 MOE_MUST_USE enum moe_status moe_record_routing(struct moe_record *record, const struct moe_routing *routing,
                                                 int64_t pos, struct moe_err *err);
+
+/* Starts a sequence, the number-th: the session forgets the one before and an encoder is given its tokens; the record
+ * (NULL: nobody) is told of it, and that the decoder's tokens follow. */
+MOE_MUST_USE enum moe_status moe_record_start(struct moe_record *record, struct moe_session *session,
+                                              const struct moe_sequence *seq, int64_t number, struct moe_err *err);
 
 /* The header of a trace of this model; layers [n_moe_layers] and strings are owned by *header's arena. */
 struct moe_record_header {

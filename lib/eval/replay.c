@@ -11,7 +11,9 @@ struct moe_replay {
 	bool gates;
 	int32_t n_layers, top_k;
 	const int32_t *layers; /* [n_layers] views of the header */
-	int64_t n_tokens, cap; /* of the sequence held */
+	int32_t n_encoder_layers; /* of the model, with or without routers */
+	int64_t n_tokens, cap; /* of the sequence held, the encoder's n_encoder tokens first */
+	int64_t n_encoder;
 	int32_t *tokens; /* [cap] */
 	int32_t *ids; /* [n_layers][cap][top_k] */
 	float *weights;
@@ -52,6 +54,7 @@ enum moe_status moe_replay_open(struct moe_replay **out, const char *path, const
 		return moe_err_nomem(err, sizeof *r, "a replay");
 	}
 	r->gates = gates;
+	r->n_encoder_layers = config->n_encoder_layers;
 	enum moe_status status = moe_trace_open(&r->in, path, pool, watch, err);
 	if (!status)
 		status = check_model(r, config, err);
@@ -139,20 +142,23 @@ enum moe_status moe_replay_begin(struct moe_replay *r, const struct moe_sequence
 {
 	enum moe_status status = MOE_OK;
 	if (!r->ahead)
-		return seq->n_tokens == 0
+		return seq->n_encoder + seq->n_tokens == 0
 		           ? MOE_OK
 		           : moe_err_set(err, MOE_EFORMAT, "%s: the trace ends before the text does", r->path);
 	const int64_t part = r->ahead->part, number = r->ahead->seq;
 	r->n_tokens = 0;
+	r->n_encoder = seq->n_encoder;
 	while (!status && r->ahead && r->ahead->part == part && r->ahead->seq == number)
 		status = take(r, err);
-	for (int64_t t = 0; t < seq->n_tokens && !status; t++)
-		if (t >= r->n_tokens || (r->tokens[t] >= 0 && r->tokens[t] != seq->tokens[t]))
+	for (int64_t t = 0; t < seq->n_encoder + seq->n_tokens && !status; t++) {
+		const int32_t token = t < seq->n_encoder ? seq->encoder[t] : seq->tokens[t - seq->n_encoder];
+		if (t >= r->n_tokens || (r->tokens[t] >= 0 && r->tokens[t] != token))
 			status = moe_err_set(err, MOE_EFORMAT,
 			                     "%s: sequence %lld, position %lld: expected token %d, found %s%d",
-			                     r->path, (long long)number, (long long)t, (int)seq->tokens[t],
+			                     r->path, (long long)number, (long long)t, (int)token,
 			                     t < r->n_tokens ? "" : "the end, at ",
 			                     t < r->n_tokens ? (int)r->tokens[t] : (int)r->n_tokens);
+	}
 	return status;
 }
 
@@ -163,6 +169,8 @@ enum moe_status moe_replay_forced(void *arg, int32_t layer, int64_t pos, int64_t
 	int32_t l = 0;
 	while (l < r->n_layers && r->layers[l] != layer)
 		l++;
+	if (layer >= r->n_encoder_layers)
+		pos += r->n_encoder;
 	if (l == r->n_layers || pos + n_tokens > r->n_tokens)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: no choices for layer %d at position %lld: the sequence has %lld", r->path,

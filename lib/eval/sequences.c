@@ -40,7 +40,8 @@ static enum moe_status add_window(struct moe_sequences *seqs, const struct moe_w
 	if (end > from)
 		memcpy(tokens + n_bos, ids + from, (size_t)(end - from) * sizeof *tokens);
 	const int64_t given = n_bos + begin - from;
-	const struct moe_sequence seq = { source, tokens, n, given > 0 ? given : 1 };
+	const struct moe_sequence seq = { .source = source, .tokens = tokens, .n_tokens = n,
+		                          .n_given = given > 0 ? given : 1 };
 	return add(seqs, &seq, err);
 }
 
@@ -62,7 +63,7 @@ enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, const struct 
 	if (!status && n == 0 && w->window == 0 && w->bos_id >= 0) {
 		status = add_window(seqs, w, label, ids.ids, 0, 0, 0, err);
 	} else if (!status && n == 0) {
-		const struct moe_sequence nothing = { label, NULL, 0, 1 };
+		const struct moe_sequence nothing = { .source = label, .n_given = 1 };
 		status = add(seqs, &nothing, err);
 	}
 	moe_ids_free(&ids);
@@ -101,7 +102,8 @@ static enum moe_status parse_line(struct moe_str line, int64_t number, const cha
 }
 
 enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
-                                      int32_t n_vocab, const char *text, size_t n_bytes, struct moe_err *err)
+                                      int32_t n_vocab, bool encoder, const char *text, size_t n_bytes,
+                                      struct moe_err *err)
 {
 	struct moe_str rest = { text, n_bytes }, line;
 	struct moe_ids ids = { 0 };
@@ -109,7 +111,21 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 	enum moe_status status = copy_source(seqs, source, &label, err);
 	for (int64_t number = 1; !status && moe_str_next(&rest, '\n', &line); number++) {
 		ids.n = 0;
-		status = parse_line(line, number, name, n_vocab, &ids, err);
+		struct moe_str rest_of_line = line;
+		size_t n_encoder = 0;
+		if (encoder && memchr(line.p, '\t', line.n)) {
+			struct moe_str given;
+			moe_str_next(&rest_of_line, '\t', &given);
+			status = parse_line(given, number, name, n_vocab, &ids, err);
+			n_encoder = ids.n;
+		}
+		if (!status)
+			status = parse_line(rest_of_line, number, name, n_vocab, &ids, err);
+		const bool two = n_encoder > 0 && ids.n > n_encoder && !memchr(rest_of_line.p, '\t', rest_of_line.n);
+		if (!status && encoder && !two)
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: line %lld: expected encoder ids, a TAB, decoder ids: the model has "
+			                     "an encoder", name, (long long)number);
 		if (status)
 			break;
 		int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, ids.n);
@@ -119,7 +135,9 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 		}
 		if (ids.n)
 			memcpy(tokens, ids.ids, ids.n * sizeof *tokens);
-		const struct moe_sequence seq = { label, tokens, (int64_t)ids.n, 1 };
+		const struct moe_sequence seq = { .source = label, .tokens = tokens + n_encoder,
+			                          .n_tokens = (int64_t)(ids.n - n_encoder), .n_given = 1,
+			                          .encoder = tokens, .n_encoder = (int64_t)n_encoder };
 		status = add(seqs, &seq, err);
 	}
 	moe_ids_free(&ids);
@@ -130,7 +148,7 @@ static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inpu
                                const char *name, const char *text, size_t n, struct moe_err *err)
 {
 	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)
-	                     : moe_sequences_add_ids(seqs, label, name, in->n_vocab, text, n, err);
+	                     : moe_sequences_add_ids(seqs, label, name, in->n_vocab, in->encoder, text, n, err);
 }
 
 enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *in, struct moe_err *err)
@@ -186,6 +204,27 @@ int64_t moe_sequences_tokens(const struct moe_sequences *seqs)
 	for (int64_t i = 0; i < seqs->n; i++)
 		n += seqs->items[i].n_tokens;
 	return n;
+}
+
+int64_t moe_sequences_longest_encoder(const struct moe_sequences *seqs)
+{
+	int64_t longest = 0;
+	for (int64_t i = 0; i < seqs->n; i++)
+		longest = seqs->items[i].n_encoder > longest ? seqs->items[i].n_encoder : longest;
+	return longest;
+}
+
+int64_t moe_sequences_encoder_tokens(const struct moe_sequences *seqs)
+{
+	int64_t n = 0;
+	for (int64_t i = 0; i < seqs->n; i++)
+		n += seqs->items[i].n_encoder;
+	return n;
+}
+
+int64_t moe_sequences_all_tokens(const struct moe_sequences *seqs)
+{
+	return moe_sequences_encoder_tokens(seqs) + moe_sequences_tokens(seqs);
 }
 
 void moe_sequences_free(struct moe_sequences *seqs)

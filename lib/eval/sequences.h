@@ -14,6 +14,8 @@ struct moe_sequence {
 	const char *source;
 	const int32_t *tokens; /* [n_tokens] */
 	int64_t n_tokens, n_given;
+	const int32_t *encoder; /* [n_encoder] what an encoder is given; 0 where the model has none */
+	int64_t n_encoder;
 };
 
 /* Zero-initialise; owns everything its sequences point to. */
@@ -35,14 +37,16 @@ MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, 
                                                     const struct moe_windows *windows, const char *source,
                                                     const char *text, size_t n_bytes, struct moe_err *err);
 /* Lines of decimal ids separated by blanks, taken as they are; an empty line is an empty sequence. All but the first id
- * are scored. Ids are below n_vocab where that is not 0. `name` is what messages call the text. */
+ * are scored. Ids are below n_vocab where that is not 0. encoder: each line is ids for an encoder, a TAB, and those of
+ * the decoder, at least one of either. `name` is what messages call the text. */
 MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
-                                                   int32_t n_vocab, const char *text, size_t n_bytes,
+                                                   int32_t n_vocab, bool encoder, const char *text, size_t n_bytes,
                                                    struct moe_err *err);
 /* Where sequences come from. tokenizer NULL: texts are lines of ids. Prompts (labelled prompt, or prompt-1, ...) come
  * before files; where there is neither, stdin is read. "-" is stdin too. */
 struct moe_inputs {
 	const struct moe_tokenizer *tokenizer;
+	bool encoder;      /* the model has an encoder: lines are its ids, a TAB, the decoder's ids */
 	int32_t n_vocab;   /* ids in lines are below it; 0: not checked */
 	struct moe_windows windows;
 	const char *const *prompts;
@@ -58,6 +62,11 @@ enum moe_status moe_sequences_blame(const struct moe_sequences *seqs, int64_t i,
                                     enum moe_status status, struct moe_err *err);
 int64_t moe_sequences_longest(const struct moe_sequences *seqs);
 int64_t moe_sequences_tokens(const struct moe_sequences *seqs);
+/* The same of what encoders are given. */
+int64_t moe_sequences_longest_encoder(const struct moe_sequences *seqs);
+int64_t moe_sequences_encoder_tokens(const struct moe_sequences *seqs);
+/* Of both. */
+int64_t moe_sequences_all_tokens(const struct moe_sequences *seqs);
 void moe_sequences_free(struct moe_sequences *seqs);
 
 /* Labels of files: the name without directory and last extension; the path as given where two would be equal or nothing

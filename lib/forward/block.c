@@ -1,4 +1,5 @@
-/* One transformer layer, in the order of the papers: x += mixer(norm x); x += ffn(norm x). */
+/* One transformer layer, in the order of the papers: x += mixer(norm x); behind an encoder x += cross(norm x);
+ * x += ffn(norm x). */
 #include <string.h>
 
 #include "forward/session.h"
@@ -94,6 +95,7 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_layer *layer = &s->model->layers[index];
 	const struct moe_layer_kind *kind = &config->layers[index];
+	const struct moe_weight no_bias = { 0 };
 	const int64_t n = n_tokens * config->hidden_size;
 
 	enum moe_status status = moe_block_norm(s, x, &layer->part[MOE_PART_ATTN_NORM],
@@ -101,6 +103,12 @@ enum moe_status moe_block_run(struct moe_session *s, int32_t index, float *x, in
 	if (!status)
 		status = moe_mixer_by_name(kind->mixer)->run(s, index, s->h, pos, n_tokens, generated, s->y, err);
 	if (!status)
+		status = join(s, x, s->y, n, err);
+	if (!status && kind->cross)
+		status = moe_block_norm(s, x, &layer->part[MOE_PART_CROSS_NORM], &no_bias, n_tokens, s->h, err);
+	if (!status && kind->cross)
+		status = moe_cross_run(s, index, s->h, n_tokens, s->y, err);
+	if (!status && kind->cross)
 		status = join(s, x, s->y, n, err);
 	if (!status)
 		status = moe_block_norm(s, x, &layer->part[MOE_PART_FFN_NORM], &layer->part[MOE_PART_FFN_NORM_BIAS],

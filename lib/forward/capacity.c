@@ -1,6 +1,6 @@
 /* Expert capacity: in a group of T tokens an expert takes at most C choices, the earlier ones (GShard, Switch):
  *
- *   C = ceil(CF top_k T / E), or a number that is given
+ *   C = ceil(CF top_k T / E), or a number that is given, or the model's own
  *
  * A group is a sequence, or so many tokens in the order they are fed, across sequences. Counters go on from pass to
  * pass, so that nothing depends on chunks. A choice that finds no room keeps its id and weighs 0. */
@@ -12,7 +12,8 @@
 
 static bool is_limited(const struct moe_session *s)
 {
-	return s->opts.ablation.capacity > 0 || s->opts.ablation.capacity_tokens > 0;
+	return s->opts.ablation.capacity > 0 || s->opts.ablation.capacity_tokens > 0 ||
+	       s->model->config.router.capacity > 0;
 }
 
 enum moe_status moe_capacity_open(struct moe_session *s, struct moe_err *err)
@@ -26,6 +27,7 @@ enum moe_status moe_capacity_open(struct moe_session *s, struct moe_err *err)
 	if (!s->capacity.taken || !s->capacity.n_in_group)
 		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *s->capacity.taken,
 		                     "capacity counters");
+	moe_capacity_group(s, 0);
 	return MOE_OK;
 }
 
@@ -40,7 +42,16 @@ static int64_t limit_of(const struct moe_session *s, int64_t n_tokens)
 	const struct moe_ablation *a = &s->opts.ablation;
 	if (a->capacity_tokens > 0)
 		return a->capacity_tokens;
+	if (!(a->capacity > 0))
+		return s->model->config.router.capacity;
 	return (int64_t)ceil(a->capacity * s->top_k * (double)n_tokens / s->model->config.n_experts);
+}
+
+void moe_capacity_group(struct moe_session *s, int64_t n_tokens)
+{
+	const int64_t group = s->opts.ablation.capacity_group;
+	if (s->capacity.taken)
+		s->capacity.limit = limit_of(s, group > 0 ? group : n_tokens);
 }
 
 void moe_capacity_begin(struct moe_session *s, int64_t n_given)
@@ -49,7 +60,7 @@ void moe_capacity_begin(struct moe_session *s, int64_t n_given)
 	const int64_t group = s->opts.ablation.capacity_group;
 	if (!s->capacity.taken)
 		return;
-	s->capacity.limit = limit_of(s, group > 0 ? group : n_given);
+	moe_capacity_group(s, n_given);
 	if (group == 0)
 		memset(s->capacity.taken, 0,
 		       (size_t)config->n_layers * (size_t)config->n_experts * sizeof *s->capacity.taken);

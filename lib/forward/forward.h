@@ -19,10 +19,11 @@ struct moe_session;
  * first token. A status that is not MOE_OK ends the pass and is returned. */
 struct moe_hooks {
 	void *arg;
-	/* The residual stream after n_layers layers, x [n_tokens][hidden_size]; 0: the embedding output. */
+	/* The residual stream after n_layers layers, x [n_tokens][hidden_size]; 0: the embedding output. Up to
+	 * n_encoder_layers it is the encoder's, of its tokens; the decoder's embedding output is not told. */
 	enum moe_status (*hidden)(void *arg, int32_t n_layers, int64_t pos, int64_t n_tokens, const float *x,
 	                          struct moe_err *err);
-	/* Every layer with a router, in order, MTP layers apart. */
+	/* Every layer with a router, in order, MTP layers apart; those of an encoder once, when it runs. */
 	enum moe_status (*routing)(void *arg, const struct moe_routing *routing, int64_t pos, struct moe_err *err);
 	/* Rows of logits [n_tokens][vocab_size], in order, for the tokens whose logits were asked for. */
 	enum moe_status (*logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
@@ -59,7 +60,8 @@ enum moe_mla_form { MOE_MLA_BY_ROLE, MOE_MLA_EXPANDED, MOE_MLA_ABSORBED };
 
 struct moe_session_opts {
 	int64_t n_ctx; /* positions a sequence may have */
-	int32_t chunk; /* tokens a pass, at most */
+	int64_t n_encoder_ctx; /* tokens that an encoder may be given; 0 where there is no encoder */
+	int32_t chunk; /* tokens a pass, at most; an encoder takes all of its tokens in one */
 	bool routers_only; /* end each pass at the last router: no logits */
 	bool mtp; /* run the MTP layer behind the model */
 	enum moe_mla_form mla;
@@ -76,11 +78,18 @@ MOE_MUST_USE enum moe_status moe_session_open(struct moe_session **out, const st
                                               struct moe_err *err);
 void moe_session_close(struct moe_session *session); /* NULL is fine */
 
-/* Forgets the sequence; the next token is at position 0. n_given tokens are to be given (not generated): a capacity
- * that
- * is a share of the sequence is a share of these. */
+/* Forgets the sequence, the encoder's tokens too; the next token is at position 0. n_given tokens are to be given (not
+ * generated) to the decoder: a capacity that is a share of the sequence is a share of these. */
 void moe_session_reset(struct moe_session *session, int64_t n_given);
 int64_t moe_session_pos(const struct moe_session *session);
+
+/* Runs the encoder on its tokens: once for a sequence, before the first of the decoder's. Only for models with an
+ * encoder, which take no other token before. */
+MOE_MUST_USE enum moe_status moe_session_encode(struct moe_session *session, const int32_t *tokens, int64_t n_tokens,
+                                                struct moe_err *err);
+/* What the decoder attends to [n_tokens][hidden_size], the encoder's output behind its norm: a view until the next
+ * sequence. */
+const float *moe_session_encoded(const struct moe_session *session);
 
 /* Appends tokens to the sequence. generated: they came out of the model. Logits reach hooks.logits; the last row asked
  * for also stays in moe_session_logits until the next call. */

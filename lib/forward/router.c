@@ -17,7 +17,7 @@ struct moe_policy_params moe_router_params(const struct moe_session *s, int32_t 
 		.normalize = spec->normalize,
 		.eps = spec->eps,
 		.p_norm = spec->p_norm,
-		.bias = s->bias && layer >= 0 ? s->bias[layer] : NULL,
+		.bias = s->router_bias && layer >= 0 ? s->router_bias[layer] : NULL,
 	};
 }
 

@@ -25,15 +25,27 @@ static bool bars_experts(const struct moe_session_opts *opts)
 
 struct sizes {
 	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, visible, scratch;
+	size_t cross, bias[2], encoded;
 	bool wants_hidden, wants_visible;
 };
 
-static size_t cached_per_token(const struct moe_config *config, const struct moe_session_opts *opts)
+/* Numbers that a layer caches: of its own tokens, and of the encoder's output. */
+static size_t cached(const struct moe_config *config, const struct moe_session_opts *opts, int32_t layer)
 {
-	size_t n = 0;
-	for (int32_t l = 0; l < layers_run(config, opts); l++)
-		n += (size_t)config->layers[l].cache_elems;
-	return n;
+	const struct moe_layer_kind *kind = &config->layers[layer];
+	return (size_t)(kind->encoder ? opts->n_encoder_ctx : opts->n_ctx) * (size_t)kind->cache_elems;
+}
+
+static size_t cached_of_encoder(const struct moe_config *config, const struct moe_session_opts *opts, int32_t layer)
+{
+	const struct moe_layer_kind *kind = &config->layers[layer];
+	return kind->cross ? (size_t)opts->n_encoder_ctx * (size_t)kind->cache_elems : 0;
+}
+
+/* Distances that self-attention over n_ctx positions meets, for every head that has a bias for them. */
+static size_t biases(const struct moe_config *config, int64_t n_ctx)
+{
+	return config->relative_buckets > 0 && n_ctx > 0 ? (size_t)config->n_heads * (size_t)(2 * n_ctx - 1) : 0;
 }
 
 static size_t most_work(const struct moe_config *config, const struct moe_session_opts *opts)
@@ -54,14 +66,23 @@ static int rope_tables(const struct moe_config *config, const struct moe_session
 
 static struct sizes sizes_of(const struct moe_config *config, const struct moe_session_opts *opts)
 {
-	const size_t rows = (size_t)opts->chunk + 1;
+	const size_t chunk = (size_t)opts->chunk, encoder = (size_t)opts->n_encoder_ctx;
+	const size_t rows = (encoder > chunk ? encoder : chunk) + 1;
+	size_t cache = 0, cross = 0;
+	for (int32_t l = 0; l < layers_run(config, opts); l++) {
+		cache += cached(config, opts, l);
+		cross += cached_of_encoder(config, opts, l);
+	}
 	return (struct sizes){
 		.rows = rows,
 		.hidden = rows * (size_t)config->hidden_size,
 		.experts = rows * (size_t)config->n_experts,
 		.head = opts->routers_only ? 0 : (size_t)HEAD_ROWS * (size_t)config->vocab_size,
 		.work = rows * most_work(config, opts),
-		.cache = (size_t)opts->n_ctx * cached_per_token(config, opts),
+		.cache = cache,
+		.cross = cross,
+		.bias = { biases(config, opts->n_ctx), biases(config, opts->n_encoder_ctx) },
+		.encoded = encoder * (size_t)config->hidden_size,
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2) * (size_t)rope_tables(config, opts),
 		.temperature = config->temperature != 0 ? (size_t)opts->n_ctx : 0,
 		.ids = rows * (size_t)top_k_of(config, opts),
@@ -75,8 +96,8 @@ uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_ses
 {
 	const struct sizes n = sizes_of(config, opts);
 	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
-	                        n.cache + 2 * n.rope + n.temperature + 3 * n.ids +
-	                        (n.wants_visible ? 2 : 1) * n.visible + (n.wants_hidden ? n.hidden : 0) +
+	                        n.cache + n.cross + n.bias[0] + n.bias[1] + n.encoded + 2 * n.rope + n.temperature +
+	                        3 * n.ids + (n.wants_visible ? 2 : 1) * n.visible + (n.wants_hidden ? n.hidden : 0) +
 	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
 }
@@ -97,6 +118,8 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 		{ &s->sin, n->rope },
 		{ &s->temperature, n->temperature },
 		{ &s->head, n->head },
+		{ &s->bias[0], n->bias[0] },
+		{ &s->bias[1], n->bias[1] },
 		{ &s->pair, s->opts.mtp ? 2 * n->hidden : 0 },
 		{ &s->final, s->opts.mtp ? n->hidden : 0 },
 	};
@@ -108,13 +131,17 @@ static enum moe_status alloc_device(struct moe_session *s, const struct sizes *n
 	if (n->visible && !(s->visible = (int32_t *)(void *)s->device->ops->alloc(s->device, n->visible)))
 		return moe_err_nomem(err, n->visible * sizeof *s->visible, "a session's buffers");
 	const int32_t n_layers = layers_run(&s->model->config, &s->opts);
+	const struct moe_config *config = &s->model->config;
 	s->cache = calloc((size_t)n_layers, sizeof *s->cache);
-	for (int32_t l = 0; s->cache && l < n_layers; l++) {
-		const size_t elems = (size_t)s->opts.n_ctx * (size_t)s->model->config.layers[l].cache_elems;
-		if (!(s->cache[l] = s->device->ops->alloc(s->device, elems)))
-			return moe_err_nomem(err, n->cache * sizeof(float), "the cache of keys and values (--ctx)");
+	s->cross = calloc((size_t)n_layers, sizeof *s->cross);
+	for (int32_t l = 0; s->cache && s->cross && l < n_layers; l++) {
+		s->cache[l] = s->device->ops->alloc(s->device, cached(config, &s->opts, l));
+		s->cross[l] = s->device->ops->alloc(s->device, cached_of_encoder(config, &s->opts, l));
+		if (!s->cache[l] || !s->cross[l])
+			return moe_err_nomem(err, (n->cache + n->cross) * sizeof(float),
+			                     "the cache of keys and values (--ctx)");
 	}
-	return s->cache ? MOE_OK : moe_err_nomem(err, (size_t)n_layers * sizeof *s->cache, "a session");
+	return s->cache && s->cross ? MOE_OK : moe_err_nomem(err, (size_t)n_layers * sizeof *s->cache, "a session");
 }
 
 static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, struct moe_err *err)
@@ -132,11 +159,12 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 	s->top_ids = calloc((size_t)config->n_experts + 1, sizeof *s->top_ids);
 	if (n->wants_visible && !(s->host_visible = calloc(n->visible + 1, sizeof *s->host_visible)))
 		return moe_err_nomem(err, n->visible * sizeof *s->host_visible, "a session's buffers");
+	s->host_encoded = calloc(n->encoded + 1, sizeof *s->host_encoded);
 	if (bars_experts(&s->opts) && !(s->mask = calloc(n->experts + 1, sizeof *s->mask)))
 		return moe_err_nomem(err, n->experts * sizeof *s->mask, "a session's buffers");
-	s->bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->bias);
+	s->router_bias = calloc((size_t)config->n_layers + (size_t)config->n_mtp_layers, sizeof *s->router_bias);
 	if (!s->host_router || !s->host_rows || !s->last_logits || !s->host_hidden || !s->ids || !s->weights ||
-	    !s->margins || !s->scratch || !s->top_ids || !s->bias)
+	    !s->margins || !s->scratch || !s->top_ids || !s->router_bias || !s->host_encoded)
 		return moe_err_nomem(err, (n->experts + n->head + n->hidden + 4 * n->ids) * sizeof(float),
 		                     "a session's buffers");
 	return MOE_OK;
@@ -150,10 +178,11 @@ static enum moe_status prepare_routers(struct moe_session *s, struct moe_err *er
 		const struct moe_weight *bias = &s->model->layers[l].part[MOE_PART_ROUTER_BIAS];
 		if (!bias->data)
 			continue;
-		s->bias[l] = calloc((size_t)config->n_experts, sizeof **s->bias);
-		if (!s->bias[l])
-			return moe_err_nomem(err, (size_t)config->n_experts * sizeof **s->bias, "a router's bias");
-		bias->codec->decode(bias->data, s->bias[l], (size_t)config->n_experts);
+		s->router_bias[l] = calloc((size_t)config->n_experts, sizeof **s->router_bias);
+		if (!s->router_bias[l])
+			return moe_err_nomem(err, (size_t)config->n_experts * sizeof **s->router_bias,
+			                     "a router's bias");
+		bias->codec->decode(bias->data, s->router_bias[l], (size_t)config->n_experts);
 	}
 	return MOE_OK;
 }
@@ -210,6 +239,28 @@ static enum moe_status make_temperature(struct moe_session *s, struct moe_err *e
 	return status;
 }
 
+/* Biases on scores of each stack, from its first layer. */
+static enum moe_status make_biases(struct moe_session *s, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const int64_t spans[2] = { s->opts.n_ctx, s->opts.n_encoder_ctx };
+	enum moe_status status = MOE_OK;
+	for (int encoder = 0; encoder < 2 && !status; encoder++) {
+		const size_t n = biases(config, spans[encoder]);
+		const int32_t first = encoder ? 0 : config->n_encoder_layers;
+		const struct moe_weight *w = &s->model->layers[first].part[MOE_PART_RELATIVE_BIAS];
+		float *table = n ? calloc(n, sizeof *table) : NULL;
+		if (n && !table)
+			return moe_err_nomem(err, n * sizeof *table, "the biases on scores");
+		if (n)
+			status = moe_relative_table(config, w, encoder, spans[encoder], table, err);
+		if (n && !status)
+			status = s->device->ops->upload(s->device, s->bias[encoder], table, n, err);
+		free(table);
+	}
+	return status;
+}
+
 enum moe_status moe_session_open(struct moe_session **out, const struct moe_model *model, struct moe_device *device,
                                  const struct moe_session_opts *opts, struct moe_err *err)
 {
@@ -222,6 +273,7 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 	s->opts.mtp = opts->mtp && model->config.n_mtp_layers > 0;
 	s->top_k = top_k_of(&model->config, opts);
 	const struct sizes n = sizes_of(&model->config, &s->opts);
+	s->rows = (int64_t)n.rows;
 	enum moe_status status = find_policy(s, err);
 	if (!status)
 		status = alloc_device(s, &n, err);
@@ -235,6 +287,8 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 		status = make_rope(s, err);
 	if (!status)
 		status = make_temperature(s, err);
+	if (!status)
+		status = make_biases(s, err);
 	if (status) {
 		moe_session_close(s);
 		return status;
@@ -248,19 +302,21 @@ void moe_session_close(struct moe_session *s)
 	if (!s)
 		return;
 	const struct moe_config *config = &s->model->config;
-	float *device_memory[] = { s->x,   s->h,   s->y,    s->z,    s->router_logits, s->work,
-		                   s->cos, s->sin, s->head, s->pair, s->final, s->temperature };
+	float *device_memory[] = { s->x,   s->h,   s->y,    s->z,    s->router_logits, s->work,        s->bias[0],
+		                   s->cos, s->sin, s->head, s->pair, s->final,         s->temperature, s->bias[1] };
 	for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
 		s->device->ops->release(s->device, device_memory[i]);
 	s->device->ops->release(s->device, (float *)(void *)s->visible);
 	for (int32_t l = 0; s->cache && l < layers_run(config, &s->opts); l++)
 		s->device->ops->release(s->device, s->cache[l]);
-	for (int32_t l = 0; s->bias && l < config->n_layers + config->n_mtp_layers; l++)
-		free(s->bias[l]);
+	for (int32_t l = 0; s->cross && l < layers_run(config, &s->opts); l++)
+		s->device->ops->release(s->device, s->cross[l]);
+	for (int32_t l = 0; s->router_bias && l < config->n_layers + config->n_mtp_layers; l++)
+		free(s->router_bias[l]);
 	moe_capacity_close(s);
-	void *host_memory[] = { s->cache, s->bias,    s->host_router, s->host_rows, s->last_logits, s->host_hidden,
-		                s->ids,   s->weights, s->margins,     s->scratch,   s->mask,        s->top_ids,
-		                s->host_visible };
+	void *host_memory[] = { s->cache, s->router_bias, s->host_router, s->host_rows, s->last_logits, s->host_hidden,
+		                s->ids,   s->weights,     s->margins,     s->scratch,      s->mask,        s->top_ids,
+		                s->cross, s->host_encoded, s->host_visible };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
 		free(host_memory[i]);
 	free(s);
@@ -269,7 +325,7 @@ void moe_session_close(struct moe_session *s)
 void moe_session_reset(struct moe_session *s, int64_t n_given)
 {
 	const struct moe_rope *rope = &s->model->config.rope;
-	s->pos = 0;
+	s->pos = s->n_encoded = 0;
 	s->rope_at = rope_tables(&s->model->config, &s->opts) == 2 && n_given > rope->original_positions
 	                 ? s->opts.n_ctx * (rope->n_dims / 2)
 	                 : 0;
@@ -277,6 +333,8 @@ void moe_session_reset(struct moe_session *s, int64_t n_given)
 }
 
 int64_t moe_session_pos(const struct moe_session *s) { return s->pos; }
+
+const float *moe_session_encoded(const struct moe_session *s) { return s->host_encoded; }
 
 const float *moe_session_logits(const struct moe_session *s) { return s->last_logits; }
 
@@ -379,9 +437,9 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
 	const struct moe_config *config = &s->model->config;
 	bool stopped = false;
 	enum moe_status status = embed_tokens(s, &s->model->embed, tokens, n_tokens, err);
-	if (!status)
+	if (!status && config->n_encoder_layers == 0)
 		status = tell_hidden(s, 0, n_tokens, err);
-	for (int32_t l = 0; l < config->n_layers && !status && !stopped; l++) {
+	for (int32_t l = config->n_encoder_layers; l < config->n_layers && !status && !stopped; l++) {
 		status = moe_block_run(s, l, s->x, s->pos, n_tokens, generated, &stopped, err);
 		if (!status && !stopped)
 			status = tell_hidden(s, l + 1, n_tokens, err);
@@ -400,22 +458,80 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
 	return status;
 }
 
+static enum moe_status check_tokens(const struct moe_session *s, const int32_t *tokens, int64_t n_tokens,
+                                    struct moe_err *err)
+{
+	const int32_t vocab_size = s->model->config.vocab_size;
+	for (int64_t t = 0; t < n_tokens; t++)
+		if (tokens[t] < 0 || tokens[t] >= vocab_size)
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "token id %d at position %lld is outside the vocabulary of %d",
+			                   (int)tokens[t], (long long)(s->pos + t), (int)vocab_size);
+	return MOE_OK;
+}
+
+/* All layers of the encoder, its norm, and what the decoder's layers make of the result. */
+static enum moe_status run_encoder(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, struct moe_err *err)
+{
+	const struct moe_config *config = &s->model->config;
+	const struct moe_weight no_bias = { 0 };
+	const size_t n = (size_t)n_tokens * (size_t)config->hidden_size;
+	bool stopped = false;
+	enum moe_status status = embed_tokens(s, &s->model->embed, tokens, n_tokens, err);
+	if (!status)
+		status = tell_hidden(s, 0, n_tokens, err);
+	for (int32_t l = 0; l < config->n_encoder_layers && !status; l++) {
+		status = moe_block_run(s, l, s->x, 0, n_tokens, false, &stopped, err);
+		if (!status)
+			status = tell_hidden(s, l + 1, n_tokens, err);
+	}
+	if (!status)
+		status = moe_block_norm(s, s->x, &s->model->encoder_norm, &no_bias, n_tokens, s->h, err);
+	if (!status)
+		status = s->device->ops->download(s->device, s->host_encoded, s->h, n, err);
+	for (int32_t l = config->n_encoder_layers; l < config->n_layers && !status; l++)
+		if (config->layers[l].cross)
+			status = moe_cross_keys(s, l, s->h, n_tokens, err);
+	return status;
+}
+
+enum moe_status moe_session_encode(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, struct moe_err *err)
+{
+	if (s->model->config.n_encoder_layers == 0)
+		return moe_err_set(err, MOE_EUSAGE, "the model has no encoder, but there are %lld tokens for one",
+		                   (long long)n_tokens);
+	if (n_tokens < 1 || s->pos > 0 || s->n_encoded > 0)
+		return moe_err_set(err, MOE_EUSAGE, "the tokens of the encoder, at least one, come once and before "
+		                   "those of the decoder");
+	if (n_tokens > s->opts.n_encoder_ctx)
+		return moe_err_set(err, MOE_EUSAGE, "%lld tokens do not fit an encoder of %lld positions",
+		                   (long long)n_tokens, (long long)s->opts.n_encoder_ctx);
+	enum moe_status status = check_tokens(s, tokens, n_tokens, err);
+	const int64_t limit = s->capacity.limit;
+	moe_capacity_group(s, n_tokens);
+	if (!status)
+		status = run_encoder(s, tokens, n_tokens, err);
+	s->capacity.limit = limit;
+	s->n_encoded = status ? 0 : n_tokens;
+	return status;
+}
+
 enum moe_status moe_session_feed(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
                                  enum moe_logits want, struct moe_err *err)
 {
-	const struct moe_config *config = &s->model->config;
-	for (int64_t t = 0; t < n_tokens; t++)
-		if (tokens[t] < 0 || tokens[t] >= config->vocab_size)
-			return moe_err_set(err, MOE_EFORMAT,
-			                   "token id %d at position %lld is outside the vocabulary of %d",
-			                   (int)tokens[t], (long long)(s->pos + t), (int)config->vocab_size);
+	enum moe_status status = check_tokens(s, tokens, n_tokens, err);
+	if (status)
+		return status;
+	if (s->model->config.n_encoder_layers > 0 && s->n_encoded == 0)
+		return moe_err_set(err, MOE_EUSAGE, "the model has an encoder, and the sequence no tokens for it "
+		                   "(--ids: encoder ids, a TAB, decoder ids)");
 	if (n_tokens > s->opts.n_ctx - s->pos)
 		return moe_err_set(err, MOE_EUSAGE, "%lld tokens do not fit a context of %lld (--ctx)",
 		                   (long long)(s->pos + n_tokens), (long long)s->opts.n_ctx);
 	for (int64_t done = 0; done < n_tokens;) {
 		const int64_t left = n_tokens - done, n = left < s->opts.chunk ? left : s->opts.chunk;
 		const enum moe_logits now = want == MOE_LOGITS_LAST && n < left ? MOE_LOGITS_NONE : want;
-		enum moe_status status = pass(s, tokens + done, n, generated, now, err);
+		status = pass(s, tokens + done, n, generated, now, err);
 		if (status)
 			return status;
 		s->pos += n;

@@ -19,7 +19,9 @@ struct moe_session {
 	const struct moe_model *model;
 	struct moe_device *device;
 	struct moe_session_opts opts;
+	int64_t rows;               /* of the buffers: a pass has fewer */
 	int64_t pos;
+	int64_t n_encoded;          /* tokens the encoder was given */
 	int32_t top_k;              /* experts a token, the model's or the ablation's */
 	int32_t last_router;        /* layer of the last router, -1: none */
 
@@ -30,7 +32,9 @@ struct moe_session {
 	float *final;               /* [chunk + 1][hidden], MTP only: row 0 is the last row of the pass before */
 	float *head;                /* [HEAD_ROWS][vocab] */
 	float *work;                /* [chunk + 1] mixer work */
-	float **cache;              /* [n_layers + mtp][n_ctx][cache_elems of the layer] */
+	float **cache;              /* [n_layers + mtp][n_ctx or n_encoder_ctx][cache_elems of the layer] */
+	float **cross;              /* as cache, [n_encoder_ctx]: keys and values of the encoder's output */
+	float *bias[2];             /* decoder's, encoder's [n_heads][2 n_ctx - 1]: on scores, by distance */
 	/* [1 or 2][n_ctx][rope n_dims / 2]: where long sequences have factors of their own, these come second */
 	float *cos, *sin;
 	int64_t rope_at;            /* of the tables of this sequence: chosen by what is given, never by what else runs */
@@ -55,7 +59,8 @@ struct moe_session {
 	int32_t *top_ids;           /* [n_experts] */
 	float *weights, *margins, *scratch;
 	int32_t *host_visible;      /* as visible, where a hook wants it */
-	float **bias;               /* [n_layers + mtp][n_experts], NULL where none */
+	float **router_bias;        /* [n_layers + mtp][n_experts], NULL where none */
+	float *host_encoded;        /* [n_encoder_ctx][hidden] */
 	const struct moe_policy *policy;
 };
 
@@ -68,6 +73,8 @@ MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t
 /* The limit of --capacity: buffers, the start of a sequence of n_given tokens, and its effect on ids and weights. */
 MOE_MUST_USE enum moe_status moe_capacity_open(struct moe_session *session, struct moe_err *err);
 void moe_capacity_begin(struct moe_session *session, int64_t n_given);
+/* From here on the limit is that of a sequence of so many tokens, where it is a share of them. */
+void moe_capacity_group(struct moe_session *session, int64_t n_tokens);
 void moe_capacity_apply(struct moe_session *session, int32_t layer, int64_t n_tokens);
 void moe_capacity_close(struct moe_session *session);
 
@@ -89,6 +96,18 @@ int64_t moe_indexer_work_elems(const struct moe_config *config);
 MOE_MUST_USE enum moe_status moe_indexer_run(struct moe_session *session, int32_t layer, const float *x,
                                              const float *latent, int64_t pos, int64_t n_tokens, float *work,
                                              const int32_t **visible, struct moe_err *err);
+
+/* Attention to the encoder's output: keys and values of encoded [n_tokens][hidden], then out = what queries of
+ * x [n_tokens][hidden] find there. */
+MOE_MUST_USE enum moe_status moe_cross_keys(struct moe_session *session, int32_t layer, const float *encoded,
+                                            int64_t n_tokens, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_cross_run(struct moe_session *session, int32_t layer, const float *x, int64_t n_tokens,
+                                           float *out, struct moe_err *err);
+
+/* The bias on scores by distance (T5): table [n_heads][2 span - 1], key minus query = 0 in the middle, from
+ * w [buckets][n_heads]. MOE_ENOMEM aside it cannot fail. */
+MOE_MUST_USE enum moe_status moe_relative_table(const struct moe_config *config, const struct moe_weight *w,
+                                                bool bidirectional, int64_t span, float *table, struct moe_err *err);
 
 /* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied; lengthened: with the factors for
  * sequences longer than those the model was first made for (LongRoPE), where it has such. */

@@ -49,8 +49,8 @@ static void add_spec(struct sums *s, const struct moe_config *c, const struct mo
 	}
 	s->total += stored;
 	s->activated += used;
-	/* a correction bias of shape [1, E] is no matrix */
-	if (spec->n_dims > 1 && spec->part != MOE_PART_ROUTER_BIAS &&
+	/* a correction bias of shape [1, E] is no matrix, and biases on scores are looked up */
+	if (spec->n_dims > 1 && spec->part != MOE_PART_ROUTER_BIAS && spec->part != MOE_PART_RELATIVE_BIAS &&
 	    (spec->part != MOE_PART_EMBED || c->tie_embeddings))
 		s->matrices += used;
 	if (spec->n_dims > 1 && spec->part == MOE_PART_ROUTER)
@@ -143,7 +143,8 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	const double pair = (double)c->n_heads * (c->head_dim + (c->v_head_dim ? c->v_head_dim : c->head_dim));
 	out->flops_token = 2.0 * n_mm;
 	out->flops_4k = 4096.0 * (6.0 * n_mm + 6.0 * c->n_layers * pair * 4096.0);
-	for (int32_t l = 0; l < c->n_layers; l++)
+	/* what an encoder's layers keep is for their own pass */
+	for (int32_t l = c->n_encoder_layers; l < c->n_layers; l++)
 		out->cache_elems_token += c->layers[l].cache_elems;
 	combinations(c->n_experts, c->router.top_k, out->combinations);
 	return MOE_OK;

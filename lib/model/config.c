@@ -193,6 +193,7 @@ int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)
 	case MOE_DIM_INDEX_Q: return (int64_t)c->index_n_heads * c->index_head_dim;
 	case MOE_DIM_HIDDEN_MX: return c->hidden_size / MOE_MX_BLOCK;
 	case MOE_DIM_EXPERT_FFN_MX: return c->moe_intermediate_size / MOE_MX_BLOCK;
+	case MOE_DIM_BUCKETS: return c->relative_buckets;
 	}
 	return 0;
 }

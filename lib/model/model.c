@@ -140,6 +140,7 @@ static struct moe_weight *top_weight(struct moe_model *m, enum moe_part part)
 	case MOE_PART_EMBED: return &m->embed;
 	case MOE_PART_HEAD: return &m->head;
 	case MOE_PART_HEAD_BIAS: return &m->head_bias;
+	case MOE_PART_ENCODER_NORM: return &m->encoder_norm;
 	case MOE_PART_FINAL_NORM_BIAS: return &m->final_norm_bias;
 	default: return &m->final_norm;
 	}

@@ -45,6 +45,8 @@ struct moe_router_spec {
 	double eps, p_norm;      /* sparsemixer's and dbrx's own */
 	bool bias;               /* a correction bias joins the choice, not the weights */
 	bool scales_input;       /* the weight multiplies what its expert reads, not what it gives */
+	int64_t capacity;        /* tokens of a sequence that an expert takes in a layer, the first ones; those that
+	                          * choose it later weigh 0; 0: no limit */
 };
 
 /* Normalisation of queries and keys before rotation. */
@@ -71,6 +73,8 @@ struct moe_layer_kind {
 	bool temperature;        /* queries grow with their position: moe_config.temperature */
 	bool no_rope;            /* queries and keys are not rotated */
 	enum moe_indexer indexer;
+	bool encoder;            /* part of the encoder: every position sees all others */
+	bool cross;              /* attends to the encoder's output too, behind its self-attention */
 	bool mtp;                /* a multi-token-prediction layer behind the ordinary ones */
 };
 
@@ -80,6 +84,7 @@ struct moe_config {
 	const struct moe_family *family;
 	char architecture[96];
 	int32_t vocab_size, hidden_size, n_layers, n_mtp_layers;   /* n_layers without MTP */
+	int32_t n_encoder_layers;   /* the first of n_layers, the decoder's follow; 0: there is no encoder */
 	int32_t n_heads, n_kv_heads, head_dim;
 	int32_t q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim;   /* q_lora_rank 0: none */
 	/* of the indexer; index_top_k positions are read, where there are more. 0: no layer has one */
@@ -96,6 +101,8 @@ struct moe_config {
 	bool qk_norm_late;       /* behind the rotation, not before it */
 	/* queries at position p times 1 + temperature ln(1 + floor((p + 1) / temperature_floor)) */
 	double temperature, temperature_floor;
+	/* T5's bias on the scores of self-attention, by the bucket of the distance; 0: none. In buckets, positions. */
+	int32_t relative_buckets, relative_distance;
 	double attention_scale;  /* of the scores; 0: 1 / sqrt(head_dim) */
 	double embedding_scale, residual_scale;   /* on embeddings, and on what a branch adds to the residual; 0: 1 */
 	double logits_divisor;   /* 0: 1 */
@@ -130,6 +137,7 @@ enum moe_dim {
 	MOE_DIM_2EXPERT_FFN, MOE_DIM_SHARED_FFN, MOE_DIM_EXPERTS,
 	MOE_DIM_INDEX_HEADS, MOE_DIM_INDEX_HEAD, MOE_DIM_INDEX_Q /* index_n_heads index_head_dim */,
 	MOE_DIM_HIDDEN_MX, MOE_DIM_EXPERT_FFN_MX,   /* in blocks of MOE_MX_BLOCK */
+	MOE_DIM_BUCKETS,         /* relative_buckets */
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
 
@@ -142,6 +150,9 @@ enum moe_part {
 	MOE_PART_INDEX_Q, MOE_PART_INDEX_K, MOE_PART_INDEX_K_NORM, MOE_PART_INDEX_K_NORM_BIAS, MOE_PART_INDEX_WEIGHTS,
 	MOE_PART_K, MOE_PART_V, MOE_PART_Q_BIAS, MOE_PART_K_BIAS, MOE_PART_V_BIAS, MOE_PART_Q_NORM, MOE_PART_K_NORM,
 	MOE_PART_O_BIAS, MOE_PART_SINKS,             /* sinks: a logit per head that takes part in its softmax */
+	MOE_PART_RELATIVE_BIAS,                      /* of the first layer of a stack, for all of them */
+	MOE_PART_CROSS_NORM, MOE_PART_CROSS_Q, MOE_PART_CROSS_K, MOE_PART_CROSS_V, MOE_PART_CROSS_O,
+	MOE_PART_ENCODER_NORM,                       /* behind the encoder's last layer */
 	MOE_PART_ATTN_NORM_BIAS, MOE_PART_FFN_NORM_BIAS, MOE_PART_FINAL_NORM_BIAS, MOE_PART_HEAD_BIAS,
 	MOE_PART_GATE, MOE_PART_UP, MOE_PART_DOWN,                              /* dense FFN */
 	MOE_PART_ROUTER, MOE_PART_ROUTER_BIAS,
@@ -164,6 +175,9 @@ const char *moe_role_name(enum moe_role role);   /* embed head attn dense exps s
 /* Where a spec applies. */
 enum moe_where { MOE_AT_TOP, MOE_AT_EVERY, MOE_AT_DENSE, MOE_AT_MOE, MOE_AT_MTP,
 	MOE_AT_INDEXER /* layers with an indexer of their own */ };
+
+/* In which of an encoder-decoder's two stacks: {l} then counts from the first layer of that one. */
+enum moe_side { MOE_IN_ANY, MOE_IN_ENCODER, MOE_IN_DECODER };
 
 /* How all experts of a layer share one tensor of a Hugging Face checkpoint. */
 enum moe_stack {
@@ -196,6 +210,8 @@ struct moe_tensor_spec {
 	bool pieces_alternate;   /* row by row, as many of each, instead of one behind the other */
 	struct moe_piece pieces[3];   /* the first is `part`; their rows make dims[0] */
 	bool (*present)(const struct moe_config *config);   /* NULL: always */
+	enum moe_side side;
+	bool first_only;         /* only in the first layer of its stack */
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
 	bool f32;                /* stored as F32 in Hugging Face checkpoints too (correction biases) */
 	bool unscaled;           /* never f8_e4m3, where matrices of its role are */
@@ -263,6 +279,7 @@ struct moe_model {
 	struct moe_arena arena;
 	struct moe_weight embed, head, final_norm;
 	struct moe_weight head_bias, final_norm_bias;   /* data NULL: none */
+	struct moe_weight encoder_norm;                 /* data NULL: there is no encoder */
 	struct moe_layer *layers;       /* [n_layers + n_mtp_layers] */
 };
 

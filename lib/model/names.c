@@ -59,12 +59,22 @@ bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming namin
 	return moe_spec_is_expert(spec) && (naming == MOE_NAMING_GGUF || spec->stack != MOE_STACK_NONE);
 }
 
+/* The first layer of the stack that a spec belongs to: what its {l} counts from. */
+static int32_t first_layer(const struct moe_config *c, const struct moe_tensor_spec *spec)
+{
+	return spec->side == MOE_IN_DECODER ? c->n_encoder_layers : 0;
+}
+
 bool moe_spec_applies(const struct moe_config *c, const struct moe_tensor_spec *spec, int32_t layer)
 {
 	if (layer < -1 || layer >= c->n_layers + c->n_mtp_layers || (spec->present && !spec->present(c)))
 		return false;
 	if (layer < 0 || spec->where == MOE_AT_TOP)
 		return layer < 0 && spec->where == MOE_AT_TOP;
+	if (spec->side != MOE_IN_ANY && (spec->side == MOE_IN_ENCODER) != c->layers[layer].encoder)
+		return false;
+	if (spec->first_only && layer != first_layer(c, spec))
+		return false;
 	switch (spec->where) {
 	case MOE_AT_DENSE: return c->layers[layer].ffn == MOE_FFN_DENSE;
 	case MOE_AT_MOE: return c->layers[layer].ffn == MOE_FFN_MOE;
@@ -129,6 +139,8 @@ bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const c
 		id->scales = naming == MOE_NAMING_HF && moe_spec_scaled(c, spec) && !strcmp(rest, MOE_SCALES_SUFFIX);
 		if (*rest && !id->scales)
 			continue;
+		if (id->layer >= 0 && __builtin_add_overflow(id->layer, first_layer(c, spec), &id->layer))
+			continue;
 		if (moe_spec_applies(c, spec, id->layer) && id->expert < c->n_experts) {
 			id->spec = spec;
 			return true;
@@ -163,7 +175,7 @@ void moe_names_format(const struct moe_config *c, const struct moe_tensor_id *id
 			return;
 		}
 		moe_buf_add(out, p, (size_t)(brace - p));
-		moe_buf_addf(out, "%d", brace[1] == 'l' ? id->layer : id->expert);
+		moe_buf_addf(out, "%d", brace[1] == 'l' ? id->layer - first_layer(c, id->spec) : id->expert);
 		p = brace + 3;
 	}
 }

@@ -1,6 +1,7 @@
 /* Layers and tokens are independent of each other: pieces of both go to the pool. */
 #include "trace/reroute.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,25 @@ static void route_piece(void *arg, int64_t begin, int64_t end, int thread)
 	}
 }
 
+/* Did the token choose at all? In the layers of an encoder those of the decoder do not, and the other way round. */
+static bool is_routed(const struct moe_routing *from, int64_t token) { return from->ids[token * from->top_k] >= 0; }
+
+/* Those that did not choose do not now: rows from `row` on. */
+static void leave_unrouted(struct moe_reroute *r, const struct moe_routing *from, int64_t row)
+{
+	const int32_t k = r->params.top_k;
+	for (int64_t t = 0; t < from->n_tokens; t++) {
+		if (is_routed(from, t))
+			continue;
+		for (int32_t i = 0; i < k; i++) {
+			r->ids[(row + t) * k + i] = -1;
+			r->weights[(row + t) * k + i] = 0;
+		}
+		if (r->margins)
+			r->margin[row + t] = INFINITY;
+	}
+}
+
 enum moe_status moe_reroute_run(struct moe_reroute *r, const struct moe_trace_run *run, int32_t n_layers,
                                 const struct moe_trace_run **out, struct moe_err *err)
 {
@@ -102,8 +122,9 @@ enum moe_status moe_reroute_run(struct moe_reroute *r, const struct moe_trace_ru
 			.logits = r->keep_logits ? run->layers[l].logits : NULL,
 			.margins = r->margins ? r->margin + row : NULL,
 		};
+		leave_unrouted(r, &run->layers[l], row);
 		for (int64_t c = 0; c < run->n_tokens * r->params.top_k; c++)
-			if (r->layers[l].ids[c] < 0)
+			if (r->layers[l].ids[c] < 0 && is_routed(&run->layers[l], c / r->params.top_k))
 				return moe_err_set(err, MOE_EFORMAT,
 				                   "sequence %lld, position %lld, layer %d: the logits are not numbers",
 				                   (long long)run->seq, (long long)(run->pos + c / r->params.top_k),

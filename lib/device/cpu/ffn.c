@@ -1,6 +1,7 @@
 /* SwiGLU feed-forward networks on the CPU: one for all tokens, or the chosen experts of each.
  *
  *   ffn(x) = down (silu(gate x) * (up x)); experts may have biases on all three, and moe_glu's clamped form
+ *   without a gate: down relu(up x) (Raffel et al. 2020)
  *   moe(x) = sum over the chosen experts e, in ascending order, of weight_e ffn_e(x), or of ffn_e(weight_e x)
  *
  * The routed form gathers the tokens of each expert, so that an expert's matrices are read once per call. */
@@ -14,7 +15,7 @@ enum { TILE_ROWS = 16, TILE_TOKENS = 32 };
 
 /* One network applied to some rows of x; the rows and where the results go are consecutive in `in` and `mid`. */
 struct network {
-	const struct moe_weight *gate, *up, *down;
+	const struct moe_weight *gate, *up, *down; /* gate without data: none */
 	const struct moe_weight *gate_bias, *up_bias, *down_bias; /* [rows, 1], all or none of them NULL */
 	struct moe_glu glu;
 	const float *in; /* [n][hidden] */
@@ -47,6 +48,12 @@ static void activate(const struct moe_glu *glu, float *g, const float *u, int64_
 	}
 }
 
+static void relu(float *x, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		x[i] = x[i] > 0 ? x[i] : 0;
+}
+
 /* y [m][n] += the biases [row, row + n), y's rows `stride` apart. */
 static void add_biases(const struct moe_weight *bias, int64_t row, int64_t n, int64_t m, int64_t stride, float *y)
 {
@@ -57,30 +64,37 @@ static void add_biases(const struct moe_weight *bias, int64_t row, int64_t n, in
 			y[t * stride + i] += values[i];
 }
 
-/* mid = glu(gate x, up x), for one tile of rows. */
+/* mid = glu(gate x, up x), or relu(up x), for one tile of rows. */
 static void enter_piece(void *arg, int64_t begin, int64_t end, int thread)
 {
 	const struct job *job = arg;
 	for (int64_t item = begin; item < end; item++) {
 		const struct network *net = &job->networks[item / job->tiles_per_network];
-		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->gate->cols,
-			      ffn = net->gate->rows;
+		const int64_t row = item % job->tiles_per_network * TILE_ROWS, cols = net->up->cols,
+			      ffn = net->up->rows;
 		const int64_t n = row + TILE_ROWS <= ffn ? TILE_ROWS : ffn - row;
 		float *gate = job->cpu->scratch[thread].p, *up = gate + TILE_ROWS * cols;
 		float *g = up + TILE_ROWS * cols, *u = g + TILE_TOKENS * TILE_ROWS;
-		cpu_decode_rows(net->gate, row, n, gate);
+		const bool gated = net->gate->data != NULL;
+		if (gated)
+			cpu_decode_rows(net->gate, row, n, gate);
 		cpu_decode_rows(net->up, row, n, up);
 		for (int64_t t = 0; t < net->n; t += TILE_TOKENS) {
 			const int64_t m = t + TILE_TOKENS <= net->n ? TILE_TOKENS : net->n - t;
-			job->cpu->dot->tile(gate, n, cols, net->in + t * cols, m, cols, cols, g, n);
+			if (gated)
+				job->cpu->dot->tile(gate, n, cols, net->in + t * cols, m, cols, cols, g, n);
 			job->cpu->dot->tile(up, n, cols, net->in + t * cols, m, cols, cols, u, n);
-			if (net->gate_bias) {
+			if (gated && net->gate_bias)
 				add_biases(net->gate_bias, row, n, m, n, g);
+			if (net->up_bias)
 				add_biases(net->up_bias, row, n, m, n, u);
-			}
-			activate(&net->glu, g, u, m * n);
+			if (gated)
+				activate(&net->glu, g, u, m * n);
+			else
+				relu(u, m * n);
+			const float *result = gated ? g : u;
 			for (int64_t i = 0; i < m * n; i++)
-				net->mid[(t + i / n) * ffn + row + i % n] = g[i];
+				net->mid[(t + i / n) * ffn + row + i % n] = result[i];
 		}
 	}
 }
@@ -108,7 +122,7 @@ static enum moe_status run_networks(struct cpu_device *cpu, const struct network
 {
 	if (n_networks == 0)
 		return MOE_OK;
-	const int64_t hidden = networks->gate->cols, ffn = networks->gate->rows;
+	const int64_t hidden = networks->up->cols, ffn = networks->up->rows;
 	const int64_t widest = hidden > ffn ? hidden : ffn;
 	enum moe_status status = cpu_reserve(cpu, (size_t)(2 * TILE_ROWS * (widest + TILE_TOKENS)), err);
 	if (status)
@@ -124,7 +138,7 @@ enum moe_status cpu_ffn(struct moe_device *device, const float *x, int64_t n_tok
                         const struct moe_weight *up, const struct moe_weight *down, float *out, struct moe_err *err)
 {
 	struct cpu_device *cpu = (struct cpu_device *)device;
-	enum moe_status status = cpu_reserve_shared(cpu, (size_t)(n_tokens * gate->rows), err);
+	enum moe_status status = cpu_reserve_shared(cpu, (size_t)(n_tokens * up->rows), err);
 	if (status)
 		return status;
 	const struct network net = { .gate = gate, .up = up, .down = down, .in = x, .mid = cpu->shared.p, .out = out,

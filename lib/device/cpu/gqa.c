@@ -2,6 +2,7 @@
  *
  *   p = softmax over the visible positions s of (scale q . k_s);   out = sum p v_s
  *
+ * Where there is a bias, it is added to the scaled score (Raffel et al. 2020, section 2.1).
  * A sink (Xiao et al. 2023, learned) is one more score in the softmax, of a position without a value. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/online.h"
@@ -32,7 +33,8 @@ static void attend(const struct attention *at, int32_t head, int64_t t, float *s
 	if (at->sinks)
 		online = (struct cpu_online){ at->sinks[head], 1 };
 
-	const int64_t pos = a->pos0 + t, end = pos + 1;
+	const int64_t pos = a->pos0 + t, end = a->n_keys > 0 ? a->n_keys : pos + 1;
+	const float *bias = a->bias ? a->bias + head * (2 * a->bias_span - 1) + a->bias_span - 1 - pos : NULL;
 	const int64_t chunk = a->chunk > 0 ? pos / a->chunk * a->chunk : 0;
 	const int64_t first = a->window > 0 ? max_i64(chunk, end - a->window) : chunk;
 	memset(out, 0, (size_t)dim * sizeof *out);
@@ -40,7 +42,7 @@ static void attend(const struct attention *at, int32_t head, int64_t t, float *s
 		const int64_t from = max_i64(block, first), n = min_i64(block + CPU_BLOCK, end) - from;
 		dot->tile(keys + from * row, n, row, q, 1, dim, dim, scores, n);
 		for (int64_t s = 0; s < n; s++)
-			scores[s] *= a->scale;
+			scores[s] = scores[s] * a->scale + (bias ? bias[from + s] : 0);
 		cpu_fold(dot, scores, n, values + from * row, row, dim, &online, out);
 	}
 	for (int64_t i = 0; i < dim; i++)

@@ -69,11 +69,11 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const struct moe_config *config = &s->model->config;
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_layer *layer = &s->model->layers[index];
-	const bool rotated = !config->layers[index].no_rope;
+	const bool rotated = !config->layers[index].no_rope, encoder = config->layers[index].encoder;
 	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, rotated };
 	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated };
 	const struct projection v = { MOE_PART_V, MOE_PART_V_BIAS, MOE_N_PARTS, config->n_kv_heads, false };
-	const int64_t rows = s->opts.chunk + 1, width = kv_dim(config), row = 2 * width;
+	const int64_t rows = s->rows, width = kv_dim(config), row = 2 * width;
 	float *queries = s->work, *mixed = queries + rows * q_dim(config), *keys = mixed + rows * q_dim(config);
 	float *values = keys + rows * width, *cache = s->cache[index];
 
@@ -94,7 +94,9 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		.n_heads = config->n_heads, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim,
 		.scale = s->softmax_scale, .q = queries, .cache = cache, .pos0 = pos, .n_tokens = n_tokens,
 		.chunk = config->layers[index].attention_chunk, .window = config->layers[index].window,
-		.sinks = layer->part[MOE_PART_SINKS], .out = mixed,
+		.sinks = layer->part[MOE_PART_SINKS], .out = mixed, .n_keys = encoder ? n_tokens : 0,
+		.bias = config->relative_buckets > 0 ? s->bias[encoder] : NULL,
+		.bias_span = encoder ? s->opts.n_encoder_ctx : s->opts.n_ctx,
 	};
 	status = ops->gqa(s->device, &args, err);
 	if (!status)

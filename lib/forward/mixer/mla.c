@@ -84,7 +84,7 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 {
 	const struct moe_config *config = &s->model->config;
 	const struct moe_layer *layer = &s->model->layers[index];
-	const int64_t rows = s->opts.chunk + 1, key = key_dim(config);
+	const int64_t rows = s->rows, key = key_dim(config);
 	float *low = s->work, *q = low + rows * config->q_lora_rank, *mixed = q + rows * config->n_heads * key;
 	float *latent = mixed + rows * config->n_heads * config->v_head_dim;
 	float *index_work = latent + rows * cache_elems(config);
