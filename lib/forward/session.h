@@ -37,7 +37,7 @@ struct moe_session {
 	float *bias[2];             /* decoder's, encoder's [n_heads][2 n_ctx - 1]: on scores, by distance */
 	/* [1 or 2][n_ctx][rope n_dims / 2]: where long sequences have factors of their own, these come second */
 	float *cos, *sin;
-	int64_t rope_at;            /* of the tables of this sequence: chosen by what is given, never by what else runs */
+	int64_t rope_at;            /* of the tables of this sequence: chosen by what is given, not by what else runs */
 	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
 	int32_t *visible;           /* [chunk + 1][index_top_k]: the last indexer's choice; NULL where none is needed */
