@@ -68,7 +68,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "no-shared", struct config, ablate.no_shared, "leave out the shared experts"),
 	MOE_OPT_F64(0, "capacity", "CF", struct config, ablate.capacity, 0, 1e9,
 	            "an expert takes ceil(CF * k * T / E) choices of a group of T tokens"),
-	MOE_OPT_I64(0, "capacity-tokens", "N", struct config, ablate.capacity_tokens, 1, INT64_MAX / 4,
+	MOE_OPT_I64(0, "capacity-tokens", "N", struct config, ablate.capacity_tokens, 1, 0x1p61,
 	            "an expert takes N choices of a group"),
 	MOE_OPT_STR(0, "capacity-group", "GROUP", struct config, ablate.capacity_group,
 	            "what a group is: sequence, or tokens=N across sequences [sequence]"),
