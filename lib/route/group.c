@@ -48,17 +48,6 @@ float moe_groups_limit(const struct moe_policy_params *params, float *scores, fl
 	return last - next;
 }
 
-float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights)
-{
-	float sum = 0;
-	moe_top_k(choice, n, k, ids);
-	for (int32_t i = 0; i < k; i++) {
-		weights[i] = ids[i] < 0 ? 0 : scores[ids[i]];
-		sum += weights[i];
-	}
-	return sum;
-}
-
 float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k)
 {
 	if (ids[k - 1] < 0)
@@ -76,4 +65,21 @@ float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int3
 			next = scores[i];
 	}
 	return next > -INFINITY ? last - next : INFINITY;
+}
+
+float moe_choose(const struct moe_policy_params *params, int64_t t, float *choice, const float *scores, float *groups,
+                 int32_t *ids, float *weights, float *margins)
+{
+	const int32_t k = params->top_k;
+	float sum = 0;
+	moe_choice_mask(params, t, choice);
+	const float group_margin = groups ? moe_groups_limit(params, choice, groups) : INFINITY;
+	moe_top_k(choice, params->n_experts, k, ids);
+	for (int32_t i = 0; i < k; i++) {
+		weights[i] = ids[i] < 0 ? 0 : scores[ids[i]];
+		sum += weights[i];
+	}
+	if (margins)
+		margins[t] = fminf(group_margin, moe_choice_margin(choice, params->n_experts, ids, k));
+	return sum;
 }

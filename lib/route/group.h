@@ -12,16 +12,19 @@ size_t moe_groups_scratch(const struct moe_policy_params *params);
  * last group kept and the best one left out; infinity where none is left out. */
 float moe_groups_limit(const struct moe_policy_params *params, float *scores, float *scratch);
 
-/* Chooses by `choice` and weighs by `scores`, both [n]: ids [k] as moe_top_k gives them, weights [k] (0 for id -1).
- * Returns the sum of the weights. */
-float moe_choose(const float *choice, const float *scores, int32_t n, int32_t k, int32_t *ids, float *weights);
-
 /* Bars the experts that params->mask bars for token t from `choice` [n_experts]. */
 static inline void moe_choice_mask(const struct moe_policy_params *params, int64_t t, float *choice)
 {
 	for (int32_t i = 0; params->mask && i < params->n_experts; i++)
 		choice[i] += params->mask[t * params->n_experts + i];
 }
+
+/* Chooses for token t by `choice` and weighs by `scores`, both [n_experts]: ids [top_k] as moe_top_k gives them,
+ * weights [top_k] (0 for id -1). What params->mask bars leaves `choice` first, then, where `groups` is not NULL
+ * (scratch of moe_groups_scratch floats), what lies outside the best groups. margins: NULL, or [n_tokens], of which t
+ * is set. Returns the sum of the weights. */
+float moe_choose(const struct moe_policy_params *params, int64_t t, float *choice, const float *scores, float *groups,
+                 int32_t *ids, float *weights, float *margins);
 
 /* Weight 0 where no expert was chosen (outputs that are not numbers), whatever the policy computed there. */
 static inline void moe_clear_unchosen(const int32_t *ids, int32_t k, float *weights)

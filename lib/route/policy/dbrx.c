@@ -14,8 +14,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		float *choice = scratch + n;
 		moe_softmax(logits, n, scratch);
 		memcpy(choice, scratch, (size_t)n * sizeof *choice);
-		moe_choice_mask(p, t, choice);
-		moe_choose(choice, scratch, n, k, ids, weights);
+		moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
 		double sum = 0;
 		for (int32_t i = 0; i < k; i++)
 			sum += pow(fabs(weights[i]), p->p_norm);
@@ -23,8 +22,6 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		for (int32_t i = 0; i < k; i++)
 			weights[i] /= norm;
 		moe_clear_unchosen(ids, k, weights);
-		if (margins)
-			margins[t] = moe_choice_margin(choice, n, ids, k);
 	}
 }
 

@@ -14,13 +14,10 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		moe_softmax(logits, n, scratch);
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = p->bias ? scratch[i] + p->bias[i] : scratch[i];
-		moe_choice_mask(p, t, choice);
-		const float sum = moe_choose(choice, scratch, n, k, ids, weights);
+		const float sum = moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
 		for (int32_t i = 0; i < k; i++)
 			weights[i] /= fmaxf(sum, 1e-12f);
 		moe_clear_unchosen(ids, k, weights);
-		if (margins)
-			margins[t] = moe_choice_margin(choice, n, ids, k);
 	}
 }
 

@@ -1,8 +1,6 @@
 /* DeepSeek-V2's router: softmax; the k largest inside the groups with the highest maximum. Weights are divided by their
  * sum where `normalize` and k > 1, and otherwise multiplied by `scale`: one or the other, never both.
  * DeepSeek-V2 report, section 2.2.2; the released code for the exclusive rule. */
-#include <math.h>
-
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params)
@@ -19,14 +17,10 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		moe_softmax(logits, n, scores);
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = scores[i];
-		moe_choice_mask(p, t, choice);
-		const float group_margin = moe_groups_limit(p, choice, rest);
-		const float sum = moe_choose(choice, scores, n, k, ids, weights);
+		const float sum = moe_choose(p, t, choice, scores, rest, ids, weights, margins);
 		const float factor = p->normalize && k > 1 ? 1.0f / (sum + 1e-20f) : (float)p->scale;
 		for (int32_t i = 0; i < k; i++)
 			weights[i] *= factor;
-		if (margins)
-			margins[t] = fminf(group_margin, moe_choice_margin(choice, n, ids, k));
 	}
 }
 

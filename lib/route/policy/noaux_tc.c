@@ -1,7 +1,5 @@
 /* DeepSeek-V3's router: s = sigmoid(logits); choose by s + bias inside the groups whose two best sum highest; weigh by
  * s alone, divided by the sum of the chosen where `normalize`, times `scale`. DeepSeek-V3 report, section 2.1.2. */
-#include <math.h>
-
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params)
@@ -18,14 +16,10 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		moe_sigmoid(logits, n, scores);
 		for (int32_t i = 0; i < n; i++)
 			choice[i] = p->bias ? scores[i] + p->bias[i] : scores[i];
-		moe_choice_mask(p, t, choice);
-		const float group_margin = moe_groups_limit(p, choice, rest);
-		const float sum = moe_choose(choice, scores, n, k, ids, weights);
+		const float sum = moe_choose(p, t, choice, scores, rest, ids, weights, margins);
 		const float factor = (float)p->scale / (p->normalize ? sum + 1e-20f : 1.0f);
 		for (int32_t i = 0; i < k; i++)
 			weights[i] *= factor;
-		if (margins)
-			margins[t] = fminf(group_margin, moe_choice_margin(choice, n, ids, k));
 	}
 }
 

@@ -14,13 +14,10 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		float *choice = scratch + n;
 		moe_softmax(logits, n, scratch);
 		memcpy(choice, scratch, (size_t)n * sizeof *choice);
-		moe_choice_mask(p, t, choice);
-		const float sum = moe_choose(choice, scratch, n, k, ids, weights);
+		const float sum = moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
 		const float factor = (float)p->scale / (p->normalize ? sum : 1.0f);
 		for (int32_t i = 0; i < k; i++)
 			weights[i] *= factor;
-		if (margins)
-			margins[t] = moe_choice_margin(choice, n, ids, k);
 	}
 }
 

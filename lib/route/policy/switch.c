@@ -14,10 +14,7 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 		float *choice = scratch + n;
 		moe_softmax(logits, n, scratch);
 		memcpy(choice, scratch, (size_t)n * sizeof *choice);
-		moe_choice_mask(p, t, choice);
-		moe_choose(choice, scratch, n, k, ids, weights);
-		if (margins)
-			margins[t] = moe_choice_margin(choice, n, ids, k);
+		moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
 	}
 }
 

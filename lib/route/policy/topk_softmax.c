@@ -11,12 +11,9 @@ static void route_rows(const struct moe_policy_params *p, const float *logits, i
 	const int32_t n = p->n_experts, k = p->top_k;
 	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
 		memcpy(scratch, logits, (size_t)n * sizeof *scratch);
-		moe_choice_mask(p, t, scratch);
-		moe_choose(scratch, logits, n, k, ids, weights);
+		moe_choose(p, t, scratch, logits, NULL, ids, weights, margins);
 		moe_softmax(weights, k, weights);
 		moe_clear_unchosen(ids, k, weights);
-		if (margins)
-			margins[t] = moe_choice_margin(scratch, n, ids, k);
 	}
 }
 
