@@ -24,7 +24,7 @@ static bool bars_experts(const struct moe_session_opts *opts)
 }
 
 struct sizes {
-	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, visible, scratch;
+	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, visible;
 	size_t cross, bias[2], encoded;
 	bool wants_hidden, wants_visible;
 };
