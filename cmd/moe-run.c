@@ -281,20 +281,27 @@ static enum moe_status open_session(struct run *run, int64_t n_generate, const c
 	return status;
 }
 
-/* All sequences of one source end with a row; after the last source comes the total. */
-static enum moe_status print_source(struct run *run, struct moe_score *total, struct moe_err *err)
+static enum moe_status write_score(struct run *run, const struct moe_score *score, const char *source,
+                                   struct moe_err *err)
 {
 	struct moe_buf line = { 0 };
-	moe_score_print(&run->scorer.sum, run->seqs.items[run->seq].source, run->ctx->common.json, &line);
-	total->n_tokens += run->scorer.sum.n_tokens;
-	total->n_bytes += run->scorer.sum.n_bytes;
-	total->logprob += run->scorer.sum.logprob;
-	run->scorer.sum = (struct moe_score){ 0 };
+	moe_score_print(score, source, run->ctx->common.json, &line);
 	enum moe_status status = moe_buf_check(&line, err);
 	if (!status)
 		status = moe_out_write(run->out, line.p, line.n, err);
 	moe_buf_free(&line);
 	return status;
+}
+
+/* All sequences of one source end with a row; after the last source comes the total. */
+static enum moe_status finish_source(struct run *run, struct moe_score *total, struct moe_err *err)
+{
+	const struct moe_score sum = run->scorer.sum;
+	total->n_tokens += sum.n_tokens;
+	total->n_bytes += sum.n_bytes;
+	total->logprob += sum.logprob;
+	run->scorer.sum = (struct moe_score){ 0 };
+	return write_score(run, &sum, run->seqs.items[run->seq].source, err);
 }
 
 /* Feeds every sequence as it is: scores, logits, hidden states, trace. */
@@ -323,18 +330,10 @@ static enum moe_status feed_all(struct run *run, struct moe_err *err)
 		tool_progress_add(&run->progress, seq->n_encoder + seq->n_tokens);
 		const bool last = run->seq + 1 == run->seqs.n || run->seqs.items[run->seq + 1].source != seq->source;
 		if (!status && score && last)
-			status = print_source(run, &total, err);
+			status = finish_source(run, &total, err);
 	}
 	tool_progress_finish(&run->progress);
-	if (!status && score) {
-		struct moe_buf line = { 0 };
-		moe_score_print(&total, "total", run->ctx->common.json, &line);
-		status = moe_buf_check(&line, err);
-		if (!status)
-			status = moe_out_write(run->out, line.p, line.n, err);
-		moe_buf_free(&line);
-	}
-	return status;
+	return status || !score ? status : write_score(run, &total, "total", err);
 }
 
 /* Where generated tokens go. */
