@@ -138,16 +138,23 @@ $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@
 	$(call say,AR  )$(AR) qcs $@ $(LIB_OBJ)
 
+# A program is cmd/NAME.c and, where that grew too long, the files of cmd/NAME/.
 TOOL_OBJ := $(patsubst %,$(BUILD)/cmd/%.o,tool tool_files tool_model)
+TOOL_SRC := $(wildcard cmd/moe-*.c cmd/moe-*/*.c)
+$(TOOL_SRC:%.c=$(BUILD)/%.o): private CPPFLAGS += -Icmd
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(TOOL_OBJ) $(BUILD)/libmoe.a $(BUILD)/stamp/link
-	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
+define tool_rule
+$(BUILD)/bin/$(1): $(patsubst %.c,$(BUILD)/%.o,cmd/$(1).c $(wildcard cmd/$(1)/*.c)) $(TOOL_OBJ) $(BUILD)/libmoe.a \
+                   $(BUILD)/stamp/link
+	@mkdir -p $$(@D)
+	$$(call say,LINK)$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o %.a,$$^) $$(LIBS)
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(patsubst %,$(BUILD)/cmd/%.d,$(TOOLS) tool tool_files tool_model) $(UNIT:=.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SRC:%.c=$(BUILD)/%.d) $(UNIT:=.d)
 
 # ---- the two commands of the README, and what they need --------------------------------------------------------------
 

@@ -13,7 +13,7 @@ FLAGS='-Wall -Wextra -Wpedantic -Werror -D_GNU_SOURCE'
 		inc=${inc#cmd/}
 		# -Wno-unused: what a header defines for others is not used by the header itself.
 		printf '#include "%s"\n#include "%s"\ntypedef int moe_nothing;\n' "$inc" "$inc" |
-			"${CC:-cc}" -std=c17 $FLAGS -Wno-unused -Ilib -Icmd -I. -I"$BUILD/gen" -fsyntax-only -x c - || echo "$h" >>"$T/bad"
+			${CC:-cc} -std=c17 $FLAGS -Wno-unused -Ilib -Icmd -I. -I"$BUILD/gen" -fsyntax-only -x c - || echo "$h" >>"$T/bad"
 	done <"$T/headers"
 	[ ! -e "$T/bad" ] || { cat "$T/bad"; return 1; }
 }
@@ -71,7 +71,7 @@ writable()
 		const char *pointer = "x";
 		int *use(void) { tls++; return &bss; }
 	END
-	"${CC:-cc}" -c -o x.o x.c
+	${CC:-cc} -c -o x.o x.c
 	[ "$(echo x.o | writable | wc -l)" = 4 ]
 }
 

@@ -1,0 +1,53 @@
+/* What the files of moe-route share: its options, what is open, where runs end, and the three sources of runs. */
+#ifndef MOE_CMD_ROUTE_ROUTE_H
+#define MOE_CMD_ROUTE_ROUTE_H
+
+#include "eval/record.h"
+#include "forward/forward.h"
+#include "tool.h"
+#include "trace/reroute.h"
+
+struct config {
+	struct moe_opt_list prompts;
+	bool ids, logits, margin, print, normalize, no_normalize;
+	int64_t window, overlap;
+	int32_t gates, chunk, top_k, groups, top_groups, group_score;
+	double scale, eps, p_norm;
+	const char *policy, *bias, *from, *model_config, *device;
+	bool list_policies;
+};
+
+/* No value given: a number no option takes. */
+enum { UNSET = -1 };
+
+struct route {
+	struct tool_ctx *ctx;
+	const struct config *cfg;
+	const char *command;
+	struct moe_pool *pool;
+	struct moe_setup setup;
+	struct moe_sequences seqs;
+	struct moe_session *session;
+	struct moe_record *record;
+	struct moe_record_header described;
+	struct moe_bias bias;
+	struct moe_reroute *reroute;
+	struct moe_trace_header header; /* of what is written */
+	struct moe_trace_out *trace;
+	struct moe_out *out; /* --print */
+	struct tool_progress progress;
+};
+
+/* Where every run ends: in the trace, or as text. arg: the struct route. */
+MOE_MUST_USE enum moe_status route_deliver(void *arg, const struct moe_trace_run *run, struct moe_err *err);
+/* header: what the runs to come look like; its strings must outlive the output. arg: the struct route. */
+MOE_MUST_USE enum moe_status route_open_output(void *arg, const struct moe_trace_header *header, struct moe_err *err);
+
+/* The operands are traces: as they are, or under another policy. */
+MOE_MUST_USE enum moe_status route_traces(struct route *route, struct moe_err *err);
+/* The operands are a model and texts. */
+MOE_MUST_USE enum moe_status route_text(struct route *route, struct moe_err *err);
+/* The operands are files of another tool. */
+MOE_MUST_USE enum moe_status route_import(struct route *route, struct moe_err *err);
+
+#endif

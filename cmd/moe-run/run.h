@@ -1,0 +1,56 @@
+/* What the files of moe-run share: its options, what a run has open, and the work of each mode. */
+#ifndef MOE_CMD_RUN_RUN_H
+#define MOE_CMD_RUN_RUN_H
+
+#include "eval/ablate.h"
+#include "eval/dump.h"
+#include "eval/generate.h"
+#include "eval/score.h"
+#include "eval/tokens.h"
+#include "tool.h"
+
+struct config {
+	struct moe_opt_list prompts;
+	int32_t n_generate, top_k;
+	double temp, top_p, min_p;
+	bool ignore_eos, echo;
+	bool score, ids, tokenize, detokenize, mtp;
+	int64_t window, overlap, ctx;
+	const char *logits, *hidden, *trace, *device;
+	int32_t gates, chunk, mla;
+	struct moe_ablate_opts ablate;
+};
+
+/* What a run has open; run_close undoes all of it. */
+struct run {
+	struct tool_ctx *ctx;
+	const struct config *cfg;
+	struct moe_pool *pool;
+	struct moe_setup setup;
+	struct moe_sequences seqs;
+	struct moe_session *session;
+	struct moe_record_header described;
+	struct moe_record *record;
+	struct moe_trace_out *trace;
+	struct moe_dump *logits, *hidden;
+	struct moe_out *out;
+	struct moe_scorer scorer;
+	struct moe_ablate ablate;
+	int64_t seq; /* the current sequence */
+	struct tool_progress progress;
+};
+
+/* Every text or line of ids becomes sequences. window 0: a text stays whole. */
+MOE_MUST_USE enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err *err);
+/* The session and every output beside stdout, for the sequences read; *n_ctx: the positions it has. With --dry-run it
+ * says what they would take instead. */
+MOE_MUST_USE enum moe_status run_open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
+                                              struct moe_err *err);
+/* Feeds every sequence as it is: scores, logits, hidden states, trace. */
+MOE_MUST_USE enum moe_status run_feed(struct run *run, struct moe_err *err);
+/* Goes on from every sequence, n_max tokens each. */
+MOE_MUST_USE enum moe_status run_generate(struct run *run, int64_t n_ctx, int64_t n_max, struct moe_err *err);
+/* Ids of texts as the tokenizer gives them, without BOS; or the text of lines of ids. */
+MOE_MUST_USE enum moe_status run_convert_tokens(struct run *run, struct moe_err *err);
+
+#endif

@@ -1,0 +1,218 @@
+/* Loads in, a plan out, with what it is worth on this traffic and on traffic it was not made on. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "moe-split/split.h"
+
+enum moe_status split_write(struct tool_ctx *ctx, const struct moe_buf *text, const char *path,
+                                  struct moe_err *err)
+{
+	return moe_out_text(text, path ? path : "-", tool_out_flags(ctx), ctx->watch, err);
+}
+
+enum moe_status split_gather(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather, struct moe_err *err)
+{
+	static char only_stdin_name[] = "-";
+	static char *const only_stdin[] = {only_stdin_name, NULL};
+	struct moe_gather_opts opts = {.quarters = quarters, .watch = ctx->watch};
+	enum moe_status status;
+
+	if (!ctx->n_operands && isatty(STDIN_FILENO))
+		return moe_err_set(err, MOE_EUSAGE, "no trace and no load table is named");
+	status = tool_pool(ctx, &opts.pool, err);
+	if (status)
+		return status;
+	return moe_gather_files(gather, ctx->n_operands ? ctx->operands : only_stdin,
+	                        ctx->n_operands ? ctx->n_operands : 1, &opts, err);
+}
+
+enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v, const char *plan,
+                                       struct moe_err *err)
+{
+	if (cfg->max_imbalance > 0 && v->worst > cfg->max_imbalance)
+		return moe_err_set(err, MOE_ECHECK, "%s: peak-to-average %.4f in layer %d exceeds %g", plan, v->worst,
+		                   v->worst_layer, cfg->max_imbalance);
+	return MOE_OK;
+}
+
+static enum moe_status make_topology(const struct config *cfg, struct moe_topology *topology, struct moe_err *err)
+{
+	enum moe_status status;
+
+	if (!cfg->topology)
+		return moe_topology_even(topology, cfg->ranks, cfg->nodes ? cfg->nodes : 1, err);
+	status = moe_topology_read(topology, cfg->topology, err);
+	if (status)
+		return status;
+	if ((cfg->ranks && cfg->ranks != topology->n_ranks) || (cfg->nodes && cfg->nodes != topology->n_nodes)) {
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%s has %d ranks on %d nodes, which is not what -n or --nodes say", cfg->topology,
+		                     topology->n_ranks, topology->n_nodes);
+		moe_topology_free(topology);
+	}
+	return status;
+}
+
+static enum moe_status choose_slots(const struct config *cfg, const struct moe_load *load, int32_t n_ranks,
+                                    int32_t *n_slots, struct moe_err *err)
+{
+	int64_t n = ((int64_t)load->n_experts + n_ranks - 1) / n_ranks * n_ranks;
+
+	if (cfg->slots)
+		n = cfg->slots;
+	else if (cfg->replicas >= 0)
+		n = (int64_t)load->n_experts + cfg->replicas;
+	if (n > INT32_MAX)
+		return moe_err_set(err, MOE_EUSAGE, "%lld slots are more than can be planned", (long long)n);
+	*n_slots = (int32_t)n;
+	return MOE_OK;
+}
+
+static uint64_t total_of(const struct moe_load *load)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < (size_t)load->n_layers * (size_t)load->n_experts; i++)
+		sum += load->counts[i];
+	return sum;
+}
+
+static enum moe_status sum_of(const struct moe_load *a, const struct moe_load *b, struct moe_load *out,
+                              struct moe_err *err)
+{
+	enum moe_status status = moe_load_init(out, a->layers, a->n_layers, a->n_experts, err);
+
+	if (!status)
+		status = moe_load_merge(out, a, err);
+	if (!status)
+		status = moe_load_merge(out, b, err);
+	return status;
+}
+
+/* A second plan from one half of the traces, judged on the other. */
+static enum moe_status hold_out(struct tool_ctx *ctx, const struct moe_planner *planner,
+                                const struct moe_planner_opts *opts, const struct moe_gather *gather,
+                                struct moe_err *err)
+{
+	const struct moe_load(*q)[2] = gather->quarters;
+	struct moe_load made_on = {0}, judged_on = {0};
+	const char *how = "sequences";
+	struct moe_plan plan = {0};
+	struct moe_cost_sum v;
+	enum moe_status status;
+
+	if (gather->has_table) {
+		tool_note(ctx, "held out: no figure, because a load table does not say which sequences it counts");
+		return MOE_OK;
+	}
+	status = sum_of(&q[0][0], &q[1][0], &made_on, err);
+	if (!status)
+		status = sum_of(&q[0][1], &q[1][1], &judged_on, err);
+	if (!status && (!total_of(&made_on) || !total_of(&judged_on))) {
+		moe_load_free(&made_on);
+		moe_load_free(&judged_on);
+		how = "parts";
+		status = sum_of(&q[0][0], &q[0][1], &made_on, err);
+		if (!status)
+			status = sum_of(&q[1][0], &q[1][1], &judged_on, err);
+	}
+	if (!status && (!total_of(&made_on) || !total_of(&judged_on))) {
+		tool_note(ctx, "held out: no figure, because there are no two sequences to tell apart");
+		goto out;
+	}
+	if (!status)
+		status = moe_planner_run(&plan, planner, opts, &made_on, ctx->pool, err);
+	if (!status)
+		status = moe_cost_plan(&plan, &judged_on, &v, NULL, err);
+	if (!status)
+		tool_note(ctx,
+		          "held out: peak-to-average %.4f, worst %.4f in layer %d (a plan made on even %s, judged on "
+		          "odd ones)", v.mean, v.worst, v.worst_layer, how);
+out:
+	moe_plan_free(&plan);
+	moe_load_free(&judged_on);
+	moe_load_free(&made_on);
+	return status;
+}
+
+static void print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out)
+{
+	static const char *const columns[] = {"layer", "expert", "replica", "rank", "slot"};
+	struct moe_rows rows;
+
+	if (!json) {
+		moe_plan_print(plan, out);
+		return;
+	}
+	moe_rows_begin(&rows, out, true, columns, 5);
+	for (int64_t i = 0; i < plan->n_entries; i++) {
+		const struct moe_plan_entry *e = &plan->entries[i];
+
+		moe_rows_u64(&rows, (uint64_t)e->layer);
+		moe_rows_u64(&rows, (uint64_t)e->expert);
+		moe_rows_u64(&rows, (uint64_t)e->replica);
+		moe_rows_u64(&rows, (uint64_t)e->rank);
+		moe_rows_u64(&rows, (uint64_t)e->slot);
+	}
+}
+
+static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg, const struct moe_planner *planner,
+                                 struct moe_planner_opts *opts, const struct moe_gather *gather, struct moe_err *err)
+{
+	const struct moe_load *load = &gather->loads[0];
+	struct moe_buf text = {0};
+	struct moe_plan plan = {0};
+	struct moe_cost_sum v;
+	enum moe_status status = choose_slots(cfg, load, opts->topology->n_ranks, &opts->n_slots, err);
+
+	if (!status)
+		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
+	if (!status)
+		status = moe_cost_plan(&plan, load, &v, NULL, err);
+	if (status)
+		goto out;
+	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name,
+	          load->n_layers, load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
+	          plan.n_ranks == 1 ? "" : "s", opts->topology->n_nodes, opts->topology->n_nodes == 1 ? "" : "s");
+	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f",
+	          v.mean, v.worst, v.worst_layer, v.bound);
+	status = hold_out(ctx, planner, opts, gather, err);
+	if (!status && !ctx->common.dry_run) {
+		print_plan(&plan, ctx->common.json, &text);
+		status = split_write(ctx, &text, ctx->common.output, err);
+	}
+	if (!status)
+		status = split_check_imbalance(cfg, &v, planner->name, err);
+out:
+	moe_buf_free(&text);
+	moe_plan_free(&plan);
+	return status;
+}
+
+enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err)
+{
+	const struct moe_planner *planner = cfg->planner ? moe_planner_by_name(cfg->planner) : moe_planner_preferred();
+	struct moe_topology topology = {0};
+	struct moe_planner_opts opts = {.topology = &topology, .n_groups = cfg->groups ? cfg->groups : 1,
+	                                .seed = (uint64_t)ctx->common.seed};
+	struct moe_gather gather = {0};
+	enum moe_status status;
+
+	if (!planner)
+		return moe_err_set(err, MOE_EUSAGE, "there is no planner '%s'; --list-planners shows which there are",
+		                   cfg->planner);
+	if (!cfg->ranks && !cfg->topology)
+		return moe_err_set(err, MOE_EUSAGE, "-n RANKS or --topology TSV says how many ranks there are");
+	if (cfg->slots && cfg->replicas >= 0)
+		return moe_err_set(err, MOE_EUSAGE, "--slots and --replicas say the same thing in two ways: give one");
+	status = make_topology(cfg, &topology, err);
+	if (status)
+		return status;
+	status = split_gather(ctx, true, &gather, err);
+	if (!status)
+		status = plan_load(ctx, cfg, planner, &opts, &gather, err);
+	moe_gather_free(&gather);
+	moe_topology_free(&topology);
+	return status;
+}
+

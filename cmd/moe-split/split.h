@@ -1,0 +1,39 @@
+/* What the files of moe-split share: its options and the work of each mode. */
+#ifndef MOE_CMD_SPLIT_SPLIT_H
+#define MOE_CMD_SPLIT_SPLIT_H
+
+#include "model/model.h"
+#include "placement/cost.h"
+#include "placement/planner.h"
+#include "placement/shard.h"
+#include "plan/plan.h"
+#include "plan/topology.h"
+#include "stats/gather.h"
+#include "stats/rows.h"
+#include "tool.h"
+
+struct config {
+	int32_t ranks, nodes, groups, slots, replicas;
+	const char *topology, *planner, *plan, *verify;
+	struct moe_opt_list evaluate;
+	bool list, merge;
+	uint64_t fits;
+	double max_imbalance; /* 0: not asked */
+};
+
+MOE_MUST_USE enum moe_status split_write(struct tool_ctx *ctx, const struct moe_buf *text, const char *path,
+                                         struct moe_err *err);
+/* The operands, or stdin, as one load. quarters: also by halves, for a held-out figure. */
+MOE_MUST_USE enum moe_status split_gather(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather,
+                                          struct moe_err *err);
+/* MOE_ECHECK if a layer of this plan is beyond --max-imbalance. */
+MOE_MUST_USE enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v,
+                                                   const char *plan, struct moe_err *err);
+
+MOE_MUST_USE enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+MOE_MUST_USE enum moe_status split_evaluate(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+/* With --plan: shards, --verify, --fits or their sizes. */
+MOE_MUST_USE enum moe_status split_shard(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+MOE_MUST_USE enum moe_status split_merge(struct tool_ctx *ctx, struct moe_err *err);
+
+#endif
