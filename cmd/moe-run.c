@@ -121,7 +121,7 @@ static enum moe_status open_model(struct run *run, struct moe_err *err)
 	else if (!status)
 		status = moe_setup_open(&run->setup, path, cfg->device, run->pool, run->ctx->watch, err);
 	/* Ids need no tokenizer, but with one the bytes they stand for can be counted. */
-	if (!status && (!cfg->ids || (cfg->score && moe_ckpt_companion(run->setup.ckpt, "tokenizer.json"))))
+	if (!status && (!cfg->ids || (cfg->score && moe_tokenizer_is_in(run->setup.ckpt))))
 		status = moe_setup_tokenizer(&run->setup, err);
 	free(path);
 	return status;

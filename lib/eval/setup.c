@@ -3,29 +3,15 @@
 
 #include <stdlib.h>
 
-static enum moe_status open_tokenizer(struct moe_setup *setup, struct moe_err *err)
-{
-	const struct moe_companion *file = moe_ckpt_companion(setup->ckpt, "tokenizer.json");
-	const struct moe_companion *config = moe_ckpt_companion(setup->ckpt, "tokenizer_config.json");
-	if (!file)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
-		                   setup->ckpt->path);
-	struct moe_buf name = { 0 };
-	moe_buf_addf(&name, "%s/tokenizer.json", setup->ckpt->path);
-	enum moe_status status = moe_buf_check(&name, err);
-	if (!status)
-		status = moe_tokenizer_parse(&setup->tokenizer, file->data, file->n_bytes,
-		                             config ? config->data : NULL, config ? config->n_bytes : 0, name.p, err);
-	moe_buf_free(&name);
-	return status;
-}
-
 enum moe_status moe_setup_tokenizer(struct moe_setup *setup, struct moe_err *err)
 {
 	if (setup->tokenizer)
 		return MOE_OK;
-	enum moe_status status = open_tokenizer(setup, err);
+	if (!moe_tokenizer_is_in(setup->ckpt))
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
+		                   setup->ckpt->path);
+	enum moe_status status = moe_tokenizer_open(&setup->tokenizer, setup->ckpt, err);
 	if (!status && setup->model && moe_tokenizer_n_ids(setup->tokenizer) > setup->model->config.vocab_size)
 		status = moe_err_set(err, MOE_EFORMAT,
 		                     "%s: tokenizer.json has ids up to %d, config.json a vocabulary of %d",

@@ -1,4 +1,4 @@
-/* What tokenizer.c and detok.c share of a tokenizer. */
+/* What the files of this folder share of a tokenizer. */
 #ifndef MOE_TEXT_PARTS_H
 #define MOE_TEXT_PARTS_H
 
@@ -22,7 +22,7 @@ struct moe_tokenizer {
 	struct moe_buf bytes;              /* what the tokens' bytes are views of */
 	struct moe_buf content, shown;     /* what those of the added tokens are views of */
 	struct moe_added_token *added;     /* [n_added] */
-	size_t n_added;
+	size_t n_added, cap_added;
 	struct moe_added_set *raw, *normal;   /* matched before and after normalisation; NULL: none */
 	struct moe_stage model, normalizer, pretokenizer, decoder;   /* all but the model may be empty */
 	const struct moe_stage **chain;    /* [n_chain] the decoders in order, sequences unrolled */

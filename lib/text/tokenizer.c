@@ -1,4 +1,4 @@
-/* Reads a tokenizer, and says what is known of it. */
+/* Makes a tokenizer of what a source of source/ reads, and says what is known of it. */
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -7,70 +7,68 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json.h"
-#include "text/parts.h"
+#include "text/source.h"
 #include "text/utf8.h"
+
+#define X(n) extern const struct moe_text_source moe_text_source_##n;
+#include "gen/text_source.h"
+#undef X
+
+#define X(n) &moe_text_source_##n,
+static const struct moe_text_source *const sources[] = {
+#include "gen/text_source.h"
+	NULL
+};
+#undef X
 
 enum {
 	MAX_FILE = 1 << 30,    /* bytes of tokenizer.json; the largest known has 33 million */
 	MAX_CHAIN = 64,        /* decoders */
 };
 
-/* -- reading ------------------------------------------------------------------------------------------------------ */
+/* -- making ------------------------------------------------------------------------------------------------------- */
 
-static enum moe_status read_added_token(struct moe_tokenizer *tok, const json_t *obj, const char *where,
-                                        struct moe_added_token *out, struct moe_err *err)
+enum moe_status moe_tokenizer_identify(struct moe_tokenizer *tok, const struct moe_text_file *file,
+                                       struct moe_err *err)
 {
-	int32_t id = -1;
-	enum moe_status status;
+	struct moe_hash *hash = moe_hash_new();
 
-	if (!json_is_object(obj))
-		return moe_err_set(err, MOE_EFORMAT, "%s: an object is expected", where);
-	status = moe_stage_str(obj, "content", where, &out->content, err);
-	if (!status)
-		status = moe_json_i32(obj, "id", where, 0, INT32_MAX - 1, &id, err);
-	if (!status && id < 0)
-		status = moe_err_set(err, MOE_EFORMAT, "%s.id: a number is expected", where);
-	if (!status)
-		status = moe_json_bool(obj, "special", where, &out->special, err);
-	out->normalized = !out->special;
-	if (!status)
-		status = moe_json_bool(obj, "normalized", where, &out->normalized, err);
-	if (!status)
-		status = moe_json_bool(obj, "lstrip", where, &out->lstrip, err);
-	if (!status)
-		status = moe_json_bool(obj, "rstrip", where, &out->rstrip, err);
-	if (!status)
-		status = moe_json_bool(obj, "single_word", where, &out->single_word, err);
-	out->id = id;
-	/* The offset for now; the address once the buffer does not grow any more. */
-	moe_buf_add(&tok->content, out->content.p, out->content.n);
-	return status ? status : moe_buf_check(&tok->content, err);
+	tok->name = strdup(file->name);
+	if (!hash || !tok->name) {
+		moe_hash_free(hash);
+		return moe_err_nomem(err, 0, "a tokenizer");
+	}
+	moe_hash_add(hash, file->p, file->n);
+	moe_hash_text(hash, tok->hash);
+	moe_hash_free(hash);
+	return MOE_OK;
 }
 
-static enum moe_status read_added(struct moe_tokenizer *tok, const json_t *list, struct moe_err *err)
+enum moe_status moe_tokenizer_add_token(struct moe_tokenizer *tok, const struct moe_added_token *token,
+                                        struct moe_err *err)
 {
-	const char *at;
-	char where[512];
-	enum moe_status status = MOE_OK;
-
-	if (!list || json_is_null(list))
-		return MOE_OK;
-	if (!json_is_array(list))
-		return moe_err_set(err, MOE_EFORMAT, "%s: added_tokens: an array is expected", tok->name);
-	tok->added = calloc(json_array_size(list) + 1, sizeof *tok->added);
-	if (!tok->added)
-		return moe_err_nomem(err, json_array_size(list) * sizeof *tok->added, "added tokens");
-	for (size_t i = 0; i < json_array_size(list) && !status; i++) {
-		snprintf(where, sizeof where, "%.400s: added_tokens[%zu]", tok->name, i);
-		status = read_added_token(tok, json_array_get(list, i), where, &tok->added[tok->n_added++], err);
+	if (tok->n_added == tok->cap_added) {
+		size_t cap = tok->cap_added ? 2 * tok->cap_added : 64;
+		struct moe_added_token *grown = realloc(tok->added, cap * sizeof *grown);
+		if (!grown)
+			return moe_err_nomem(err, cap * sizeof *grown, "added tokens");
+		tok->added = grown;
+		tok->cap_added = cap;
 	}
-	at = tok->content.p ? tok->content.p : "";
-	for (size_t i = 0; i < tok->n_added && !status; i++) {
+	tok->added[tok->n_added++] = *token;
+	moe_buf_add(&tok->content, token->content.p, token->content.n);
+	return moe_buf_check(&tok->content, err);
+}
+
+/* The buffer does not grow any more: the added tokens' texts become views of it. */
+static void place_contents(struct moe_tokenizer *tok)
+{
+	const char *at = tok->content.p ? tok->content.p : "";
+
+	for (size_t i = 0; i < tok->n_added; i++) {
 		tok->added[i].content.p = at;
 		at += tok->added[i].content.n;
 	}
-	return status;
 }
 
 /* The added tokens into the set for their pass; those of the second are looked for in normalised text, so they are
@@ -241,158 +239,12 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 	return status;
 }
 
-/* The id of {"SpecialToken": {"id": NAME}} in a template; -1: it is something else. */
-static enum moe_status template_id(const struct moe_tokenizer *tok, const json_t *processor, const json_t *item,
-                                   const char *where, int32_t *id, struct moe_err *err)
+enum moe_status moe_tokenizer_finish(struct moe_tokenizer *tok, struct moe_err *err)
 {
-	const json_t *special = json_object_get(item, "SpecialToken");
-	const char *name = json_string_value(json_object_get(special, "id"));
-	const json_t *ids;
-
-	*id = -1;
-	if (!special)
-		return MOE_OK;
-	ids = json_object_get(json_object_get(json_object_get(processor, "special_tokens"), name ? name : ""), "ids");
-	if (json_array_size(ids) != 1 || !json_is_integer(json_array_get(ids, 0)))
-		return moe_err_set(err, MOE_EFORMAT, "%s.special_tokens: one id for '%.100s' is expected", where,
-		                   name ? name : "");
-	*id = (int32_t)json_integer_value(json_array_get(ids, 0));
-	if (!moe_token_of(tok, *id))
-		return moe_err_set(err, MOE_EFORMAT, "%s.special_tokens: no token has the id of '%.100s'", where, name);
-	return MOE_OK;
-}
-
-/* What a template puts around a single text: BOS before, EOS behind. */
-static enum moe_status read_template(struct moe_tokenizer *tok, const json_t *obj, const char *where,
-                                     struct moe_err *err)
-{
-	const json_t *single = json_object_get(obj, "single");
-	size_t n_before = 0, n_behind = 0, n_texts = 0;
-	int32_t id;
-
-	for (size_t i = 0; i < json_array_size(single); i++) {
-		enum moe_status status = template_id(tok, obj, json_array_get(single, i), where, &id, err);
-		if (status)
-			return status;
-		if (id < 0) {
-			n_texts++;
-		} else if (n_texts == 0) {
-			tok->bos_id = id;
-			n_before++;
-		} else {
-			tok->eos_id = id;
-			n_behind++;
-		}
-	}
-	tok->add_bos = n_before == 1;
-	tok->add_eos = n_behind == 1;
-	if (n_texts != 1 || n_before > 1 || n_behind > 1)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s.single: the text with at most one special token before and one behind "
-		                   "is expected", where);
-	return MOE_OK;
-}
-
-static enum moe_status read_post_processor(struct moe_tokenizer *tok, const json_t *obj, const char *where, int depth,
-                                           struct moe_err *err)
-{
-	const char *type = json_string_value(json_object_get(obj, "type"));
-	const json_t *list = json_object_get(obj, "processors");
-	char path[512];
-	enum moe_status status = MOE_OK;
-
-	if (!obj || json_is_null(obj))
-		return MOE_OK;
-	type = type ? type : "(nothing)";
-	/* ByteLevel only trims offsets. */
-	if (strcmp(type, "ByteLevel") == 0)
-		return MOE_OK;
-	if (strcmp(type, "TemplateProcessing") == 0)
-		return read_template(tok, obj, where, err);
-	if (strcmp(type, "Sequence") != 0 || !json_is_array(list) || depth > 8)
-		return moe_err_set(err, MOE_EFORMAT, "%s.type: '%.100s' is not known here, only ByteLevel, Sequence, "
-		                   "TemplateProcessing", where, type);
-	for (size_t i = 0; i < json_array_size(list) && !status; i++) {
-		snprintf(path, sizeof path, "%.400s.processors[%zu]", where, i);
-		status = read_post_processor(tok, json_array_get(list, i), path, depth + 1, err);
-	}
-	return status;
-}
-
-/* bos_token or eos_token: a string or an object with content. */
-static enum moe_status read_named(const struct moe_tokenizer *tok, const json_t *config, const char *key,
-                                  const char *where, int32_t *id, struct moe_err *err)
-{
-	const json_t *value = json_object_get(config, key);
-
-	if (json_is_object(value))
-		value = json_object_get(value, "content");
-	if (!value || json_is_null(value))
-		return MOE_OK;
-	if (!json_is_string(value))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: a string or an object with content is expected", where,
-		                   key);
-	*id = moe_tokenizer_find(tok, json_string_value(value), json_string_length(value));
-	return MOE_OK;
-}
-
-static enum moe_status read_config(struct moe_tokenizer *tok, const void *bytes, size_t n, struct moe_err *err)
-{
-	json_t *config = NULL;
-	char where[512];
 	enum moe_status status;
 
-	if (!bytes)
-		return MOE_OK;
-	snprintf(where, sizeof where, "tokenizer_config.json beside %.400s", tok->name);
-	status = moe_json_parse(&config, bytes, n, where, err);
-	if (!status && !json_is_object(config))
-		status = moe_err_set(err, MOE_EFORMAT, "%s: an object is expected", where);
-	if (!status)
-		status = moe_json_bool(config, "add_bos_token", where, &tok->add_bos, err);
-	if (!status)
-		status = moe_json_bool(config, "add_eos_token", where, &tok->add_eos, err);
-	if (!status)
-		status = read_named(tok, config, "bos_token", where, &tok->bos_id, err);
-	if (!status)
-		status = read_named(tok, config, "eos_token", where, &tok->eos_id, err);
-	if (!status && ((tok->add_bos && tok->bos_id < 0) || (tok->add_eos && tok->eos_id < 0)))
-		status = moe_err_set(err, MOE_EFORMAT, "%s: add_%s_token is true, but %s_token names no token", where,
-		                     tok->add_bos && tok->bos_id < 0 ? "bos" : "eos",
-		                     tok->add_bos && tok->bos_id < 0 ? "bos" : "eos");
-	json_decref(config);
-	return status;
-}
-
-static enum moe_status read_stage(const struct moe_tokenizer *tok, const json_t *root, const char *key,
-                                  enum moe_stage_kind kind, struct moe_stage *out, struct moe_err *err)
-{
-	char where[512];
-
-	if (!moe_json_has(root, key) && kind != MOE_STAGE_MODEL)
-		return MOE_OK;
-	snprintf(where, sizeof where, "%.400s: %s", tok->name, key);
-	return moe_stage_new(out, kind, json_object_get(root, key), where, err);
-}
-
-static enum moe_status read_all(struct moe_tokenizer *tok, const json_t *root, struct moe_err *err)
-{
-	char where[512];
-	enum moe_status status;
-
-	if (!json_is_object(root))
-		return moe_err_set(err, MOE_EFORMAT, "%s: an object is expected", tok->name);
-	status = read_stage(tok, root, "model", MOE_STAGE_MODEL, &tok->model, err);
-	if (!status)
-		status = read_stage(tok, root, "normalizer", MOE_STAGE_NORMALIZER, &tok->normalizer, err);
-	if (!status)
-		status = read_stage(tok, root, "pre_tokenizer", MOE_STAGE_PRETOKENIZER, &tok->pretokenizer, err);
-	if (!status)
-		status = read_stage(tok, root, "decoder", MOE_STAGE_DECODER, &tok->decoder, err);
-	if (!status)
-		status = read_added(tok, json_object_get(root, "added_tokens"), err);
-	if (!status)
-		status = build_sets(tok, err);
+	place_contents(tok);
+	status = build_sets(tok, err);
 	if (!status)
 		status = list_tokens(tok, err);
 	if (!status && tok->decoder.part) {
@@ -400,47 +252,43 @@ static enum moe_status read_all(struct moe_tokenizer *tok, const json_t *root, s
 		status = tok->chain ? build_chain(tok, &tok->decoder, err)
 		                    : moe_err_nomem(err, MAX_CHAIN * sizeof *tok->chain, "decoders");
 	}
-	if (!status)
-		status = list_bytes(tok, err);
-	snprintf(where, sizeof where, "%.400s: post_processor", tok->name);
-	if (!status)
-		status = read_post_processor(tok, json_object_get(root, "post_processor"), where, 0, err);
-	return status;
+	return status ? status : list_bytes(tok, err);
 }
 
-static enum moe_status hash_bytes(struct moe_tokenizer *tok, const void *bytes, size_t n, struct moe_err *err)
-{
-	struct moe_hash *hash = moe_hash_new();
+/* -- finding ------------------------------------------------------------------------------------------------------ */
 
-	if (!hash)
-		return moe_err_nomem(err, 0, "a hash");
-	moe_hash_add(hash, bytes, n);
-	moe_hash_text(hash, tok->hash);
-	moe_hash_free(hash);
-	return MOE_OK;
+/* NULL: there is none. */
+static const struct moe_text_source *find_source(const struct moe_text_files *files)
+{
+	const struct moe_text_source *found = NULL;
+
+	for (size_t i = 0; sources[i]; i++) {
+		if (sources[i]->is_there(files) && (!found || sources[i]->order < found->order))
+			found = sources[i];
+	}
+	return found;
 }
 
-enum moe_status moe_tokenizer_parse(struct moe_tokenizer **out, const void *json, size_t n_json, const void *config,
-                                    size_t n_config, const char *name, struct moe_err *err)
+/* `where` is what has no tokenizer. */
+static enum moe_status make(struct moe_tokenizer **out, const struct moe_text_files *files, const char *where,
+                            struct moe_err *err)
 {
-	struct moe_tokenizer *tok = calloc(1, sizeof *tok);
-	json_t *root = NULL;
+	const struct moe_text_source *source = find_source(files);
+	struct moe_tokenizer *tok;
+	char known[256] = "";
+	size_t n = 0;
 	enum moe_status status;
 
 	*out = NULL;
-	if (!tok || !(tok->name = strdup(name))) {
-		free(tok);
+	for (size_t i = 0; sources[i] && n < sizeof known; i++)
+		n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", sources[i]->needs);
+	if (!source)
+		return moe_err_set(err, MOE_EFORMAT, "%s: has no tokenizer, none of: %s", where, known);
+	tok = calloc(1, sizeof *tok);
+	if (!tok)
 		return moe_err_nomem(err, sizeof *tok, "a tokenizer");
-	}
 	tok->bos_id = tok->eos_id = -1;
-	status = hash_bytes(tok, json, n_json, err);
-	if (!status)
-		status = moe_json_parse(&root, json, n_json, name, err);
-	if (!status)
-		status = read_all(tok, root, err);
-	if (!status)
-		status = read_config(tok, config, n_config, err);
-	json_decref(root);
+	status = source->read(tok, files, err);
 	if (status)
 		moe_tokenizer_free(tok);
 	else
@@ -448,29 +296,96 @@ enum moe_status moe_tokenizer_parse(struct moe_tokenizer **out, const void *json
 	return status;
 }
 
-enum moe_status moe_tokenizer_load(struct moe_tokenizer **out, const char *dir, struct moe_err *err)
+enum moe_status moe_tokenizer_parse(struct moe_tokenizer **out, const void *json, size_t n_json, const void *config,
+                                    size_t n_config, const char *name, struct moe_err *err)
 {
-	struct moe_buf json = {0}, config = {0};
-	char *path = moe_path_join(dir, "tokenizer.json"), *config_path = moe_path_join(dir, "tokenizer_config.json");
+	const struct moe_text_files files = {.json = {name, json, n_json}, .config = {name, config, n_config}};
+
+	return make(out, &files, name, err);
+}
+
+/* A companion under the path that messages call it by; owned by `names`. */
+static bool take_companion(const struct moe_ckpt *ckpt, const char *name, struct moe_arena *names,
+                           struct moe_text_file *file)
+{
+	const struct moe_companion *found = moe_ckpt_companion(ckpt, name);
+	const size_t n = strlen(ckpt->path) + strlen(name) + 2;
+	char *path = found ? MOE_NEW(names, char, n) : NULL;
+
+	if (path)
+		snprintf(path, n, "%s/%s", ckpt->path, name);
+	if (found)
+		*file = (struct moe_text_file){path, (const char *)found->data, found->n_bytes};
+	return !found || path;
+}
+
+static bool take_files(const struct moe_ckpt *ckpt, struct moe_arena *names, struct moe_text_files *files)
+{
+	return take_companion(ckpt, "tokenizer.json", names, &files->json) &&
+	       take_companion(ckpt, "tokenizer_config.json", names, &files->config);
+}
+
+bool moe_tokenizer_is_in(const struct moe_ckpt *ckpt)
+{
+	struct moe_arena names = {0};
+	struct moe_text_files files = {0};
+	const bool found = take_files(ckpt, &names, &files) && find_source(&files);
+
+	moe_arena_free(&names);
+	return found;
+}
+
+enum moe_status moe_tokenizer_open(struct moe_tokenizer **out, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	struct moe_arena names = {0};
+	struct moe_text_files files = {0};
 	enum moe_status status;
 
 	*out = NULL;
-	if (!path || !config_path) {
-		status = moe_err_nomem(err, strlen(dir), "a path");
-		goto out;
-	}
-	status = moe_read_all(path, MAX_FILE, &json, err);
-	if (!status && moe_is_file(config_path)) {
-		status = moe_read_all(config_path, MAX_FILE, &config, err);
-		moe_buf_adds(&config, "");
-	}
+	if (take_files(ckpt, &names, &files))
+		status = make(out, &files, ckpt->path, err);
+	else
+		status = moe_err_nomem(err, 0, "a path");
+	moe_arena_free(&names);
+	return status;
+}
+
+static enum moe_status read_file(const char *dir, const char *name, struct moe_arena *names, struct moe_buf *bytes,
+                                 struct moe_text_file *file, struct moe_err *err)
+{
+	char *joined = moe_path_join(dir, name);
+	char *path = joined ? moe_arena_strndup(names, joined, strlen(joined)) : NULL;
+	enum moe_status status;
+
+	free(joined);
+	if (!path)
+		return moe_err_nomem(err, strlen(dir), "a path");
+	if (!moe_is_file(path))
+		return MOE_OK;
+	status = moe_read_all(path, MAX_FILE, bytes, err);
+	*file = (struct moe_text_file){path, bytes->p ? bytes->p : "", bytes->n};
+	return status;
+}
+
+enum moe_status moe_tokenizer_load(struct moe_tokenizer **out, const char *dir, struct moe_err *err)
+{
+	struct moe_text_files files = {0};
+	struct moe_arena names = {0};
+	const struct {
+		const char *name;
+		struct moe_text_file *file;
+	} all[] = {{"tokenizer.json", &files.json}, {"tokenizer_config.json", &files.config}};
+	struct moe_buf bytes[sizeof all / sizeof *all] = {0};
+	enum moe_status status = MOE_OK;
+
+	*out = NULL;
+	for (size_t i = 0; i < sizeof all / sizeof *all && !status; i++)
+		status = read_file(dir, all[i].name, &names, &bytes[i], all[i].file, err);
 	if (!status)
-		status = moe_tokenizer_parse(out, json.p ? json.p : "", json.n, config.p, config.n, path, err);
-out:
-	moe_buf_free(&json);
-	moe_buf_free(&config);
-	free(path);
-	free(config_path);
+		status = make(out, &files, dir, err);
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		moe_buf_free(&bytes[i]);
+	moe_arena_free(&names);
 	return status;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "checkpoint/checkpoint.h"
 
 /* Read-only once made: any number of threads may use one. */
 struct moe_tokenizer;
@@ -21,8 +22,13 @@ struct moe_tokenizer;
 MOE_MUST_USE enum moe_status moe_tokenizer_parse(struct moe_tokenizer **out, const void *json, size_t n_json,
                                                  const void *config, size_t n_config, const char *name,
                                                  struct moe_err *err);
-/* From dir/tokenizer.json and, if there is one, dir/tokenizer_config.json. */
+/* From the files of a directory, which need not be a checkpoint. */
 MOE_MUST_USE enum moe_status moe_tokenizer_load(struct moe_tokenizer **out, const char *dir, struct moe_err *err);
+/* From what a checkpoint has beside its tensors. */
+MOE_MUST_USE enum moe_status moe_tokenizer_open(struct moe_tokenizer **out, const struct moe_ckpt *ckpt,
+                                                struct moe_err *err);
+/* Whether it has a tokenizer, readable or not. */
+bool moe_tokenizer_is_in(const struct moe_ckpt *ckpt);
 void moe_tokenizer_free(struct moe_tokenizer *tok);   /* NULL is fine */
 
 /* Ids that grow. Zero-initialise. */
