@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Makes the small random checkpoints of families without experts and what a forward pass must give for them.
 
-usage: make_dense.py DIR     writes DIR/NAME/{config.json,model.safetensors,golden.safetensors}
+usage: make_dense.py [--variant a|b] [--seed N] DIR     writes DIR/NAME/{config.json,model.safetensors,golden.safetensors}
 
-The pass below is written from the published formulas in plain numpy, float32 throughout: RMS norm, rotary embedding
+Variant b has other shapes: odd widths, one and three queries to a key, other bases and scalings. The pass below is written from the published formulas in plain numpy, float32 throughout: RMS norm, rotary embedding
 with pairs (i, i + D/2), grouped-query attention, SwiGLU. Needs numpy and safetensors.
 """
+import argparse
 import json
 import math
 import os
-import sys
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -37,6 +37,21 @@ MODELS = {
     "qwen3": base("Qwen3ForCausalLM", "qwen3", head_dim=16, attention_bias=False, use_sliding_window=False,
                   rope_theta=None, rope_parameters=dict(rope_theta=10000.0, rope_type="default"),
                   layer_types=["full_attention"] * 3),
+}
+
+# What variant b changes.
+OTHER = {
+    "llama": dict(hidden_size=44, intermediate_size=39, num_attention_heads=6, head_dim=10, num_hidden_layers=4,
+                  vocab_size=131, rms_norm_eps=1e-2, rope_theta=300.0, attention_bias=True,
+                  rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=2.0, high_freq_factor=3.0,
+                                    original_max_position_embeddings=40)),
+    "llama_bias": dict(hidden_size=48, intermediate_size=50, num_attention_heads=3, num_key_value_heads=3,
+                       num_hidden_layers=2, vocab_size=77, tie_word_embeddings=False, rope_theta=1000.0),
+    "qwen2": dict(hidden_size=36, intermediate_size=71, num_attention_heads=6, num_key_value_heads=1,
+                  num_hidden_layers=4, max_window_layers=4, vocab_size=101, tie_word_embeddings=False, rope_theta=50.0),
+    "qwen3": dict(hidden_size=52, intermediate_size=33, num_attention_heads=3, num_key_value_heads=3, head_dim=6,
+                  num_hidden_layers=5, layer_types=["full_attention"] * 5, vocab_size=89, tie_word_embeddings=True,
+                  rms_norm_eps=1e-2, rope_parameters=dict(rope_theta=500.0, rope_type="default")),
 }
 
 
@@ -140,9 +155,16 @@ def forward(c, w, ids):
 
 
 def main():
-    for seed, (name, c) in enumerate(MODELS.items()):
-        rng = np.random.default_rng(20260 + seed)
-        directory = os.path.join(sys.argv[1], name)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory")
+    parser.add_argument("--variant", choices="ab", default="a")
+    parser.add_argument("--seed", type=int, default=20260)
+    args = parser.parse_args()
+    for i, (name, c) in enumerate(MODELS.items()):
+        if args.variant == "b":
+            c = dict(c, **OTHER[name])
+        rng = np.random.default_rng(args.seed + i)
+        directory = os.path.join(args.directory, name)
         os.makedirs(directory, exist_ok=True)
         w = weights(c, rng)
         ids = rng.integers(0, c["vocab_size"], (N_SEQ, N_TOK))

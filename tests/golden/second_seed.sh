@@ -1,12 +1,13 @@
 #!/bin/sh
 # The forward pass against checkpoints of other shapes and other numbers than those in the tree. Not a part of the
-# tests: it needs what make.py and make_2026.py need.
+# tests: it needs what make.py, make_2026.py and make_dense.py need.
 #
 # usage: tests/golden/second_seed.sh DIR [SEED...]     from the top of the tree, after `make tests`
 #
-# DIR/SEED gets fresh checkpoints of every model of tests/golden/models that these two make (seeds 77 and 4242 unless
+# DIR/SEED gets fresh checkpoints of every model of tests/golden/models that these make (seeds 77 and 4242 unless
 # given). Prints a line for each model, shipped and fresh: errors relative to the largest number, expert ids compared
-# and different. Exits 1 where one is outside the tolerances of test_forward_golden. PYTHON and BUILD are heeded.
+# and different. Exits 1 where one is outside the tolerances of test_forward_golden, or of test_forward_switch for a
+# model with an encoder. PYTHON and BUILD are heeded.
 set -eu
 
 test $# -ge 1 || { echo 'usage: second_seed.sh DIR [SEED...]' >&2; exit 2; }
@@ -14,8 +15,10 @@ here=$(dirname "$0")
 out=$1
 shift
 test $# -gt 0 || set -- 77 4242
-golden=${BUILD:-build}/tests/unit/test_forward_golden
-test -x "$golden" || { echo "second_seed.sh: $golden is not there: make tests" >&2; exit 1; }
+unit=${BUILD:-build}/tests/unit
+for program in "$unit/test_forward_golden" "$unit/test_forward_switch"; do
+	test -x "$program" || { echo "second_seed.sh: $program is not there: make tests" >&2; exit 1; }
+done
 mkdir -p "$out"
 failed=0
 
@@ -24,7 +27,14 @@ table()
 {
 	label=$1
 	shift
-	"$golden" "$@" >"$out/$label.tap" || failed=1
+	set -- "$@" --
+	while test "$1" != --; do
+		case $1 in
+		*/switch) "$unit/test_forward_switch" "$1" ;;
+		*) "$unit/test_forward_golden" "$1" ;;
+		esac || failed=1
+		shift
+	done >"$out/$label.tap"
 	awk -v label="$label" '
 		$1 == "Bail" || /^not ok .*: opens/ { print label "\t" $0 }
 		$1 == "not" || $1 == "ok" {
@@ -41,7 +51,7 @@ table()
 			if (text ~ /: opens/) { failed[name] += bad; next }
 			value = text; sub(/.*\(/, "", value); sub(/\).*/, "", value)
 			if (text ~ /: logits/) logits[name] = value
-			if (text ~ /: hidden/) hidden[name] = value
+			if (text ~ /: hidden states within/) hidden[name] = value
 			if (text ~ /: weights/) weights[name] = value
 			if (text ~ /: MTP/) mtp[name] = value
 			if (text ~ /expert ids/) { split(text, w, / /); ids[name] = w[2]; wrong[name] = w[5] }
@@ -59,12 +69,11 @@ table()
 		}' "$out/$label.tap"
 }
 
-# models DIR: those with weights, apart from encoder-decoders
+# models DIR: those with weights
 models()
 {
 	for config in "$1"/*/config.json; do
-		model=${config%/config.json}
-		test "${model##*/}" = switch || printf '%s\n' "$model"
+		printf '%s\n' "${config%/config.json}"
 	done
 }
 
@@ -83,6 +92,7 @@ for seed; do
 			failed=1
 		}
 	done
+	"${PYTHON:-python3}" "$here/make_dense.py" --variant b --seed "$seed" "$out/$seed/models" || failed=1
 	table "$seed" $(models "$out/$seed/models")
 done
 exit $failed

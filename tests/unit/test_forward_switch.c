@@ -1,6 +1,7 @@
-/* Encoder and decoder against what another implementation computed (tests/golden/models/switch): the encoder's output,
- * hidden states and logits, experts, weights and dropped tokens; the same bits however the decoder's tokens are fed;
- * the biases by distance farther out than the golden goes; what a session with an encoder refuses. */
+/* Encoder and decoder against what another implementation computed, for each model directory given or else
+ * tests/golden/models/switch: the encoder's output, hidden states and logits, experts, weights and dropped tokens; the
+ * same bits however the decoder's tokens are fed. Then the biases by distance farther out than the golden goes, and
+ * what a session with an encoder refuses. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ __attribute__((noreturn)) static void bail(const struct moe_err *err)
 enum { N_SEQ = 2, N_ENCODER = 24, N_DECODER = 20 };
 
 struct run {
+	const char *name;
 	const struct moe_ckpt *golden;
 	const struct moe_config *config;
 	int32_t seq;
@@ -60,7 +62,8 @@ static double worst(const struct run *run, const char *name, int64_t pos, int64_
 static const char *name_of(char text[64], const struct run *run, const char *what, int32_t layer)
 {
 	const int32_t first = run->config->n_encoder_layers;
-	snprintf(text, 64, "%s.%s.%d", layer < first ? "encoder" : "decoder", what, (int)(layer % first));
+	snprintf(text, 64, "%s.%s.%d", layer < first ? "encoder" : "decoder", what,
+	         (int)(layer < first ? layer : layer - first));
 	return text;
 }
 
@@ -158,19 +161,20 @@ static void check_sequences(const struct moe_model *model, struct run *run, int3
 			memcpy(kept, run->logits, n_logits * sizeof *kept);
 		else
 			ok(memcmp(kept, run->logits, n_logits * sizeof *kept) == 0,
-			   "seq %d: same bits in chunks of %d, %d tokens a call%s", (int)run->seq, (int)chunk,
-			   (int)a_call, pool ? ", threads" : "");
+			   "%s seq %d: same bits in chunks of %d, %d tokens a call%s", run->name, (int)run->seq,
+			   (int)chunk, (int)a_call, pool ? ", threads" : "");
 	}
-	ok(encoded_error <= 2e-5, "chunk %d: the encoder's output within 2e-5 of the largest (%.2g)", (int)chunk,
-	   encoded_error);
+	ok(encoded_error <= 2e-5, "%s: chunk %d: the encoder's output within 2e-5 of the largest (%.2g)", run->name,
+	   (int)chunk, encoded_error);
 	moe_session_close(session);
 	moe_device_close(device);
 }
 
-static void check_golden(const struct moe_model *model, const struct moe_ckpt *golden)
+static void check_golden(const char *name, const struct moe_model *model, const struct moe_ckpt *golden)
 {
-	const size_t n_logits = (size_t)N_DECODER * (size_t)model->config.vocab_size;
-	struct run run = { .golden = golden, .config = &model->config };
+	const struct moe_config *config = &model->config;
+	const size_t n_logits = (size_t)N_DECODER * (size_t)config->vocab_size;
+	struct run run = { .name = name, .golden = golden, .config = config };
 	struct moe_err err = { 0 };
 	struct moe_pool *pool = NULL;
 	run.logits = calloc(n_logits, sizeof *run.logits);
@@ -181,18 +185,40 @@ static void check_golden(const struct moe_model *model, const struct moe_ckpt *g
 	check_sequences(model, &run, 7, pool, N_DECODER, first);
 	check_sequences(model, &run, 1, NULL, N_DECODER, first);
 	check_sequences(model, &run, 512, pool, 1, first);
-	const int64_t n_sequences = 4 * N_SEQ, n_routers = 2;
-	ok(run.logits_error <= 2e-5, "logits within 2e-5 of the largest (%.2g)", run.logits_error);
-	ok(run.hidden_error <= 2e-5, "hidden states within 2e-5 of the largest (%.2g)", run.hidden_error);
-	is_i64(run.n_hidden, n_sequences * 4 * (N_ENCODER + N_DECODER), "hidden states of all layers of both stacks");
-	is_i64(run.n_ids, n_sequences * n_routers * (N_ENCODER + N_DECODER), "choices of all routers of both stacks");
-	is_i64(run.n_wrong, 0, "all experts as chosen there");
-	is_i64(run.n_not_kept, 0, "tokens weigh nothing exactly where they were dropped");
-	ok(run.n_dropped > 0, "some were (%lld)", (long long)run.n_dropped);
-	ok(run.weights_error <= 1e-5, "weights within 1e-5 (%.2g)", run.weights_error);
+	int64_t n_hidden = 0, n_ids = 0;   /* of one pair of sequences: from the config alone */
+	for (int32_t l = 0; l < config->n_layers; l++) {
+		const int64_t n = l < config->n_encoder_layers ? N_ENCODER : N_DECODER;
+		n_hidden += n;
+		n_ids += config->layers[l].ffn == MOE_FFN_MOE ? n : 0;
+	}
+	ok(run.logits_error <= 2e-5, "%s: logits within 2e-5 of the largest (%.2g)", name, run.logits_error);
+	ok(run.hidden_error <= 2e-5, "%s: hidden states within 2e-5 of the largest (%.2g)", name, run.hidden_error);
+	is_i64(run.n_hidden, 4 * N_SEQ * n_hidden, "%s: hidden states of all layers of both stacks", name);
+	ok(run.n_ids == 4 * N_SEQ * n_ids && n_ids > 0, "%s: choices of all routers of both stacks", name);
+	ok(run.n_wrong == 0, "%s: %lld expert ids, %lld differ", name, (long long)run.n_ids, (long long)run.n_wrong);
+	is_i64(run.n_not_kept, 0, "%s: tokens weigh nothing exactly where they were dropped", name);
+	ok(run.n_dropped > 0, "%s: some were (%lld)", name, (long long)run.n_dropped);
+	ok(run.weights_error <= 1e-5, "%s: weights within 1e-5 (%.2g)", name, run.weights_error);
 	moe_pool_free(pool);
 	free(first);
 	free(run.logits);
+}
+
+/* A directory of config.json, model.safetensors and golden.safetensors. */
+static void check_directory(const char *dir)
+{
+	const char *slash = strrchr(dir, '/'), *name = slash && slash[1] ? slash + 1 : dir;
+	char path[4096];
+	struct moe_err err = { 0 };
+	struct moe_ckpt *ckpt = NULL, *golden = NULL;
+	struct moe_model *model = NULL;
+	snprintf(path, sizeof path, "%s/golden.safetensors", dir);
+	if (ok(!moe_ckpt_open(&ckpt, dir, NULL, &err) && !moe_model_bind(&model, ckpt, &err) &&
+	       !moe_ckpt_open(&golden, path, NULL, &err), "%s: opens %s", name, err.text))
+		check_golden(name, model, golden);
+	moe_ckpt_close(golden);
+	moe_model_free(model);
+	moe_ckpt_close(ckpt);
 }
 
 /* Where buckets begin with 32 of them and 128 positions, computed apart from this program in single precision. */
@@ -311,26 +337,26 @@ static void open_model(const char *top, const char *name, struct moe_ckpt **ckpt
 		bail(&err);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const char *top = getenv("MOE_TOP") ? getenv("MOE_TOP") : ".";
 	char path[4096];
-	struct moe_err err = { 0 };
-	struct moe_ckpt *ckpt = NULL, *golden = NULL, *plain_ckpt = NULL;
+	struct moe_ckpt *ckpt = NULL, *plain_ckpt = NULL;
 	struct moe_model *model = NULL, *plain = NULL;
+	for (int i = 1; i < argc; i++)
+		check_directory(argv[i]);
+	if (argc > 1)
+		return done();
 	open_model(top, "switch", &ckpt, &model);
 	open_model(top, "mixtral", &plain_ckpt, &plain);
-	snprintf(path, sizeof path, "%s/tests/golden/models/switch/golden.safetensors", top);
-	if (moe_ckpt_open(&golden, path, NULL, &err))
-		bail(&err);
 	check_names(&model->config);
 	check_buckets();
 	check_refusals(model, plain);
-	check_golden(model, golden);
-	moe_ckpt_close(golden);
 	moe_model_free(plain);
 	moe_ckpt_close(plain_ckpt);
 	moe_model_free(model);
 	moe_ckpt_close(ckpt);
+	snprintf(path, sizeof path, "%s/tests/golden/models/switch", top);
+	check_directory(path);
 	return done();
 }
