@@ -54,6 +54,14 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "no-normalize", struct config, no_normalize, "leave the weights as they are"),
 	MOE_OPT_FILE(0, "bias", "FILE", struct config, bias,
 	             "added to the scores when choosing: a table, or a model"),
+	MOE_OPT_F64(0, "capacity", "CF", struct config, capacity, 0, 1e9,
+	            "an expert takes ceil(CF * k * T / E) choices of a group of T tokens"),
+	MOE_OPT_I64(0, "capacity-tokens", "N", struct config, capacity_tokens, 1, 0x1p61,
+	            "an expert takes N choices of a group"),
+	MOE_OPT_STR(0, "capacity-group", "GROUP", struct config, capacity_group,
+	            "what a group is: sequence, or tokens=N across sequences [sequence]"),
+	MOE_OPT_ENUM(0, "drop", "position", struct config, drop,
+	             "which choices find no room: by position, those of the later tokens [position]"),
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
 	MOE_OPT_LISTED(0, "from", "FORMAT", import_word, struct config, from,
@@ -91,6 +99,7 @@ static void route_close(struct route *route)
 	moe_record_free(route->record);
 	moe_record_header_free(&route->described);
 	moe_reroute_free(route->reroute);
+	moe_limit_free(route->limit);
 	moe_bias_free(&route->bias);
 	moe_sequences_free(&route->seqs);
 	moe_setup_close(&route->setup);
@@ -111,7 +120,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
 	                       cfg->group_score != UNSET || !isnan(cfg->scale) ||
 	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
-	                       cfg->no_normalize || cfg->bias;
+	                       cfg->no_normalize || cfg->bias || cfg->capacity > 0 || cfg->capacity_tokens ||
+	                       cfg->capacity_group || cfg->drop != UNSET;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
@@ -125,9 +135,12 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)
-		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm and --bias "
-		       "are parameters of "
-		       "--policy NAME";
+		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm, --bias and "
+		       "--capacity are parameters of --policy NAME";
+	if (cfg->capacity > 0 && cfg->capacity_tokens)
+		return "--capacity and --capacity-tokens say the same in two ways: give one";
+	if ((cfg->capacity_group || cfg->drop != UNSET) && !(cfg->capacity > 0) && !cfg->capacity_tokens)
+		return "--capacity-group and --drop go with --capacity or --capacity-tokens";
 	if (ctx->common.json && !cfg->print)
 		return "--json goes with --print: a trace has one format";
 	return NULL;
@@ -150,6 +163,7 @@ int main(int argc, char **argv)
 		              .groups = UNSET,
 		              .top_groups = UNSET,
 		              .group_score = UNSET,
+		              .drop = UNSET,
 		              .scale = NAN,
 		              .eps = NAN,
 		              .p_norm = NAN,

@@ -31,6 +31,9 @@ _moe()
 		moe-route:--scale | \
 		moe-route:--eps | \
 		moe-route:--p-norm | \
+		moe-route:--capacity | \
+		moe-route:--capacity-tokens | \
+		moe-route:--capacity-group | \
 		moe-route:--threads | moe-route:-j | \
 		moe-route:--seed | \
 		moe-run:--prompt | moe-run:-p | \
@@ -120,6 +123,10 @@ _moe()
 		mapfile -t COMPREPLY < <(compgen -W 'max top2' -- "$cur")
 		return
 		;;
+	moe-route:--drop)
+		mapfile -t COMPREPLY < <(compgen -W 'position' -- "$cur")
+		return
+		;;
 	moe-route:--from)
 		_moe_ask from "$cur"
 		return
@@ -151,7 +158,7 @@ _moe()
 	esac
 	case $tool in
 	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

@@ -5,6 +5,7 @@
 #include "eval/record.h"
 #include "forward/forward.h"
 #include "tool.h"
+#include "trace/limit.h"
 #include "trace/reroute.h"
 
 struct config {
@@ -12,8 +13,10 @@ struct config {
 	bool ids, logits, margin, print, normalize, no_normalize;
 	int64_t window, overlap;
 	int32_t gates, chunk, top_k, groups, top_groups, group_score;
-	double scale, eps, p_norm;
-	const char *policy, *bias, *from, *model_config, *device;
+	double scale, eps, p_norm, capacity;
+	int64_t capacity_tokens;
+	int32_t drop;
+	const char *policy, *bias, *capacity_group, *from, *model_config, *device;
 	bool list_policies;
 };
 
@@ -32,6 +35,7 @@ struct route {
 	struct moe_record_header described;
 	struct moe_bias bias;
 	struct moe_reroute *reroute;
+	struct moe_limit *limit; /* NULL: no capacity */
 	struct moe_trace_header header; /* of what is written */
 	struct moe_trace_out *trace;
 	struct moe_out *out; /* --print */

@@ -55,6 +55,20 @@ static enum moe_status check_reads(const struct config *cfg, const struct moe_po
 	return MOE_OK;
 }
 
+/* What follows the policy where choices may find no room. out: the header of the runs it gets. */
+static enum moe_status open_limit(struct route *route, const struct moe_trace_header *out, struct moe_err *err)
+{
+	const struct config *cfg = route->cfg;
+	const struct moe_run_sink sink = { route, route_deliver };
+	struct moe_capacity capacity = { .factor = cfg->capacity, .choices = cfg->capacity_tokens };
+	enum moe_status status = MOE_OK;
+	if (!moe_capacity_is_set(&capacity))
+		return MOE_OK;
+	if (cfg->capacity_group)
+		status = moe_capacity_group_parse(cfg->capacity_group, &capacity.group, err);
+	return status ? status : moe_limit_new(&route->limit, &capacity, out, &sink, err);
+}
+
 /* The policy's parameters: what is given, else what the trace says. */
 static enum moe_status open_reroute(struct route *route, const struct moe_trace_header *in,
                                     struct moe_trace_header *out, struct moe_err *err)
@@ -106,8 +120,9 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 	out->gates = MOE_GATES_F32;
 	out->logits = cfg->logits;
 	out->margins = cfg->margin;
-	return moe_reroute_new(&route->reroute, policy, &params, cfg->bias ? &route->bias : NULL, cfg->margin,
-	                       cfg->logits, route->pool, err);
+	status = moe_reroute_new(&route->reroute, policy, &params, cfg->bias ? &route->bias : NULL, cfg->margin,
+	                         cfg->logits, route->pool, err);
+	return status ? status : open_limit(route, out, err);
 }
 
 /* One input trace. Sequences of later parts and files follow those before: *next_seq is the first free number. */
@@ -157,7 +172,9 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		out.part = 0;
 		out.seq += base;
 		*next_seq = out.seq >= *next_seq ? out.seq + 1 : *next_seq;
-		status = route_deliver(route, &out, err);
+		status = route->limit ? moe_limit_run(route->limit, &out, err) : route_deliver(route, &out, err);
+		if (status == MOE_EFORMAT && route->limit)
+			moe_err_set(err, status, "%s: %s", path, err->text);
 		tool_progress_add(&route->progress, run->n_tokens);
 	}
 	if (!first)
@@ -173,6 +190,8 @@ enum moe_status route_traces(struct route *route, struct moe_err *err)
 	tool_progress_start(&route->progress, route->ctx, "tokens", 0, TOOL_TOKENS);
 	for (int i = 0; i < route->ctx->n_operands && !status; i++)
 		status = copy_trace(route, route->ctx->operands[i], &next_seq, &first, err);
+	if (!status && route->limit)
+		status = moe_limit_finish(route->limit, err);
 	tool_progress_finish(&route->progress);
 	if (!status && route->trace) {
 		status = moe_trace_commit(route->trace, err);

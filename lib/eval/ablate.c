@@ -77,18 +77,6 @@ enum moe_status moe_ablate_parse(const char *text, const struct moe_config *conf
 	return status;
 }
 
-/* "sequence" or "tokens=N". */
-static enum moe_status parse_group(const char *text, int64_t *out, struct moe_err *err)
-{
-	struct moe_str rest = moe_str_of(text), word;
-	*out = 0;
-	if (moe_str_eq(rest, "sequence"))
-		return MOE_OK;
-	if (moe_str_next(&rest, '=', &word) && moe_str_eq(word, "tokens") && moe_parse_i64(rest, out) && *out > 0)
-		return MOE_OK;
-	return moe_err_set(err, MOE_EUSAGE, "--capacity-group: expected sequence or tokens=N, found '%.60s'", text);
-}
-
 enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_opts *opts,
                                 const struct moe_config *config, struct moe_pool *pool, struct moe_watch *watch,
                                 struct moe_err *err)
@@ -104,10 +92,9 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
 		return moe_err_set(err, MOE_EUSAGE, "the model has no experts: there is no routing to change");
 	if (opts->no_shared && config->n_shared_experts == 0)
 		return moe_err_set(err, MOE_EUSAGE, "--no-shared: the model has no shared experts");
-	out->ablation.capacity = opts->capacity;
-	out->ablation.capacity_tokens = opts->capacity_tokens;
+	out->ablation.capacity = (struct moe_capacity){ .factor = opts->capacity, .choices = opts->capacity_tokens };
 	if (opts->capacity_group)
-		status = parse_group(opts->capacity_group, &out->ablation.capacity_group, err);
+		status = moe_capacity_group_parse(opts->capacity_group, &out->ablation.capacity.group, err);
 	if (!status && opts->disable) {
 		status = moe_ablate_parse(opts->disable, config, top_k, &out->disabled, err);
 		out->ablation.disabled = out->disabled;

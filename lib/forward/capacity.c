@@ -1,32 +1,29 @@
-/* Expert capacity: in a group of T tokens an expert takes at most C choices, the earlier ones (GShard, Switch):
- *
- *   C = ceil(CF top_k T / E), or a number that is given, or the model's own
- *
- * A group is a sequence, or so many tokens in the order they are fed, across sequences. Counters go on from pass to
- * pass, so that nothing depends on chunks. A choice that finds no room keeps its id and weighs 0. */
-#include <math.h>
+/* Expert capacity in a running model: that of an ablation, or else the model's own. Queues go on from pass to pass, so
+ * that nothing depends on chunks; where a group is a sequence, its T is what is given, not what is generated. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "forward/session.h"
 
-static bool is_limited(const struct moe_session *s)
+static struct moe_capacity capacity_of(const struct moe_session *s)
 {
-	return s->opts.ablation.capacity > 0 || s->opts.ablation.capacity_tokens > 0 ||
-	       s->model->config.router.capacity > 0;
+	const struct moe_capacity own = { .choices = s->model->config.router.capacity };
+	return moe_capacity_is_set(&s->opts.ablation.capacity) ? s->opts.ablation.capacity : own;
 }
 
 enum moe_status moe_capacity_open(struct moe_session *s, struct moe_err *err)
 {
 	const struct moe_config *config = &s->model->config;
-	const size_t n = (size_t)config->n_layers;
-	if (!is_limited(s))
+	const struct moe_capacity capacity = capacity_of(s);
+	const size_t n = (size_t)config->n_layers, n_experts = (size_t)config->n_experts;
+	if (!moe_capacity_is_set(&capacity))
 		return MOE_OK;
-	s->capacity.taken = calloc(n * (size_t)config->n_experts + 1, sizeof *s->capacity.taken);
-	s->capacity.n_in_group = calloc(n + 1, sizeof *s->capacity.n_in_group);
-	if (!s->capacity.taken || !s->capacity.n_in_group)
-		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *s->capacity.taken,
-		                     "capacity counters");
+	s->capacity.taken = calloc(n * n_experts + 1, sizeof *s->capacity.taken);
+	s->capacity.queues = calloc(n + 1, sizeof *s->capacity.queues);
+	if (!s->capacity.taken || !s->capacity.queues)
+		return moe_err_nomem(err, n * n_experts * sizeof *s->capacity.taken, "capacity counters");
+	for (size_t l = 0; l < n; l++)
+		s->capacity.queues[l].taken = s->capacity.taken + l * n_experts;
 	moe_capacity_group(s, 0);
 	return MOE_OK;
 }
@@ -34,53 +31,30 @@ enum moe_status moe_capacity_open(struct moe_session *s, struct moe_err *err)
 void moe_capacity_close(struct moe_session *s)
 {
 	free(s->capacity.taken);
-	free(s->capacity.n_in_group);
-}
-
-static int64_t limit_of(const struct moe_session *s, int64_t n_tokens)
-{
-	const struct moe_ablation *a = &s->opts.ablation;
-	if (a->capacity_tokens > 0)
-		return a->capacity_tokens;
-	if (!(a->capacity > 0))
-		return s->model->config.router.capacity;
-	return (int64_t)ceil(a->capacity * s->top_k * (double)n_tokens / s->model->config.n_experts);
+	free(s->capacity.queues);
 }
 
 void moe_capacity_group(struct moe_session *s, int64_t n_tokens)
 {
-	const int64_t group = s->opts.ablation.capacity_group;
-	if (s->capacity.taken)
-		s->capacity.limit = limit_of(s, group > 0 ? group : n_tokens);
+	const struct moe_capacity capacity = capacity_of(s);
+	if (s->capacity.queues)
+		s->capacity.limit = moe_capacity_choices(&capacity, s->top_k, s->model->config.n_experts,
+		                                         capacity.group > 0 ? capacity.group : n_tokens);
 }
 
 void moe_capacity_begin(struct moe_session *s, int64_t n_given)
 {
 	const struct moe_config *config = &s->model->config;
-	const int64_t group = s->opts.ablation.capacity_group;
-	if (!s->capacity.taken)
+	if (!s->capacity.queues)
 		return;
 	moe_capacity_group(s, n_given);
-	if (group == 0)
-		memset(s->capacity.taken, 0,
-		       (size_t)config->n_layers * (size_t)config->n_experts * sizeof *s->capacity.taken);
+	for (int32_t l = 0; l < config->n_layers && capacity_of(s).group == 0; l++)
+		moe_queue_begin(&s->capacity.queues[l], config->n_experts);
 }
 
 void moe_capacity_apply(struct moe_session *s, int32_t layer, int64_t n_tokens)
 {
-	const int32_t n = s->model->config.n_experts;
-	const int64_t group = s->opts.ablation.capacity_group;
-	if (!s->capacity.taken || s->model->config.layers[layer].mtp)
-		return;
-	int64_t *taken = s->capacity.taken + (int64_t)layer * n, *n_in_group = &s->capacity.n_in_group[layer];
-	for (int64_t t = 0; t < n_tokens; t++) {
-		if (group > 0 && *n_in_group == group) {
-			memset(taken, 0, (size_t)n * sizeof *taken);
-			*n_in_group = 0;
-		}
-		++*n_in_group;
-		for (int64_t c = t * s->top_k; c < (t + 1) * s->top_k; c++)
-			if (s->ids[c] >= 0 && taken[s->ids[c]]++ >= s->capacity.limit)
-				s->weights[c] = 0;
-	}
+	if (s->capacity.queues && !s->model->config.layers[layer].mtp)
+		moe_queue_take(&s->capacity.queues[layer], s->capacity.limit, capacity_of(s).group,
+		               s->model->config.n_experts, s->top_k, n_tokens, s->ids, s->weights);
 }

@@ -44,12 +44,9 @@ struct moe_ablation {
 	const uint8_t *disabled; /* [n_layers][n_experts] not 0: never chosen; NULL: none. Borrowed. */
 	/* This share of each token's experts, those with the largest logits, is never chosen. */
 	double mask_top;
-	double capacity;           /* CF of C = ceil(CF top_k T / E) choices an expert takes in a group; 0: no limit */
-	int64_t capacity_tokens;   /* C itself; 0: by the factor */
-	int64_t capacity_group;    /* T tokens, counted across sequences; 0: each sequence is a group */
+	struct moe_capacity capacity; /* in place of the model's own, if it is set */
 	/* Choices that are forced: sets *ids [n_tokens][top_k] (-1: none) for positions pos.., and *weights to what
-	 * they
-	 * weigh or leaves it NULL, which weighs them by the policy. NULL: choices are free. */
+	 * they weigh or leaves it NULL, which weighs them by the policy. NULL: choices are free. */
 	enum moe_status (*forced)(void *arg, int32_t layer, int64_t pos, int64_t n_tokens, const int32_t **ids,
 	                          const float **weights, struct moe_err *err);
 	void *arg;

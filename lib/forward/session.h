@@ -42,11 +42,11 @@ struct moe_session {
 	float softmax_scale;
 	int32_t *visible;           /* [chunk + 1][index_top_k]: the last indexer's choice; NULL where none is needed */
 
-	/* choices each expert has taken in the current group; NULL pointers where capacity is not limited */
+	/* what the experts have taken in the current group; NULL pointers where capacity is not limited */
 	struct {
-		int64_t *taken;         /* [n_layers][n_experts] */
-		int64_t *n_in_group;    /* [n_layers] tokens */
-		int64_t limit;
+		struct moe_queue *queues; /* [n_layers], of */
+		int64_t *taken;           /* [n_layers][n_experts] */
+		int64_t limit;            /* choices an expert takes */
 	} capacity;
 
 	/* host memory */
@@ -70,7 +70,7 @@ struct moe_policy_params moe_router_params(const struct moe_session *session, in
 MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t layer, const float *h, int64_t pos,
                                             int64_t n_tokens, struct moe_err *err);
 
-/* The limit of --capacity: buffers, the start of a sequence of n_given tokens, and its effect on ids and weights. */
+/* The limit of a capacity: buffers, the start of a sequence of n_given tokens, and its effect on ids and weights. */
 MOE_MUST_USE enum moe_status moe_capacity_open(struct moe_session *session, struct moe_err *err);
 void moe_capacity_begin(struct moe_session *session, int64_t n_given);
 /* From here on the limit is that of a sequence of so many tokens, where it is a share of them. */

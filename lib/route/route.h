@@ -78,6 +78,34 @@ void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids);
 void moe_softmax(const float *logits, int32_t n, float *out);
 void moe_sigmoid(const float *logits, int32_t n, float *out);
 
+/* Expert capacity: in a group of T tokens an expert takes at most C choices (GShard, Switch Transformers),
+ *
+ *   C = ceil(CF top_k T / E), or a number that is given
+ *
+ * the first ones in the order of the tokens and, of one token, of its choices. One that finds no room keeps its id and
+ * weighs 0. Tokens without any choice are in no group. All zero: no limit. */
+struct moe_capacity {
+	double factor;   /* CF; 0: not by a factor */
+	int64_t choices; /* C itself; 0: by the factor */
+	int64_t group;   /* T, counted across sequences; 0: each sequence is a group */
+};
+bool moe_capacity_is_set(const struct moe_capacity *capacity);
+/* C of a group of n_tokens. */
+int64_t moe_capacity_choices(const struct moe_capacity *capacity, int32_t top_k, int32_t n_experts, int64_t n_tokens);
+/* "sequence" or "tokens=N": the size of a group. */
+MOE_MUST_USE enum moe_status moe_capacity_group_parse(const char *text, int64_t *out, struct moe_err *err);
+
+/* What the experts of one layer have taken in the current group; the owner begins with zeros. */
+struct moe_queue {
+	int64_t *taken; /* [n_experts] */
+	int64_t n_in_group; /* tokens so far */
+};
+void moe_queue_begin(struct moe_queue *queue, int32_t n_experts);
+/* Lets tokens queue up, ids and weights [n_tokens][top_k], and sets the weights of those that find no room to 0. A new
+ * group begins by itself after `group` tokens (0: never). */
+void moe_queue_take(struct moe_queue *queue, int64_t choices, int64_t group, int32_t n_experts, int32_t top_k,
+                    int64_t n_tokens, const int32_t *ids, float *weights);
+
 /* The bias table of --bias: layer expert bias, every expert of each layer named once. */
 struct moe_bias {
 	int32_t n_layers, n_experts;

@@ -48,6 +48,12 @@ struct moe_trace_run {
 	const struct moe_routing *layers;   /* [header n_layers] */
 };
 
+/* Where runs go. The run is a view until the call returns. */
+struct moe_run_sink {
+	void *arg;
+	MOE_MUST_USE enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
+};
+
 /* A trace being written, by one thread at a time; compression uses the pool. */
 struct moe_trace_out;
 MOE_MUST_USE enum moe_status moe_trace_create(struct moe_trace_out **out, const char *path, unsigned flags,

@@ -203,3 +203,39 @@ short_text()
 	run_split moe-convert --info "$GOLDEN/models/llama"
 	expect_line 'experts              none'
 }
+
+@test "--capacity: choices that find no room keep their place and weigh nothing, as in a run of the model" {
+	printf '5 6 7 8 9 10 11 12 13 14 15 5 5 5 5 5 5\t0 3 4 5\n9 8 7 9 9 9 9 9 9\t0\n' >ids
+	moe-route --ids --logits -o t.trace "$GOLDEN/models/switch" ids
+	moe-route --print t.trace >own
+	# the model's own is 5
+	moe-route --policy switch --capacity-tokens 5 --drop position --print t.trace >same
+	expect_same own same
+	[ "$(awk -F'\t' '$8 == 0' own | wc -l)" -gt 10 ]
+	moe-route --policy switch --print t.trace >free
+	[ "$(awk -F'\t' '$8 == 0' free | wc -l)" -eq 0 ]
+	moe-stats --load t.trace | cut -f1-3 >a
+	moe-route --policy switch --capacity-tokens 5 t.trace | moe-stats --load - | cut -f1-3 >b
+	expect_same a b
+	# up to the first router the capacity changes nothing: there a run and its logits agree on any
+	for how in '--capacity 1.3' '--capacity 1.3 --capacity-group tokens=4' '--capacity-tokens 2' \
+	           '--capacity-tokens 2 --capacity-group tokens=6'; do
+		moe-run --ids -n 0 --force $how --trace run.trace "$GOLDEN/models/switch" ids
+		moe-route --print run.trace | awk -F'\t' '$5 == 1' >a
+		moe-route --policy switch $how --print t.trace | awk -F'\t' '$5 == 1' >b
+		expect_same a b
+		[ "$(awk -F'\t' '$8 == 0' a | wc -l)" -gt 0 ]
+	done
+	# the trace on stdin, logits and all, can be limited again
+	moe-route --policy switch --capacity 2 --logits --margin - <t.trace |
+		moe-route --policy switch --capacity-tokens 5 --print - >c
+	expect_same own c
+	fails 2 moe-route --policy switch --capacity 1 --capacity-tokens 2 t.trace
+	expect_message 'say the same in two ways'
+	fails 2 moe-route --policy switch --drop position t.trace
+	expect_message 'go with --capacity'
+	fails 2 moe-route --capacity 1 t.trace
+	expect_message 'parameters of --policy'
+	fails 2 moe-route --policy switch --capacity 1 --capacity-group tokens=0 t.trace
+	expect_message 'expected sequence or tokens=N'
+}

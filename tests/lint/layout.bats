@@ -21,7 +21,7 @@ c_files()
 FRONT_DOORS='
 tensor/tensor.h device/device.h checkpoint/checkpoint.h checkpoint/write.h text/tokenizer.h
 model/model.h model/names.h model/account.h model/gguf_keys.h route/route.h plan/plan.h plan/topology.h
-forward/forward.h forward/sample.h trace/trace.h trace/text.h trace/reroute.h
+forward/forward.h forward/sample.h trace/trace.h trace/text.h trace/reroute.h trace/limit.h
 eval/setup.h eval/sequences.h eval/score.h eval/tokens.h eval/record.h eval/ablate.h eval/dump.h eval/generate.h
 stats/stats.h stats/load.h stats/gather.h stats/report.h stats/rows.h
 placement/planner.h placement/cost.h placement/shard.h
