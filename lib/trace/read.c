@@ -319,6 +319,8 @@ const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in)
 	return in->header;
 }
 
+void moe_trace_want(struct moe_trace_in *in, unsigned fields) { in->space.skip = ~fields; }
+
 enum moe_status moe_trace_next(struct moe_trace_in *in, const struct moe_trace_run **out, struct moe_err *err)
 {
 	*out = NULL;

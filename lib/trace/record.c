@@ -402,37 +402,47 @@ enum moe_status moe_run_put(const struct moe_trace_header *header, const struct 
 
 /* ---- runs, read ---- */
 
+static bool holds(const struct moe_run_space *space, const struct moe_trace_header *h, enum moe_trace_field field)
+{
+	bool kept = field == MOE_TRACE_GATES    ? h->gates != MOE_GATES_NONE
+	            : field == MOE_TRACE_LOGITS ? h->logits
+	                                        : h->margins;
+	return kept && !(space->skip & field);
+}
+
 void moe_run_space_free(struct moe_run_space *space)
 {
+	unsigned skip = space->skip;
 	free(space->tokens);
 	free(space->ids);
 	free(space->weights);
 	free(space->logits);
 	free(space->margins);
 	free(space->layers);
-	*space = (struct moe_run_space) {0};
+	*space = (struct moe_run_space) {.skip = skip};
 }
 
 enum moe_status moe_run_space_fit(struct moe_run_space *space, const struct moe_trace_header *header, int64_t n_tokens,
                                   struct moe_err *err)
 {
 	const struct moe_trace_header *h = header;
+	const bool gates = holds(space, h, MOE_TRACE_GATES), logits = holds(space, h, MOE_TRACE_LOGITS),
+		   margins = holds(space, h, MOE_TRACE_MARGINS);
 	if (space->header != h || space->n_tokens < n_tokens) {
 		int64_t room = space->header == h && n_tokens < 2 * space->n_tokens ? 2 * space->n_tokens : n_tokens;
 		if (room * h->top_k * h->n_layers > MOE_TRACE_CHOICES_MAX)
 			room = n_tokens;
 		moe_run_space_free(space);
 		size_t n = (size_t)room, n_ids = n * (size_t)h->n_layers * (size_t)h->top_k;
-		size_t n_logits = h->logits ? n * (size_t)h->n_layers * (size_t)h->n_experts : 0;
+		size_t n_logits = logits ? n * (size_t)h->n_layers * (size_t)h->n_experts : 0;
 		space->tokens = malloc(n * sizeof *space->tokens);
 		space->ids = malloc(n_ids * sizeof *space->ids);
-		space->weights = h->gates == MOE_GATES_NONE ? NULL : malloc(n_ids * sizeof *space->weights);
-		space->logits = h->logits ? malloc(n_logits * sizeof *space->logits) : NULL;
-		space->margins = h->margins ? malloc(n * (size_t)h->n_layers * sizeof *space->margins) : NULL;
+		space->weights = gates ? malloc(n_ids * sizeof *space->weights) : NULL;
+		space->logits = logits ? malloc(n_logits * sizeof *space->logits) : NULL;
+		space->margins = margins ? malloc(n * (size_t)h->n_layers * sizeof *space->margins) : NULL;
 		space->layers = malloc((size_t)h->n_layers * sizeof *space->layers);
-		if (!space->tokens || !space->ids || !space->layers ||
-		    (h->gates != MOE_GATES_NONE && !space->weights) || (h->logits && !space->logits) ||
-		    (h->margins && !space->margins)) {
+		if (!space->tokens || !space->ids || !space->layers || (gates && !space->weights) ||
+		    (logits && !space->logits) || (margins && !space->margins)) {
 			moe_run_space_free(space);
 			return moe_err_nomem(err, 8 * n_ids + 4 * n_logits, "a run of a trace");
 		}
@@ -535,14 +545,12 @@ enum moe_status moe_run_get(const struct moe_trace_header *header, const uint8_t
 		if (space->weights)
 			get_gates(h, p, n, space->weights + l * n * h->top_k);
 		p += gate_bytes(h, (uint64_t)n);
-		if (h->logits) {
+		if (space->logits)
 			get_f32(p, n * h->n_experts, space->logits + l * n * h->n_experts);
-			p += 4 * n * h->n_experts;
-		}
-		if (h->margins) {
+		p += h->logits ? 4 * n * h->n_experts : 0;
+		if (space->margins)
 			get_f32(p, n, space->margins + l * n);
-			p += 4 * n;
-		}
+		p += h->margins ? 4 * n : 0;
 	}
 	run->seq = (int64_t)seq;
 	run->pos = (int64_t)pos;

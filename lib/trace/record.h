@@ -47,6 +47,7 @@ struct moe_run_space {
 	int32_t *ids;
 	float *weights, *logits, *margins;
 	struct moe_routing *layers;
+	unsigned skip;                   /* enum moe_trace_field: neither held nor decoded; set before the first fit */
 	int64_t n_tokens;                /* room in each array */
 	const struct moe_trace_header *header;   /* that it was made for */
 };

@@ -72,6 +72,11 @@ MOE_MUST_USE enum moe_status moe_trace_open(struct moe_trace_in **out, const cha
 /* The same from a descriptor (not 0), closed with the trace, or at a failure. `path` is for messages. */
 MOE_MUST_USE enum moe_status moe_trace_open_fd(struct moe_trace_in **out, int fd, const char *path,
                                                struct moe_pool *pool, struct moe_err *err);
+/* What a run may hold beside ids. */
+enum moe_trace_field { MOE_TRACE_GATES = 1, MOE_TRACE_LOGITS = 2, MOE_TRACE_MARGINS = 4 };
+/* Only these fields are decoded from now on; the others are NULL in every run. Before the first moe_trace_next;
+ * without it all that the trace keeps is decoded. */
+void moe_trace_want(struct moe_trace_in *in, unsigned fields);
 /* The header of the current part (after open: of the first). All parts of a file must agree in layers, experts and
  * model; that is checked when a new part begins. */
 const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in);
