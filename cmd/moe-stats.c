@@ -22,6 +22,7 @@ struct config {
 	bool load, summary, list, ascii;
 	int32_t by, plot;
 	double max_imbalance; /* < 0: not asked */
+	struct moe_metric_params params;
 };
 
 /* Words that the shell completes. */
@@ -43,6 +44,15 @@ static const struct moe_opt options[] = {
 	MOE_OPT_ENUM(0, "by", "layer|expert|source", struct config, by, "what rows are about [layer]"),
 	MOE_OPT_STR(0, "layer", "A-B,C,...", struct config, layers, "only these layers, by the model's own index"),
 	MOE_OPT_STR(0, "source", "NAME", struct config, source, "only the tokens of this source"),
+	MOE_OPT_GROUP("Parameters of metrics"),
+	MOE_OPT_INT(0, "groups", "D", struct config, params.n_groups, 1, INT32_MAX,
+                    "devices that the experts are divided among [the trace's groups]"),
+	MOE_OPT_INT(0, "top-groups", "M", struct config, params.top_groups, 1, INT32_MAX,
+                    "devices that a token may reach [as in the trace]"),
+	MOE_OPT_I64(0, "batch-tokens", "N", struct config, params.batch_tokens, 1, 1LL << 40,
+                    "tokens of a batch [2048]"),
+	MOE_OPT_F64(0, "flip-below", "X", struct config, params.flip_below, 1e-12, 1e9,
+                    "the margin below which a choice may flip [0.001]"),
 	MOE_OPT_GROUP("How"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 0, 1e9,
                     "status 3 if a layer's peak_to_average exceeds X"),
@@ -165,7 +175,7 @@ static enum moe_status summarise(struct job *job, const struct moe_load *load, i
 	int n = 0;
 
 	for (; !status && n < MAX_BRIEF && (m = moe_metric_brief(m)); n++)
-		status = moe_metric_values(m, load, &values[n], err);
+		status = moe_metric_values(m, load, NULL, &values[n], err);
 	if (status)
 		goto out;
 	cells = bar_cells(load->n_experts, width - LAYER_WIDTH - n * (BRIEF_WIDTH + 1) - 2);
@@ -321,17 +331,25 @@ static void print_dry_run(struct job *job, char *const *paths, int n_paths)
 		moe_rows_str(&rows, "unknown");
 }
 
-static enum moe_status print_result(struct job *job, struct moe_err *err)
+/* Is the load table what is asked for? */
+static bool prints_loads(const struct job *job)
 {
 	const struct config *cfg = job->cfg;
 	bool people = !job->ctx->common.output && !job->ctx->common.json && cfg->by != MOE_BY_EXPERT &&
 	              isatty(STDOUT_FILENO);
 
+	return cfg->plot == PLOT_NONE && job->report.n_metrics == 0 && !cfg->summary && (cfg->load || !people);
+}
+
+static enum moe_status print_result(struct job *job, struct moe_err *err)
+{
+	const struct config *cfg = job->cfg;
+
 	if (cfg->plot != PLOT_NONE)
 		return draw(job, err);
 	if (job->report.n_metrics > 0)
 		return moe_stats_report_metrics(&job->report, &job->out, err);
-	if (cfg->summary || (!cfg->load && people))
+	if (!prints_loads(job))
 		return print_summary(job, err);
 	moe_stats_report_loads(&job->report, &job->out);
 	return MOE_OK;
@@ -347,11 +365,18 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 {
 	struct moe_gather_opts opts = {.by_source = job->cfg->by == MOE_BY_SOURCE,
 	                               .source = job->cfg->source,
+	                               .layers = job->cfg->layers,
+	                               .metrics = job->report.metrics,
+	                               .n_metrics = job->report.n_metrics,
+	                               .params = &job->cfg->params,
 	                               .progress = show_progress,
 	                               .arg = job,
 	                               .watch = job->ctx->watch};
 	const char *to = job->ctx->common.output;
-	enum moe_status status = tool_pool(job->ctx, &opts.pool, err);
+	enum moe_status status;
+
+	opts.no_weights = !prints_loads(job);
+	status = tool_pool(job->ctx, &opts.pool, err);
 
 	if (!status)
 		status = tool_files(job->ctx, 0, &to, 1, err);
@@ -364,10 +389,7 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 		return status;
 	if (job->gather.no_gates)
 		tool_note(job->ctx, "a trace keeps no gates: they count as 0 in the column weight");
-	if (job->cfg->layers)
-		status = moe_gather_keep_layers(&job->gather, job->cfg->layers, err);
-	if (!status)
-		status = print_result(job, err);
+	status = print_result(job, err);
 	if (!status)
 		status = write_result(job, err);
 	if (!status && job->cfg->max_imbalance >= 0)

@@ -65,6 +65,10 @@ _moe()
 		moe-split:--seed | \
 		moe-stats:--layer | \
 		moe-stats:--source | \
+		moe-stats:--groups | \
+		moe-stats:--top-groups | \
+		moe-stats:--batch-tokens | \
+		moe-stats:--flip-below | \
 		moe-stats:--max-imbalance | \
 		moe-stats:--threads | moe-stats:-j | \
 		moe-stats:--seed)
@@ -161,7 +165,7 @@ _moe()
 	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --groups --top-groups --batch-tokens --flip-below --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -86,6 +86,10 @@ static enum moe_status grow(struct gatherer *g, struct moe_err *err)
 	if (!grown)
 		goto nomem;
 	g->order = grown;
+	grown = reallocarray(g->out->feeds, cap, sizeof *g->out->feeds);
+	if (!grown)
+		goto nomem;
+	g->out->feeds = grown;
 	g->cap = cap;
 	return MOE_OK;
 nomem:
@@ -122,8 +126,12 @@ static enum moe_status find_load(struct gatherer *g, const char *source, size_t 
 	out->sources[out->n] = strdup(source);
 	if (!out->sources[out->n])
 		return moe_err_nomem(err, strlen(source) + 1, "the name of a source");
+	out->feeds[out->n] = NULL;
 	status = moe_load_init(&out->loads[out->n], g->shape.layers, g->shape.n_layers, g->shape.n_experts, err);
+	if (!status && out->feeder)
+		status = moe_feed_new(&out->feeds[out->n], out->feeder, err);
 	if (status) {
+		moe_load_free(&out->loads[out->n]);
 		free(out->sources[out->n]);
 		return status;
 	}
@@ -198,15 +206,92 @@ static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *r
 	if (status)
 		return status;
 	g->found |= run->n_tokens > 0;
-	for (int32_t l = 0; l < g->shape.n_layers; l++)
-		if (!run->layers[l].weights)
-			g->out->no_gates = true;
+	if (!run->layers[0].weights && !g->opts->no_weights)
+		g->out->no_gates = true;
 	g->out->loads[i].n_tokens += (uint64_t)run->n_tokens;
 	g->last_part = run->part;
 	status = add_layers(g, &g->out->loads[i], run, &inner);
 	if (!status && g->opts->quarters)
 		status = add_layers(g, &g->out->quarters[(g->n_parts + run->part) & 1][run->seq & 1], run, &inner);
+	if (!status && g->out->feeder)
+		status = moe_feed_add(g->out->feeds[i], g->n_parts + run->part, run, &inner);
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
+}
+
+/* Marks the rows of `layers` that "3" or "3-9" names. */
+static enum moe_status mark_item(const int32_t *layers, int32_t n_layers, struct moe_str item, bool *marks,
+                                 struct moe_err *err)
+{
+	const char *dash = item.n > 0 ? memchr(item.p, '-', item.n) : NULL;
+	struct moe_str from = {item.p, dash ? (size_t)(dash - item.p) : item.n};
+	struct moe_str to = dash ? (struct moe_str){dash + 1, item.n - from.n - 1} : from;
+	int64_t first, last;
+	bool any = false;
+
+	if (!moe_parse_i64(from, &first) || !moe_parse_i64(to, &last) || first < 0 || last < first)
+		return moe_err_set(err, MOE_EUSAGE, "'%.*s' is neither a layer nor a range A-B",
+		                   (int)(item.n < 80 ? item.n : 80), item.p);
+	for (int32_t l = 0; l < n_layers; l++)
+		if (layers[l] >= first && layers[l] <= last)
+			marks[l] = any = true;
+	if (!any)
+		return moe_err_set(err, MOE_EUSAGE, "there is no layer %.*s: the MoE layers are %d to %d",
+		                   (int)item.n, item.p, layers[0], layers[n_layers - 1]);
+	return MOE_OK;
+}
+
+/* The same for a list; NULL marks all. *marks: [n_layers], freed by the caller. */
+static enum moe_status mark_layers(const int32_t *layers, int32_t n_layers, const char *text, bool **marks,
+                                   struct moe_err *err)
+{
+	struct moe_str rest = moe_str_of(text ? text : ""), item;
+	enum moe_status status = MOE_OK;
+
+	*marks = calloc((size_t)n_layers + 1, sizeof **marks);
+	if (!*marks)
+		return moe_err_nomem(err, (size_t)n_layers, "the list of layers");
+	if (!text)
+		memset(*marks, true, (size_t)n_layers);
+	else if (!*text)
+		status = moe_err_set(err, MOE_EUSAGE, "an empty list of layers: expected layers, as 3 or 3-9");
+	while (!status && n_layers > 0 && moe_str_next(&rest, ',', &item))
+		status = mark_item(layers, n_layers, item, *marks, err);
+	if (status) {
+		free(*marks);
+		*marks = NULL;
+	}
+	return status;
+}
+
+/* A part begins: does it keep what the metrics need? The first one says what they are told. */
+static enum moe_status meet_part(struct gatherer *g, const struct moe_trace_header *head, const char *path,
+                                 struct moe_err *err)
+{
+	const struct moe_gather_opts *opts = g->opts;
+	struct moe_gather *out = g->out;
+	struct moe_err inner = {0};
+	bool *marks = NULL;
+	enum moe_status status = moe_metrics_check(opts->metrics, opts->n_metrics, head, &inner);
+
+	if (!status && out->feeder)
+		status = moe_feeder_alike(out->feeder, head, &inner);
+	else if (!status && moe_metrics_stream(opts->metrics, opts->n_metrics)) {
+		status = mark_layers(head->layers, head->n_layers, opts->layers, &marks, &inner);
+		if (!status)
+			status = moe_feeder_new(&out->feeder, opts->metrics, opts->n_metrics, opts->params, head,
+			                        marks, opts->pool, &inner);
+		free(marks);
+	}
+	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
+}
+
+/* The fields of a trace that anybody asks for. */
+static unsigned wanted_fields(const struct moe_gather_opts *opts)
+{
+	unsigned needs = moe_metrics_need(opts->metrics, opts->n_metrics);
+
+	return (needs & (MOE_NEEDS_GATES | MOE_NEEDS_LOGITS | MOE_NEEDS_MARGINS)) |
+	       (opts->no_weights ? 0 : MOE_TRACE_GATES);
 }
 
 /* fd < 0: stdin; otherwise it is closed here. */
@@ -218,6 +303,7 @@ static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path
 	struct moe_load shape = {0};
 	struct moe_trace_in *in;
 	uint64_t n_read, n_total;
+	int64_t part = 0;
 	size_t unused;
 	enum moe_status status;
 
@@ -234,6 +320,9 @@ static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path
 	if (!status)
 		status = check_shape(g, &shape, path, err);
 	free(shape.model);
+	if (!status)
+		status = meet_part(g, head, path, err);
+	moe_trace_want(in, wanted_fields(opts));
 	for (int q = 0; q < 4 && !status && opts->quarters; q++)
 		if (g->out->quarters[q / 2][q % 2].n_layers == 0)
 			status = moe_load_init(&g->out->quarters[q / 2][q % 2], g->shape.layers, g->shape.n_layers,
@@ -245,6 +334,12 @@ static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path
 		status = moe_trace_next(in, &run, err);
 		if (status || !run)
 			break;
+		if (run->part != part) {
+			part = run->part;
+			status = meet_part(g, moe_trace_head(in), path, err);
+			if (status)
+				break;
+		}
 		status = add_run(g, run, path, err);
 		if (opts->progress) {
 			moe_trace_progress(in, &n_read, &n_total);
@@ -324,6 +419,11 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 	if (status)
 		return status;
 	g->out->has_table = true;
+	if (moe_metrics_stream(g->opts->metrics, g->opts->n_metrics)) {
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%s: %s reads the tokens of a trace; a load table has counts only", shown(path), moe_metrics_stream(g->opts->metrics, g->opts->n_metrics));
+		goto out;
+	}
 	if (!parts.sources && (g->opts->by_source || g->opts->source)) {
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "%s: a load table without a column 'source': give one that has it, or the traces "
@@ -369,7 +469,11 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 		if (g.tokens_unknown)
 			gather->loads[i].n_tokens = 0;
 		status = moe_load_set_model(&gather->loads[i], g.shape.model, err);
+		if (!status && gather->feeder)
+			status = moe_feed_end(gather->feeds[i], err);
 	}
+	if (!status && opts->layers)
+		status = moe_gather_keep_layers(gather, opts->layers, err);
 	if (!status && opts->source && !g.found)
 		status = moe_err_set(err, MOE_EFORMAT,
 		                     "%s: no token has the source '%s'; --by source shows which there are",
@@ -381,41 +485,16 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 	return status;
 }
 
-/* Marks the rows of `load` that "3" or "3-9" names. */
-static enum moe_status mark_layers(const struct moe_load *load, struct moe_str item, bool *marks, struct moe_err *err)
-{
-	const char *dash = item.n > 0 ? memchr(item.p, '-', item.n) : NULL;
-	struct moe_str from = {item.p, dash ? (size_t)(dash - item.p) : item.n};
-	struct moe_str to = dash ? (struct moe_str){dash + 1, item.n - from.n - 1} : from;
-	int64_t first, last;
-	bool any = false;
-
-	if (!moe_parse_i64(from, &first) || !moe_parse_i64(to, &last) || first < 0 || last < first)
-		return moe_err_set(err, MOE_EUSAGE, "'%.*s' is neither a layer nor a range A-B",
-		                   (int)(item.n < 80 ? item.n : 80), item.p);
-	for (int32_t l = 0; l < load->n_layers; l++)
-		if (load->layers[l] >= first && load->layers[l] <= last)
-			marks[l] = any = true;
-	if (!any)
-		return moe_err_set(err, MOE_EUSAGE, "there is no layer %.*s: the MoE layers are %d to %d",
-		                   (int)item.n, item.p, load->layers[0], load->layers[load->n_layers - 1]);
-	return MOE_OK;
-}
-
 enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *text, struct moe_err *err)
 {
-	struct moe_str rest = moe_str_of(text), item;
 	int32_t n = gather->n ? gather->loads[0].n_layers : 0, n_kept = 0;
 	int32_t *kept = calloc((size_t)n + 1, sizeof *kept);
-	bool *marks = calloc((size_t)n + 1, sizeof *marks);
-	enum moe_status status = MOE_OK;
+	bool *marks = NULL;
+	enum moe_status status;
 
-	if (!kept || !marks)
-		status = moe_err_nomem(err, (size_t)n * sizeof *kept, "the list of layers");
-	else if (!*text)
-		status = moe_err_set(err, MOE_EUSAGE, "an empty list of layers: expected layers, as 3 or 3-9");
-	while (!status && n > 0 && moe_str_next(&rest, ',', &item))
-		status = mark_layers(&gather->loads[0], item, marks, err);
+	if (!kept)
+		return moe_err_nomem(err, (size_t)n * sizeof *kept, "the list of layers");
+	status = mark_layers(n ? gather->loads[0].layers : NULL, n, text, &marks, err);
 	for (int32_t l = 0; l < n && !status; l++)
 		if (marks[l])
 			kept[n_kept++] = gather->loads[0].layers[l];
@@ -438,7 +517,10 @@ void moe_gather_free(struct moe_gather *gather)
 	for (size_t i = 0; i < gather->n; i++) {
 		moe_load_free(&gather->loads[i]);
 		free(gather->sources[i]);
+		moe_feed_free(gather->feeds[i]);
 	}
+	moe_feeder_free(gather->feeder);
+	free(gather->feeds);
 	for (int q = 0; q < 4; q++)
 		moe_load_free(&gather->quarters[q / 2][q % 2]);
 	free(gather->loads);

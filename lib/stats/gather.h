@@ -9,12 +9,20 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "stats/feed.h"
 #include "stats/load.h"
+#include "stats/stats.h"
 
 struct moe_gather_opts {
 	bool by_source;          /* one load per source label */
 	const char *source;      /* only tokens of this source; NULL: all. Both refuse load tables without sources */
 	bool quarters;           /* fill moe_gather.quarters as well */
+	const char *layers;      /* only the layers that "3,5-9" names, by the model's own index; NULL: all */
+	bool no_weights;         /* sums of gates are not asked for: they may be 0, and nobody decodes gates */
+	/* These metrics will be asked for: what they need is checked, decoded and fed. A view. */
+	const struct moe_metric *const *metrics;
+	int n_metrics;
+	const struct moe_metric_params *params;   /* of the metrics; NULL: the defaults */
 	struct moe_pool *pool;   /* may be NULL */
 	struct moe_watch *watch;
 	/* Compressed bytes of the file at hand, read and in all (0: a pipe); NULL: nobody asks. */
@@ -27,6 +35,8 @@ struct moe_gather {
 	size_t n;
 	struct moe_load *loads;   /* [n] */
 	char **sources;           /* [n] */
+	struct moe_feeder *feeder;
+	struct moe_feed **feeds;  /* [n] of the metrics that read tokens; NULL: none does */
 	bool no_gates;            /* some trace kept none: the weights are too small */
 	bool has_table;           /* some file was a load table */
 	/* [parity of the part, counted over all files][parity of the sequence in it]: what the traces hold, so that a
@@ -34,11 +44,11 @@ struct moe_gather {
 	struct moe_load quarters[2][2];
 };
 
-/* "-" is stdin. Memory is one load per source, whatever the length of the traces. Files of different models are
- * refused, and the sentence names file and both models. n_paths >= 1. */
+/* "-" is stdin. Memory is one load per source, and what the metrics state, whatever the length of the traces. Files of
+ * different models are refused, and the sentence names file and both models. n_paths >= 1. */
 MOE_MUST_USE enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, int n_paths,
                                               const struct moe_gather_opts *opts, struct moe_err *err);
-/* Leaves only the layers that "3,5-9" names, by the model's own index, in every load. */
+/* Leaves only these layers in every load; moe_gather_opts.layers does the same, and feeds no others. */
 MOE_MUST_USE enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *text, struct moe_err *err);
 void moe_gather_free(struct moe_gather *gather);   /* leaves it zero */
 

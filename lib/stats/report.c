@@ -2,9 +2,11 @@
 #include "stats/report.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "stats/feed.h"
 #include "stats/rows.h"
 
 enum { MAX_KEYS = 3 };
@@ -27,6 +29,9 @@ enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const c
 		for (int i = 0; i < report->n_metrics; i++)
 			if (report->metrics[i] == metric)
 				return moe_err_set(err, MOE_EUSAGE, "--metric: '%s' is named twice", metric->name);
+		if (report->n_metrics > 0 && (metric->rows || first->rows))
+			return moe_err_set(err, MOE_EUSAGE, "--metric: '%s' is a table of its own: ask for it alone",
+			                   metric->rows ? metric->name : first->name);
 		if (report->n_metrics > 0 && !metric->expert != !first->expert)
 			return moe_err_set(
 				err, MOE_EUSAGE,
@@ -35,7 +40,7 @@ enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const c
 				metric->expert ? "expert" : "layer");
 		if (!metric->expert && report->by == MOE_BY_EXPERT)
 			return moe_err_set(err, MOE_EUSAGE,
-			                   "--by expert: '%s' has a number per layer, none per expert", metric->name);
+			                   "--by expert: '%s' has no number per expert", metric->name);
 		if (report->n_metrics == MOE_STATS_METRICS)
 			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_STATS_METRICS);
 		report->metrics[report->n_metrics++] = metric;
@@ -43,20 +48,49 @@ enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const c
 	return MOE_OK;
 }
 
+static const char *const alls[] = {
+	[MOE_ALL_MEAN] = "mean", [MOE_ALL_SUM] = "sum", [MOE_ALL_POOL] = "pooled", [MOE_ALL_NONE] = "none"};
+
+/* "layer expert", or what a table of its own has for keys. */
+static void list_keys(struct moe_rows *rows, const struct moe_metric *metric)
+{
+	char text[200] = "layer";
+	size_t n = strlen(text);
+
+	if (metric->expert)
+		n += (size_t)snprintf(text + n, sizeof text - n, " expert");
+	for (int i = 0; i < metric->n_keys && n < sizeof text; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, " %s", metric->columns[i]);
+	moe_rows_str(rows, text);
+}
+
+/* What an input must keep: "counts", "tokens", "tokens logits" ... */
+static void list_needs(struct moe_rows *rows, const struct moe_metric *metric)
+{
+	char text[100];
+
+	snprintf(text, sizeof text, "%s%s%s%s%s", metric->stream ? "tokens" : "counts",
+	         metric->needs & MOE_NEEDS_GATES ? " gates" : "", metric->needs & MOE_NEEDS_LOGITS ? " logits" : "",
+	         metric->needs & MOE_NEEDS_MARGINS ? " margins" : "",
+	         metric->needs & MOE_NEEDS_GROUPS ? " groups" : "");
+	moe_rows_str(rows, text);
+}
+
 void moe_stats_report_list(const struct moe_stats_report *report, struct moe_buf *out)
 {
-	static const char *const columns[] = {"metric", "unit", "keys", "all", "help", "formula"};
+	static const char *const columns[] = {"metric", "unit", "keys", "all", "help", "formula", "reads"};
 	const struct moe_metric *metric;
 	struct moe_rows rows;
 
-	moe_rows_begin(&rows, out, report->json, columns, 6);
+	moe_rows_begin(&rows, out, report->json, columns, 7);
 	for (size_t i = 0; (metric = moe_metric_at(i)); i++) {
 		moe_rows_str(&rows, metric->name);
 		moe_rows_str(&rows, metric->unit);
-		moe_rows_str(&rows, metric->expert ? "layer expert" : "layer");
-		moe_rows_str(&rows, metric->all == MOE_ALL_MEAN ? "mean" : "sum");
+		list_keys(&rows, metric);
+		moe_rows_str(&rows, alls[metric->all]);
 		moe_rows_str(&rows, metric->help);
 		moe_rows_str(&rows, metric->formula);
+		list_needs(&rows, metric);
 	}
 }
 
@@ -98,7 +132,7 @@ static enum moe_status print_metrics_of(const struct moe_stats_report *report, s
 	enum moe_status status = MOE_OK;
 
 	for (int i = 0; i < report->n_metrics && !status; i++)
-		status = moe_metric_values(report->metrics[i], load, &values[i], err);
+		status = moe_metric_values(report->metrics[i], load, report->gather->feeds[source], &values[i], err);
 	for (int32_t l = report->by == MOE_BY_EXPERT ? load->n_layers : 0; l <= load->n_layers && !status; l++)
 		for (int32_t e = 0; e < width; e++) {
 			print_keys(report, rows, source, l < load->n_layers ? load->layers + l : NULL, expert, e);
@@ -110,9 +144,31 @@ static enum moe_status print_metrics_of(const struct moe_stats_report *report, s
 	return status;
 }
 
+/* A metric that is a table of its own. */
+static enum moe_status print_table(const struct moe_stats_report *report, struct moe_buf *out, struct moe_err *err)
+{
+	const struct moe_metric *metric = report->metrics[0];
+	const char *columns[MAX_KEYS + MOE_STATS_COLUMNS];
+	int n_keys = key_columns(report, false, columns), n = n_keys;
+	enum moe_status status = MOE_OK;
+	struct moe_rows rows;
+
+	for (int i = 0; metric->columns[i]; i++)
+		columns[n++] = metric->columns[i];
+	moe_rows_begin(&rows, out, report->json, columns, n);
+	rows.n_keys = n_keys;
+	for (size_t s = 0; s < report->gather->n && !status; s++) {
+		rows.source = report->gather->sources[s];
+		status = moe_metric_rows(metric, &report->gather->loads[s], report->gather->feeds[s], &rows, err);
+	}
+	return status;
+}
+
 enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, struct moe_buf *out,
                                          struct moe_err *err)
 {
+	if (report->metrics[0]->rows)
+		return print_table(report, out, err);
 	const char *columns[MOE_STATS_METRICS + MAX_KEYS];
 	int n = key_columns(report, report->metrics[0]->expert, columns);
 	enum moe_status status = MOE_OK;
@@ -184,7 +240,7 @@ enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report
 	for (size_t s = 0; s < report->gather->n; s++) {
 		const struct moe_load *load = &report->gather->loads[s];
 		double *values;
-		enum moe_status status = moe_metric_values(metric, load, &values, err);
+		enum moe_status status = moe_metric_values(metric, load, NULL, &values, err);
 
 		if (status)
 			return status;

@@ -12,7 +12,7 @@
 /* What rows are about: layers (then `all`), the experts over all layers, or the layers of each source. */
 enum moe_by { MOE_BY_LAYER, MOE_BY_EXPERT, MOE_BY_SOURCE };
 
-enum { MOE_STATS_METRICS = 256 };
+enum { MOE_STATS_METRICS = 256, MOE_STATS_COLUMNS = 30 /* of a metric that is a table of its own */ };
 
 struct moe_stats_report {
 	const struct moe_gather *gather;   /* one load, unless by is MOE_BY_SOURCE; a view */
@@ -25,7 +25,7 @@ struct moe_stats_report {
 /* "cv,gini" into report->metrics, which must all have the same keys; MOE_EUSAGE otherwise. */
 MOE_MUST_USE enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text,
                                                      struct moe_err *err);
-/* All metrics there are: metric unit keys all help formula. */
+/* All metrics there are: metric unit keys all help formula reads. */
 void moe_stats_report_list(const struct moe_stats_report *report, struct moe_buf *out);
 MOE_MUST_USE enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, struct moe_buf *out,
                                                       struct moe_err *err);

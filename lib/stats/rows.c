@@ -18,8 +18,26 @@ void moe_rows_begin(struct moe_rows *rows, struct moe_buf *out, bool json, const
 	}
 }
 
+/* The keys of a row that is about to begin; they are fields like others, so no keys come before them. */
+static void put_keys(struct moe_rows *rows)
+{
+	int n_keys = rows->n_keys;
+
+	rows->n_keys = 0;
+	if (n_keys > 1)
+		moe_rows_str(rows, rows->source);
+	if (rows->layer < 0)
+		moe_rows_str(rows, "all");
+	else
+		moe_rows_u64(rows, (uint64_t)rows->layer);
+	rows->n_keys = n_keys;
+}
+
 static void before(struct moe_rows *rows)
 {
+	if (rows->at == 0 && rows->n_keys > 0)
+		put_keys(rows);
+
 	const char *name = rows->columns[rows->at];
 
 	if (rows->json) {

@@ -14,6 +14,10 @@ struct moe_rows {
 	int n_columns;
 	int at;                       /* column that comes next */
 	bool json;
+	/* The first n_keys columns are put by the rows themselves: source (n_keys 2) and layer (n_keys 1). */
+	int n_keys;
+	const char *source;
+	int32_t layer;                /* -1: all */
 };
 
 /* Starts with the header line, unless json. */

@@ -187,15 +187,20 @@ esft()
 @test "the list of metrics, and every metric of it can be asked for" {
 	run_split moe-stats --list
 	expect_status 0
-	head -n 1 .out | grep -qx 'metric	unit	keys	all	help	formula'
+	head -n 1 .out | grep -qx 'metric	unit	keys	all	help	formula	reads'
 	cp .out list
 	moe-stats --metric list | cmp - list
 	small
 	for m in count share maxvio peak_to_average cv gini entropy entropy_norm effective_experts dead; do
 		grep -q "^$m	" list
 	done
-	cut -f 1 list | tail -n +2 | while read -r m; do
-		moe-stats --metric "$m" small.tsv | head -n 1 | grep -qE "^layer(	expert)?	$m\$" || exit 1
+	moe-route -q --logits --margin -p 'A few words of text, to be routed.' tiny-v3 -o t.trace
+	tail -n +2 list | while IFS='	' read -r m _ keys _ _ _ reads; do
+		what=small.tsv
+		[[ $reads = counts* ]] || what=t.trace
+		moe-stats --groups 4 --metric "$m" $what >out || exit 1
+		head -n 1 out | grep -qE "^${keys// /	}	" || exit 1
+		[[ $reads = counts* ]] || fails 2 moe-stats --groups 4 --metric "$m" small.tsv || exit 1
 	done
 	[ "$(moe-stats --list --json | wc -l)" = "$(($(wc -l <list) - 1))" ]
 }
@@ -467,6 +472,7 @@ esft()
 	done
 	cat en.trace zh.trace >run.trace
 	for f in eval mon tue; do cp run.trace $f.trace; done
+	moe-route -q --logits --margin tiny-v3 "$TEXT/code.txt" -o logits.trace
 	for f in wed monday tuesday load; do moe-stats run.trace >$f.tsv; done
 	for page in moe-stats.1 moe-load.5; do
 		sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$TOP/man/$page" | sed 's/^\.Dl //; s/\\e/\\/g' |

@@ -11,7 +11,7 @@ static double value_of(const char *name, const uint64_t *counts, int32_t n)
 	struct moe_err err = {0};
 	double *values = NULL, value;
 
-	if (!ok(metric && !moe_metric_values(metric, &load, &values, &err), "%s: values %s", name, err.text))
+	if (!ok(metric && !moe_metric_values(metric, &load, NULL, &values, &err), "%s: values %s", name, err.text))
 		return (double)NAN;
 	value = values[0];
 	free(values);
@@ -87,7 +87,7 @@ static void check_gini(void)
 	is_close(value_of("gini", counts, 300), pairs / (2 * 300 * total), 1e-13,
 	         "gini of 300 counts by its definition");
 	for (size_t i = 0; moe_metric_at(i); i++)
-		if (moe_metric_at(i)->all == MOE_ALL_MEAN)
+		if (moe_metric_at(i)->all == MOE_ALL_MEAN && !moe_metric_at(i)->stream && !moe_metric_at(i)->needs)
 			is_close(value_of(moe_metric_at(i)->name, tenfold, 300),
 			         value_of(moe_metric_at(i)->name, counts, 300), 1e-12, "%s does not depend on scale",
 			         moe_metric_at(i)->name);
@@ -100,16 +100,16 @@ static void check_all(void)
 	struct moe_err err = {0};
 	double *values = NULL;
 
-	if (ok(!moe_metric_values(moe_metric_by_name("maxvio"), &load, &values, &err), "maxvio")) {
+	if (ok(!moe_metric_values(moe_metric_by_name("maxvio"), &load, NULL, &values, &err), "maxvio")) {
 		is_close(values[1], (double)NAN, 0, "a layer without load");
 		is_close(values[3], 0.25, 0, "all: the mean over the layers that have a value");
 		free(values);
 	}
-	if (ok(!moe_metric_values(moe_metric_by_name("dead"), &load, &values, &err), "dead")) {
+	if (ok(!moe_metric_values(moe_metric_by_name("dead"), &load, NULL, &values, &err), "dead")) {
 		is_close(values[3], 2, 0, "all: a sum");
 		free(values);
 	}
-	if (ok(!moe_metric_values(moe_metric_by_name("count"), &load, &values, &err), "count")) {
+	if (ok(!moe_metric_values(moe_metric_by_name("count"), &load, NULL, &values, &err), "count")) {
 		is_close(values[6], 3, 0, "all of expert 0");
 		is_close(values[7], 5, 0, "all of expert 1");
 		free(values);
@@ -123,7 +123,12 @@ static void check_table(void)
 	int n = 0;
 
 	for (size_t i = 0; (m = moe_metric_at(i)); i++, n++) {
-		ok(!m->layer != !m->expert, "%s has one kind of value", m->name);
+		ok(!!m->layer + !!m->expert + !!m->rows == 1, "%s has one kind of value", m->name);
+		ok(!m->rows == !m->columns && (!m->rows || m->all == MOE_ALL_POOL || m->all == MOE_ALL_NONE),
+		   "%s: a table has columns, and sums up by merging or not at all", m->name);
+		ok(!(m->needs & (MOE_NEEDS_LOGITS | MOE_NEEDS_MARGINS | MOE_NEEDS_GROUPS)) || m->stream,
+		   "%s: what is not in counts comes through a stream", m->name);
+		ok(!m->stream || (!m->brief && !m->is_imbalance), "%s: summaries are made of counts", m->name);
 		ok(m->unit && m->help && m->formula && m->source, "%s says what it is", m->name);
 		ok(moe_metric_by_name(m->name) == m, "%s is found", m->name);
 	}
