@@ -67,6 +67,21 @@ static const struct moe_codec *recorded_codec(const struct moe_convert *conv, co
 static bool in_gguf(const struct moe_codec *codec) { return codec->gguf_id >= 0; }
 static bool in_hf(const struct moe_codec *codec) { return codec->safetensors; }
 
+/* A type whose blocks rows of this tensor are made of whole: *codec, or the one it falls back to. */
+static void fall_back(struct moe_convert *conv, const struct moe_seen *seen, const struct moe_codec **codec)
+{
+	const struct moe_codec *asked = *codec;
+	const long long row = seen->dims[seen->n_dims - 1];
+
+	while (row % (*codec)->block_elems)
+		*codec = moe_codec_by_name((*codec)->fallback ? (*codec)->fallback : "bf16");
+	if (*codec == asked)
+		return;
+	moe_buf_addf(&conv->details, "%s: rows of %lld are not whole blocks of %s: stored as %s\n", seen->name, row,
+	             asked->name, (*codec)->name);
+	conv->n_fallback++;
+}
+
 static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *seen, struct choice *out,
                               struct moe_err *err)
 {
@@ -118,12 +133,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		out->codec = recorded;
 		out->exact = true;
 	}
-	if (seen->dims[seen->n_dims - 1] % out->codec->block_elems) {
-		moe_buf_addf(&conv->details, "%s: rows of %lld are not whole blocks of %s: stored as bf16\n",
-		             seen->name, (long long)seen->dims[seen->n_dims - 1], out->codec->name);
-		out->codec = moe_codec_by_name("bf16");
-		conv->n_fallback++;
-	}
+	fall_back(conv, seen, &out->codec);
 	return MOE_OK;
 }
 
@@ -131,7 +141,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 static int64_t file_type(const struct moe_convert *conv)
 {
 	static const int8_t types[][2] = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {6, 8}, {7, 9}, {8, 7}, {10, 10}, {11, 12},
-	                                  {12, 15}, {13, 17}, {14, 18}, {30, 32}, {39, 38}};
+	                                  {12, 15}, {13, 17}, {14, 18}, {20, 25}, {30, 32}, {39, 38}};
 	double elems[64] = {0};
 	int best = 0;
 
@@ -263,7 +273,7 @@ static void add_notes(struct moe_convert *conv)
 		             n_skipped);
 	if (conv->n_fallback)
 		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: "
-		             "stored as bf16 (-v names them)\n", conv->n_fallback);
+		             "stored otherwise (-v says how)\n", conv->n_fallback);
 	if (conv->n_widened)
 		moe_buf_addf(&conv->notes, "%zu tensors are of types that %s cannot hold as they are: stored as f32 "
 		             "(-v names them)\n", conv->n_widened, conv->opts.to->name);

@@ -25,6 +25,7 @@ struct moe_codec {
 	bool scaled;              /* values also need a scale tensor beside it (f8_e4m3 with 128x128 blocks) */
 	bool block_exponents;     /* which holds the biased exponent of a power of two (E8M0) for each block */
 	const char *help;
+	const char *fallback;     /* the type of smaller blocks for rows that are not whole ones of this; NULL: bf16 */
 	/* n elements, a multiple of block_elems, src packed without gaps. */
 	void (*decode)(const uint8_t *src, float *dst, size_t n_elems);
 	/* NULL where this type cannot be written. */

@@ -107,11 +107,43 @@ copy_v3()
 	[ "$(moe-convert --list wide | awk -F'\t' 'NR > 1 && $2 != "f32"' | wc -l)" = 0 ]
 }
 
+@test "every block type is written, runs, and costs the text no more than its bits" {
+	# type, relative rms error of the experts' matrices, bits per byte of the text (2.3405 as published)
+	while read -r type error bits; do
+		run_split moe-convert -q --force --type "$type" "$MODEL_V2" m.gguf
+		expect_status 0
+		[ "$(moe-convert --list m.gguf | awk -F'\t' '$7 == "exps" { print $2 }' | sort -u)" = "$type" ]
+		moe-convert -q --verify m.gguf "$MODEL_V2" >rows || [ $? = 3 ]
+		awk -F'\t' -v most="$error" '/ffn_(gate|up|down)_exps|experts/ && $4 > most { print; bad = 1 }
+			/experts|exps/ { n++ } END { exit bad || !n }' rows
+		moe-run m.gguf --score "$TEXT/tech.txt" >score
+		awk -F'\t' -v most="$bits" '$1 == "total" { n++; if ($6 > most) { print; bad = 1 } }
+			END { exit bad || !n }' score
+	done <<-'END'
+		q8_0 0.007 2.341
+		q6_k 0.022 2.342
+		q5_k 0.042 2.343
+		q4_k 0.08 2.347
+		iq4_nl 0.085 2.348
+		q4_0 0.1 2.35
+		q3_k 0.16 2.36
+		mxfp4 0.15 2.36
+		q2_k 0.33 2.43
+	END
+}
+
+@test "rows that are no whole blocks of 256 take a type with blocks of 32" {
+	run_split moe-convert -v --type q4_k "$MODEL_V2" m.gguf
+	expect_status 0
+	expect_message '6 tensors have rows that are not whole blocks of the type asked for: stored otherwise'
+	expect_message 'are not whole blocks of q4_k: stored as q5_0'
+}
+
 @test "rows that are not whole blocks fall back to bf16 and are counted" {
 	run_split moe-convert -v --type q8_0 "$MODEL_V3" m.gguf
 	expect_status 0
-	expect_message '16 tensors have rows that are not whole blocks of the type asked for: stored as bf16'
-	expect_message 'blk.1.ffn_down_exps.weight: rows of 48 are not whole blocks of q8_0'
+	expect_message '16 tensors have rows that are not whole blocks of the type asked for: stored otherwise'
+	expect_message 'blk.1.ffn_down_exps.weight: rows of 48 are not whole blocks of q8_0: stored as bf16'
 	run_split moe-convert --verify m.gguf "$MODEL_V3"
 	expect_status 3
 	[ "$(head -n 1 .out)" = "$(printf 'name\tmax\trms\trel\tcosine')" ]

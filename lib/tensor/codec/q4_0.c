@@ -1,0 +1,46 @@
+/* Q4_0: 32 numbers as an f16 scale d and 32 codes q of four bits, x = d (q - 8).
+ *
+ * Encoding as the reference does: the number m of largest size becomes code 0, d = m / -8, q = x (1/d) + 8 rounded half
+ * up, with d not yet rounded to f16. A block that holds a NaN is NaN as a whole. */
+#include "tensor/half.h"
+#include "tensor/nibbles.h"
+#include "tensor/tensor.h"
+
+#define BLOCK_BYTES 18
+
+static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, src += BLOCK_BYTES) {
+		const float d = moe_f32_from_f16(moe_load_u16(src));
+		uint8_t q[MOE_NIBBLE_BLOCK];
+
+		moe_nibbles_unpack(src + 2, q);
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
+			dst[i + k] = d * (float)(q[k] - 8);
+	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
+		const float d = moe_block_peak(src + i, MOE_NIBBLE_BLOCK) / -8.0f;
+		const float inverse = d != 0 ? 1.0f / d : 0.0f;
+		uint8_t q[MOE_NIBBLE_BLOCK];
+
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
+			q[k] = moe_cut_code(src[i + k] * inverse + 8.5f, 15);
+		moe_store_u16(dst, moe_f16_from_f32(d));
+		moe_nibbles_pack(q, dst + 2);
+	}
+}
+
+const struct moe_codec moe_codec_q4_0 = {
+	.name = "q4_0",
+	.gguf_id = 2,
+	.block_elems = MOE_NIBBLE_BLOCK,
+	.block_bytes = BLOCK_BYTES,
+	.is_float = true,
+	.help = "32 codes of 4 bits and a half-precision scale, 4.5 bits a number, GGUF only",
+	.decode = decode,
+	.encode = encode,
+};

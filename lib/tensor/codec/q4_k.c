@@ -1,0 +1,53 @@
+/* Q4_K: 256 numbers in 8 sub-blocks of 32. Two f16 units d and d_min, then 8 pairs of six-bit scales and minima in 12
+ * bytes, then four bits a number: x = d scale q - d_min min. 32 bytes of codes hold two sub-blocks, the first in the
+ * lower halves. Encoding: tensor/kquant.h. */
+#include "tensor/half.h"
+#include "tensor/kquant.h"
+#include "tensor/sixbit.h"
+#include "tensor/tensor.h"
+
+#define BLOCK_BYTES 144
+
+static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, src += BLOCK_BYTES) {
+		const float d = moe_f32_from_f16(moe_load_u16(src)), d_min = moe_f32_from_f16(moe_load_u16(src + 2));
+		uint8_t scale[8], min[8];
+
+		moe_sixbit_unpack(src + 4, scale, min);
+		for (size_t s = 0; s < 8; s++) {
+			const float unit = d * (float)scale[s], low = d_min * (float)min[s];
+			const uint8_t *q = src + 16 + s / 2 * 32;
+
+			for (size_t k = 0; k < 32; k++)
+				dst[i + s * 32 + k] = unit * (float)(q[k] >> s % 2 * 4 & 15) - low;
+		}
+	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
+		struct moe_kquant b;
+
+		moe_kquant_affine(src + i, 8, 15, 63, &b);
+		moe_store_u16(dst, b.d);
+		moe_store_u16(dst + 2, b.d_min);
+		moe_sixbit_pack(b.scale, b.min, dst + 4);
+		for (size_t p = 0; p < 4; p++)
+			for (size_t k = 0; k < 32; k++)
+				dst[16 + p * 32 + k] = (uint8_t)(b.code[p * 64 + k] | b.code[p * 64 + 32 + k] << 4);
+	}
+}
+
+const struct moe_codec moe_codec_q4_k = {
+	.name = "q4_k",
+	.gguf_id = 12,
+	.block_elems = MOE_KQUANT_BLOCK,
+	.block_bytes = BLOCK_BYTES,
+	.is_float = true,
+	.help = "256 codes of 4 bits, scales and minima of 6 bits, 4.5 bits a number, GGUF only",
+	.fallback = "q5_0",
+	.decode = decode,
+	.encode = encode,
+};

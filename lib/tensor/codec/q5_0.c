@@ -1,0 +1,52 @@
+/* Q5_0: 32 numbers as an f16 scale d and 32 codes q of five bits, x = d (q - 16); the fifth bits lie together in a
+ * 32-bit word before the others.
+ *
+ * Encoding as the reference does: the number m of largest size becomes code 0, d = m / -16, q = x (1/d) + 16 rounded
+ * half up, with d not yet rounded to f16. A block that holds a NaN is NaN as a whole. */
+#include "tensor/half.h"
+#include "tensor/nibbles.h"
+#include "tensor/tensor.h"
+
+#define BLOCK_BYTES 22
+
+static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, src += BLOCK_BYTES) {
+		const float d = moe_f32_from_f16(moe_load_u16(src));
+		const uint32_t high = moe_load_u32(src + 2);
+		uint8_t q[MOE_NIBBLE_BLOCK];
+
+		moe_nibbles_unpack(src + 6, q);
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
+			dst[i + k] = d * (float)((int32_t)(q[k] | (high >> k & 1) << 4) - 16);
+	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
+		const float d = moe_block_peak(src + i, MOE_NIBBLE_BLOCK) / -16.0f;
+		const float inverse = d != 0 ? 1.0f / d : 0.0f;
+		uint8_t q[MOE_NIBBLE_BLOCK];
+		uint32_t high = 0;
+
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++) {
+			q[k] = moe_cut_code(src[i + k] * inverse + 16.5f, 31);
+			high |= (uint32_t)(q[k] >> 4) << k;
+		}
+		moe_store_u16(dst, moe_f16_from_f32(d));
+		moe_store_u32(dst + 2, high);
+		moe_nibbles_pack(q, dst + 6);
+	}
+}
+
+const struct moe_codec moe_codec_q5_0 = {
+	.name = "q5_0",
+	.gguf_id = 6,
+	.block_elems = MOE_NIBBLE_BLOCK,
+	.block_bytes = BLOCK_BYTES,
+	.is_float = true,
+	.help = "32 codes of 5 bits and a half-precision scale, 5.5 bits a number, GGUF only",
+	.decode = decode,
+	.encode = encode,
+};

@@ -1,0 +1,54 @@
+/* Q5_1: 32 numbers as an f16 scale d, an f16 minimum m and 32 codes q of five bits, x = d q + m; the fifth bits lie
+ * together in a 32-bit word before the others.
+ *
+ * Encoding as the reference does: d = (max - min) / 31, m = min, q = (x - m) (1/d) rounded half up, with d and m not yet
+ * rounded to f16. A block that holds a NaN is NaN as a whole. */
+#include "tensor/half.h"
+#include "tensor/nibbles.h"
+#include "tensor/tensor.h"
+
+#define BLOCK_BYTES 24
+
+static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, src += BLOCK_BYTES) {
+		const float d = moe_f32_from_f16(moe_load_u16(src)), m = moe_f32_from_f16(moe_load_u16(src + 2));
+		const uint32_t high = moe_load_u32(src + 4);
+		uint8_t q[MOE_NIBBLE_BLOCK];
+
+		moe_nibbles_unpack(src + 8, q);
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
+			dst[i + k] = d * (float)(int32_t)(q[k] | (high >> k & 1) << 4) + m;
+	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
+		float min, max;
+		uint8_t q[MOE_NIBBLE_BLOCK];
+		uint32_t high = 0;
+
+		moe_block_range(src + i, MOE_NIBBLE_BLOCK, &min, &max);
+		const float d = (max - min) / 31.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++) {
+			q[k] = moe_cut_code((src[i + k] - min) * inverse + 0.5f, 31);
+			high |= (uint32_t)(q[k] >> 4) << k;
+		}
+		moe_store_u16(dst, moe_f16_from_f32(d));
+		moe_store_u16(dst + 2, moe_f16_from_f32(min));
+		moe_store_u32(dst + 4, high);
+		moe_nibbles_pack(q, dst + 8);
+	}
+}
+
+const struct moe_codec moe_codec_q5_1 = {
+	.name = "q5_1",
+	.gguf_id = 7,
+	.block_elems = MOE_NIBBLE_BLOCK,
+	.block_bytes = BLOCK_BYTES,
+	.is_float = true,
+	.help = "32 codes of 5 bits, a half-precision scale and minimum, 6 bits a number, GGUF only",
+	.decode = decode,
+	.encode = encode,
+};
