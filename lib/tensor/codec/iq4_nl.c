@@ -1,5 +1,5 @@
-/* IQ4_NL: 32 numbers as an f16 scale d and 32 codes q of four bits, x = d v[q], with the unevenly spaced values v below:
- * denser around zero, where weights are.
+/* IQ4_NL: 32 numbers as an f16 scale d and 32 codes q of four bits, x = d v[q], with unevenly spaced values v, denser
+ * around zero, where weights are.
  *
  * Encoding minimises the squared error: several scales are tried, and for the codes that each gives the best scale
  * follows by least squares, which gives new codes. A block that holds a NaN or an infinity is NaN as a whole. */

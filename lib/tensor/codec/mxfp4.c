@@ -2,8 +2,8 @@
  * E2M1 codes, numbers j and j + 16 in one byte, x = E2M1(code) 2^(e - 127).
  *
  * Encoding as the reference does: e = floor(log2 max|x|) - 2 + 127, so that the largest number lies in [4, 8) units, and
- * each number takes the nearest of the 16 values, the one of the lower code where two are as near. The exponent 255 stands
- * for NaN, as in the standard: a block that holds one becomes NaN as a whole. */
+ * each number takes the nearest of the 16 values, the one of the lower code where two are as near. The exponent 255
+ * stands for NaN, as in the standard: a block that holds one becomes NaN as a whole. */
 #include <float.h>
 #include <math.h>
 

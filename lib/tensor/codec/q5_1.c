@@ -1,8 +1,8 @@
 /* Q5_1: 32 numbers as an f16 scale d, an f16 minimum m and 32 codes q of five bits, x = d q + m; the fifth bits lie
  * together in a 32-bit word before the others.
  *
- * Encoding as the reference does: d = (max - min) / 31, m = min, q = (x - m) (1/d) rounded half up, with d and m not yet
- * rounded to f16. A block that holds a NaN is NaN as a whole. */
+ * Encoding as the reference does: d = (max - min) / 31, m = min, q = (x - m) (1/d) rounded half up, with d and m not
+ * yet rounded to f16. A block that holds a NaN is NaN as a whole. */
 #include "tensor/half.h"
 #include "tensor/nibbles.h"
 #include "tensor/tensor.h"
