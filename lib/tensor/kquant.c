@@ -16,7 +16,8 @@ struct sums {
 
 static struct sums code_sums(const float *x, int n, float inverse, float offset, float lo, float hi)
 {
-	const moe_lanes inverses = moe_lanes_all(inverse), offsets = moe_lanes_all(offset), los = moe_lanes_all(lo), his = moe_lanes_all(hi);
+	const moe_lanes inverses = moe_lanes_all(inverse), offsets = moe_lanes_all(offset);
+	const moe_lanes los = moe_lanes_all(lo), his = moe_lanes_all(hi);
 	moe_lanes q0 = moe_lanes_all(0), q1 = q0, qq0 = q0, qq1 = q0, qx0 = q0, qx1 = q0;
 
 	for (int i = 0; i < n; i += 2 * MOE_LANES) {
@@ -38,7 +39,8 @@ static struct sums code_sums(const float *x, int n, float inverse, float offset,
 static float coded(const float *x, int n, float scale, float min, float lo, float hi, int8_t *code)
 {
 	const float inverse = scale != 0 ? 1 / scale : 0;
-	const moe_lanes scales = moe_lanes_all(scale), mins = moe_lanes_all(min), inverses = moe_lanes_all(inverse), offsets = moe_lanes_all(min * inverse);
+	const moe_lanes scales = moe_lanes_all(scale), mins = moe_lanes_all(min);
+	const moe_lanes inverses = moe_lanes_all(inverse), offsets = moe_lanes_all(min * inverse);
 	const moe_lanes los = moe_lanes_all(lo), his = moe_lanes_all(hi);
 	moe_lanes e0 = moe_lanes_all(0), e1 = e0;
 
