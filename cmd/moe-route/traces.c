@@ -85,7 +85,7 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 		status = read_bias(route, in->n_experts, err);
 	if (status)
 		return status;
-	const bool grouped = policy->reads & MOE_READS_GROUPS;
+	const bool grouped = policy->reads & MOE_READS_GROUPS, own = strcmp(in->policy, policy->name) == 0;
 	const struct moe_policy_params params = {
 		.n_experts = in->n_experts,
 		.top_k = cfg->top_k == UNSET ? in->top_k : cfg->top_k,
@@ -99,15 +99,15 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 		                                         : 1,
 		.group_score = cfg->group_score == UNSET ? policy->group_score : cfg->group_score,
 		.scale = !isnan(cfg->scale) ? cfg->scale : in->scale,
-		.eps = isnan(cfg->eps) ? 0.01 : cfg->eps,
-		.p_norm = isnan(cfg->p_norm) ? 1 : cfg->p_norm,
+		.eps = !isnan(cfg->eps) ? cfg->eps : own ? in->eps : policy->eps,
+		.p_norm = !isnan(cfg->p_norm) ? cfg->p_norm : own ? in->p_norm : policy->p_norm,
 		.normalize = cfg->normalize || (in->normalize && !cfg->no_normalize),
 	};
 	for (int32_t l = 0; cfg->bias && l < in->n_layers; l++)
 		if (!moe_bias_at(&route->bias, in->layers[l]))
 			return moe_err_set(err, MOE_EUSAGE, "--bias %s: no bias for layer %d of the trace", cfg->bias,
 			                   (int)in->layers[l]);
-	if (!cfg->bias && (policy->reads & MOE_READS_BIAS) && strcmp(in->policy, policy->name) == 0)
+	if (!cfg->bias && (policy->reads & MOE_READS_BIAS) && own)
 		tool_note(route->ctx, "no --bias: the model's own choices were made with one, if it has one");
 	*out = *in;
 	out->policy = policy->name;
@@ -117,6 +117,8 @@ static enum moe_status open_reroute(struct route *route, const struct moe_trace_
 	out->top_groups = params.top_groups;
 	out->scale = params.scale;
 	out->normalize = params.normalize;
+	out->eps = params.eps;
+	out->p_norm = params.p_norm;
 	out->gates = MOE_GATES_F32;
 	out->logits = cfg->logits;
 	out->margins = cfg->margin;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 
@@ -122,8 +123,10 @@ void moe_ablate_describe(const struct moe_ablate *ablate, struct moe_trace_heade
 	if (a->top_k)
 		header->top_k = a->top_k;
 	const struct moe_policy *policy = a->policy ? moe_policy_by_name(a->policy) : NULL;
-	if (policy) {
+	if (policy && strcmp(policy->name, header->policy) != 0) {
 		header->policy = policy->name;
+		header->eps = policy->eps;
+		header->p_norm = policy->p_norm;
 		header->scoring = policy->scoring;
 	}
 }

@@ -219,6 +219,8 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 		.top_groups = config->router.top_groups,
 		.scale = config->router.scale,
 		.normalize = config->router.normalize,
+		.eps = config->router.eps,
+		.p_norm = config->router.p_norm,
 	};
 	if (!good || !h->model || !h->model_hash || !h->tokenizer_hash || !h->command) {
 		moe_record_header_free(out);

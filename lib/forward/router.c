@@ -7,6 +7,8 @@
 struct moe_policy_params moe_router_params(const struct moe_session *s, int32_t layer)
 {
 	const struct moe_router_spec *spec = &s->model->config.router;
+	/* What only one policy reads is the model's own where that is its policy. */
+	const bool foreign = s->policy && strcmp(s->policy->name, spec->policy) != 0;
 	return (struct moe_policy_params){
 		.n_experts = s->model->config.n_experts,
 		.top_k = s->top_k,
@@ -15,8 +17,8 @@ struct moe_policy_params moe_router_params(const struct moe_session *s, int32_t 
 		.group_score = s->policy ? s->policy->group_score : 0,
 		.scale = spec->scale,
 		.normalize = spec->normalize,
-		.eps = spec->eps,
-		.p_norm = spec->p_norm,
+		.eps = foreign ? s->policy->eps : spec->eps,
+		.p_norm = foreign ? s->policy->p_norm : spec->p_norm,
 		.bias = s->router_bias && layer >= 0 ? s->router_bias[layer] : NULL,
 	};
 }

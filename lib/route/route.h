@@ -54,6 +54,7 @@ struct moe_policy {
 	const char *source; /* where the formula was published */
 	unsigned reads; /* enum moe_policy_reads */
 	int32_t group_score; /* default */
+	double eps, p_norm; /* defaults */
 	size_t (*scratch)(const struct moe_policy_params *params); /* floats of scratch per caller */
 	/* logits [n_tokens][n_experts] -> ids, weights [n_tokens][top_k], margins [n_tokens] (NULL: not wanted).
 	 * The margin is the smallest difference of choice scores, of experts or of groups, that separates this choice

@@ -90,6 +90,15 @@ void moe_header_print(const struct moe_trace_header *header, struct moe_buf *buf
 	             "\"top_groups\":%d,\n\"scale\":",
 	             h->n_model_layers, h->n_experts, h->top_k, moe_id_bits(h->n_experts), h->n_groups, h->top_groups);
 	moe_buf_add_f64(buf, h->scale);
+	const struct moe_policy *policy = h->policy ? moe_policy_by_name(h->policy) : NULL;
+	if (policy && policy->reads & MOE_READS_EPS) {
+		moe_buf_adds(buf, ",\n\"eps\":");
+		moe_buf_add_f64(buf, h->eps);
+	}
+	if (policy && policy->reads & MOE_READS_P_NORM) {
+		moe_buf_adds(buf, ",\n\"p_norm\":");
+		moe_buf_add_f64(buf, h->p_norm);
+	}
 	moe_buf_addf(buf, ",\n\"normalize\":%s,\n\"gates\":\"%s\",\n\"logits\":%s,\n\"margins\":%s}\n",
 	             h->normalize ? "true" : "false", moe_gate_type_name(h->gates), h->logits ? "true" : "false",
 	             h->margins ? "true" : "false");
@@ -160,6 +169,23 @@ static enum moe_status get_gate_type(const json_t *json, const char *where, stru
 	                                     where, name);
 }
 
+/* The parameters that only some policies have; traces written before they were kept meant the defaults. */
+static enum moe_status get_own_params(const json_t *json, const char *where, struct moe_trace_header *h,
+                                      struct moe_err *err)
+{
+	const struct moe_policy *policy = moe_policy_by_name(h->policy);
+	h->eps = policy ? policy->eps : 0;
+	h->p_norm = policy ? policy->p_norm : 0;
+	enum moe_status status = moe_json_f64(json, "eps", where, &h->eps, err);
+	if (!status)
+		status = moe_json_f64(json, "p_norm", where, &h->p_norm, err);
+	if (!status && !(h->eps >= 0 && h->eps <= FLT_MAX && h->p_norm >= 0 && h->p_norm <= FLT_MAX))
+		status = moe_err_set(err, MOE_EFORMAT,
+		                     "%s: expected eps and p_norm of at least 0 within the range of 32-bit floating "
+		                     "point, found %g and %g", where, h->eps, h->p_norm);
+	return status;
+}
+
 enum moe_status moe_header_parse(struct moe_trace_header *header, struct moe_arena *arena, const char *text, size_t n,
                                  const char *where, struct moe_err *err)
 {
@@ -179,7 +205,11 @@ enum moe_status moe_header_parse(struct moe_trace_header *header, struct moe_are
 	for (size_t i = 0; !status && i < sizeof numbers / sizeof *numbers; i++)
 		status = moe_json_i32(json, numbers[i].key, where, 0, INT32_MAX, numbers[i].out, err);
 	if (!status)
+		status = get_texts(json, where, arena, h, err);
+	if (!status)
 		status = moe_json_f64(json, "scale", where, &h->scale, err);
+	if (!status)
+		status = get_own_params(json, where, h, err);
 	if (!status)
 		status = moe_json_bool(json, "normalize", where, &h->normalize, err);
 	if (!status)
@@ -188,8 +218,6 @@ enum moe_status moe_header_parse(struct moe_trace_header *header, struct moe_are
 		status = moe_json_bool(json, "margins", where, &h->margins, err);
 	if (!status)
 		status = get_gate_type(json, where, h, err);
-	if (!status)
-		status = get_texts(json, where, arena, h, err);
 	if (!status)
 		status = get_layers(json, where, arena, h, err);
 	if (!status)

@@ -33,6 +33,7 @@ struct moe_trace_header {
 	int32_t n_groups, top_groups;
 	double scale;
 	bool normalize;
+	double eps, p_norm;      /* of the policies that read them; others leave them out */
 	enum moe_gate_type gates;
 	bool logits, margins;    /* kept for every token? */
 };

@@ -54,6 +54,30 @@ short_text()
 	! cmp -s <(cut -f1-7 a) <(cut -f1-7 d)
 }
 
+@test "parameters that one policy alone has travel in the trace" {
+	echo 1 5 9 33 77 12 64 100 3 >ids
+	for name in dbrx phimoe; do
+		moe-route --ids --logits -o "$name.trace" "$GOLDEN/models/$name" ids
+		moe-route --print "$name.trace" >a
+		policy=$(zcat "$name.trace" | sed -n 's/^"policy":"\(.*\)",$/\1/p')
+		moe-route --policy "$policy" --print "$name.trace" >b
+		expect_same a b
+	done
+	moe-route --policy sparsemixer --eps 0.01 --print phimoe.trace >b
+	! cmp -s a b
+	zcat phimoe.trace | grep -aqx '"eps":0.15,'
+	zcat dbrx.trace | grep -aqx '"p_norm":1,'
+	! zcat dbrx.trace | grep -aq '"eps"'
+	zcat phimoe.trace | LC_ALL=C sed 's/^"eps":0.15,$/"eps":-0.1,/' | gzip >bad.trace
+	fails 1 moe-route --print bad.trace
+	expect_message 'expected eps and p_norm of at least 0 .*, found -0.1 and 0'
+	# one that is re-routed says so too
+	moe-route --policy sparsemixer --eps 0.5 --logits -o other.trace phimoe.trace
+	moe-route --policy sparsemixer --print other.trace >a
+	moe-route --policy sparsemixer --eps 0.5 --print phimoe.trace >b
+	expect_same a b
+}
+
 @test "re-routing by softmax_topk equals a computation in awk" {
 	moe-route --logits -o a.trace tiny-v3 --ids -p '0 1358 290 428'
 	moe-run tiny-v3 --ids -p '0 1358 290 428' --hidden h.st

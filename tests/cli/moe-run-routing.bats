@@ -60,6 +60,19 @@ record()
 	expect_same a b
 }
 
+@test "--policy means what it means to moe-route, also where the model has none of its parameters" {
+	model=$GOLDEN/models/mixtral
+	echo 1 5 9 33 77 12 64 100 3 >ids
+	moe-route --ids --logits -o logits.trace "$model" ids
+	for policy in $(moe-route --list-policies | cut -f1); do
+		moe-run --force --ids -n 0 --policy "$policy" --trace run.trace "$model" ids
+		moe-route --print run.trace | awk -F'\t' '$5 == 0' | cut -f2- >a
+		moe-route -q --policy "$policy" --print logits.trace | awk -F'\t' '$5 == 0' | cut -f2- >b
+		[ -s a ]
+		diff a b || { echo "$policy"; return 1; }
+	done
+}
+
 @test "a replay gives the logits of the run that wrote the trace, bit for bit" {
 	for how in "" "-k 2" "--disable *:0-3" "--mask-top 0.1"; do
 		# shellcheck disable=SC2086

@@ -31,6 +31,7 @@ const struct moe_policy moe_policy_dbrx = {
 	.scoring = "softmax",
 	.source = "DBRX, released code",
 	.reads = MOE_READS_P_NORM,
+	.p_norm = 1,
 	.scratch = scratch_floats,
 	.rows = route_rows,
 };

@@ -60,6 +60,7 @@ const struct moe_policy moe_policy_sparsemixer = {
 	.scoring = "softmax",
 	.source = "PhiMoE, released code",
 	.reads = MOE_READS_EPS,
+	.eps = 0.01,
 	.scratch = scratch_floats,
 	.rows = route_rows,
 };
