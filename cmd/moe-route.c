@@ -130,6 +130,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--from imports decisions as they are: it goes with --model-config, --gates, --print and -o";
 	if (cfg->model_config && !cfg->from)
 		return "--model-config goes with --from";
+	if (cfg->ids && (cfg->window || cfg->overlap))
+		return "--window and --overlap cut texts; a line of --ids stays whole";
 	if (traces && of_model)
 		return "a trace holds its tokens: -p, --ids, --window and --overlap go with a model";
 	if (!traces && !cfg->from && (cfg->policy || of_policy))

@@ -174,9 +174,14 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
+	if ((cfg->window || cfg->overlap) && (cfg->ids || !(measures || cfg->n_generate == 0)))
+		return "--window and --overlap cut texts that are measured (--score, --logits, --hidden, -n 0); a "
+		       "prompt and a line of --ids stay whole";
 	if (cfg->ablate.replay &&
 	    (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
 		return "--replay forces the choices: it excludes -k, --policy, --disable and --mask-top";
+	if (cfg->ablate.capacity == 0)
+		return "option --capacity: 0 is not above 0";
 	if (cfg->ablate.capacity > 0 && cfg->ablate.capacity_tokens)
 		return "--capacity and --capacity-tokens say the same in two ways: give one";
 	if (cfg->ablate.capacity_group && !(cfg->ablate.capacity > 0) && !cfg->ablate.capacity_tokens)
@@ -200,7 +205,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .n_generate = -1, .top_p = 1, .gates = -1, .device = "cpu", .chunk = 512 };
+	struct config cfg = { .n_generate = -1, .top_p = 1, .gates = -1, .device = "cpu", .chunk = 512,
+		              .ablate.capacity = -1 };
 	struct tool_ctx ctx;
 	struct moe_err err = { 0 };
 	struct moe_arena arena = { 0 };

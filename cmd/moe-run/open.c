@@ -137,11 +137,26 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 	return MOE_OK;
 }
 
+/* Options that this model would leave without effect. */
+static enum moe_status check_model_has(const struct run *run, struct moe_err *err)
+{
+	const struct moe_config *config = &run->setup.model->config;
+	if (run->cfg->mtp && config->n_mtp_layers == 0)
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--mtp: %s has no multi-token-prediction layer, or one that family %s does not run",
+		                   run->setup.ckpt->path, config->family->name);
+	if (run->cfg->mla && config->kv_lora_rank == 0)
+		return moe_err_set(err, MOE_EUSAGE, "--mla: the model has no latent attention");
+	return MOE_OK;
+}
+
 enum moe_status run_open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
                                     struct moe_err *err)
 {
 	const struct config *cfg = run->cfg;
-	enum moe_status status = choose_ctx(run, n_generate, n_ctx, err);
+	enum moe_status status = check_model_has(run, err);
+	if (!status)
+		status = choose_ctx(run, n_generate, n_ctx, err);
 	if (status)
 		return status;
 	const int64_t longest = moe_sequences_longest(&run->seqs), encoder = moe_sequences_longest_encoder(&run->seqs);

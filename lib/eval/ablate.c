@@ -91,6 +91,10 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
 	    (opts->top_k || opts->policy || opts->disable || opts->mask_top > 0 || opts->replay ||
 	                               opts->capacity > 0 || opts->capacity_tokens))
 		return moe_err_set(err, MOE_EUSAGE, "the model has no experts: there is no routing to change");
+	if (opts->policy && !moe_policy_by_name(opts->policy))
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--policy: '%.60s' is not known: moe-route --list-policies prints those that are",
+		                   opts->policy);
 	if (opts->no_shared && config->n_shared_experts == 0)
 		return moe_err_set(err, MOE_EUSAGE, "--no-shared: the model has no shared experts");
 	out->ablation.capacity = (struct moe_capacity){ .factor = opts->capacity, .choices = opts->capacity_tokens };

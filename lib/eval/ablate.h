@@ -17,7 +17,7 @@ struct moe_ablate_opts {
 	const char *disable;        /* as moe_ablate_parse reads it; NULL: none */
 	double mask_top;
 	bool no_shared;
-	double capacity;
+	double capacity;            /* 0 or less: no limit */
 	int64_t capacity_tokens;
 	const char *capacity_group; /* "sequence", "tokens=N"; NULL: sequence */
 	const char *replay;         /* a trace; NULL: none */

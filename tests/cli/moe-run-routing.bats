@@ -115,6 +115,26 @@ record()
 	paste <(tail -n 1 a) <(tail -n 1 c) | awk -F'\t' '{ d = $4 / $10 - 1; exit !(d < 1e-5 && d > -1e-5) }'
 }
 
+@test "an option that would have no effect is refused, and nothing is written" {
+	echo 1 2 3 4 >ids
+	for model in mixtral exaone_moe; do
+		fails 2 moe-run "$GOLDEN/models/$model" --ids --mtp --logits x.st ids
+		expect_message "--mtp: .*$model has no multi-token-prediction layer, or one that family $model does not run"
+	done
+	fails 2 moe-run "$GOLDEN/models/mixtral" --ids --mla absorbed ids
+	expect_message '--mla: the model has no latent attention'
+	for tool in moe-run moe-route; do
+		fails 2 "$tool" "$GOLDEN/models/mixtral" --ids -o x.out --window 2 ids
+		fails 2 "$tool" "$GOLDEN/models/mixtral" --ids -o x.out --overlap 2 ids
+		expect_message '--window and --overlap cut texts'
+	done
+	fails 2 moe-run tiny-v3 -p int --window 2
+	[ ! -e x.st ] && [ ! -e x.out ]
+	# where there is something to do they work
+	moe-run "$GOLDEN/models/deepseek_v3" --ids --mtp --mla absorbed --logits x.st ids
+	head -c 300 x.st | grep -aq '"mtp_logits.0":{"dtype":"F32","shape":\[3,128\]'
+}
+
 @test "what makes no sense is refused" {
 	fails 2 moe-run tiny-v3 --disable 0:1 --score de.txt
 	expect_message 'layer 0 has no experts'
@@ -126,6 +146,9 @@ record()
 	fails 2 moe-run tiny-v3 --mask-top 0.95 --score de.txt
 	fails 2 moe-run tiny-v3 -k 33 --score de.txt
 	fails 2 moe-run tiny-v3 --policy nonsense --score de.txt
+	expect_message "'nonsense' is not known: moe-route --list-policies"
+	fails 2 moe-run tiny-v3 --capacity 0 --score de.txt
+	expect_message '^moe-run: option --capacity: 0 is not above 0'
 	fails 2 moe-run tiny-v3 --replay-gates --score de.txt
 	moe-run tiny-v3 -n 0 --trace t.trace de.txt
 	fails 2 moe-run tiny-v3 --replay t.trace -k 2 --score de.txt
