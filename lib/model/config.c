@@ -43,18 +43,22 @@ static const struct moe_family *family_of(const char *model_type, const char *ar
 	return NULL;
 }
 
-/* "deepseek_v2 (DeepseekV2ForCausalLM), ..." into text. */
-static void family_list(char *text, size_t n)
+/* "deepseek_v2, deepseek_v3, ..." into text, those with a form in GGUF alone if asked; whole names, and dots for what
+ * does not fit. */
+static void family_list(char *text, size_t n, bool gguf)
 {
+	const size_t n_dots = sizeof ", ...";
 	size_t at = 0;
 
 	text[0] = '\0';
 	for (size_t i = 0; families[i]; i++) {
-		int m = snprintf(text + at, n - at, "%s%s (%s)", i ? ", " : "", families[i]->name,
-		                 families[i]->architectures[0]);
-		if (m < 0 || (size_t)m >= n - at)
+		if (gguf && !families[i]->gguf_arch)
+			continue;
+		if (at + strlen(families[i]->name) + 2 + n_dots > n) {
+			snprintf(text + at, n - at, ", ...");
 			return;
-		at += (size_t)m;
+		}
+		at += (size_t)snprintf(text + at, n - at, "%s%s", at ? ", " : "", families[i]->name);
 	}
 }
 
@@ -136,9 +140,9 @@ enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, 
 	if (!config->family) {
 		char known[400];
 
-		family_list(known, sizeof known);
+		family_list(known, sizeof known, false);
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: architecture '%.64s' (model_type '%.64s') is not among the known ones: %s",
+		                   "%s: architecture '%.64s' (model_type '%.64s') is of none of the known families: %s",
 		                   where, architecture ? architecture : "none", model_type ? model_type : "none",
 		                   known);
 	}
@@ -315,8 +319,9 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 	if (!family) {
 		char known[400];
 
-		family_list(known, sizeof known);
-		return moe_err_set(err, MOE_EFORMAT, "%s: general.architecture '%.64s' is not among the known ones: %s",
+		family_list(known, sizeof known, true);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: general.architecture '%.64s' is of none of the families with a form in GGUF: %s",
 		                   ckpt->path, arch, known);
 	}
 	json_t *config = json_object();
