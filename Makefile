@@ -58,6 +58,7 @@ TOOLS    := $(sort $(basename $(notdir $(wildcard cmd/moe-*.c))))
 LIB_SRC  := $(sort $(foreach d,$(LIB_ORDER),$(shell find lib/$(d) -name '*.c' 2>/dev/null)))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 TOOL_BIN := $(TOOLS:%=$(BUILD)/bin/%)
+PAGES    := $(patsubst %,$(BUILD)/%,$(sort $(wildcard man/*.[157])))
 GEN      := $(foreach k,$(KINDS),$(BUILD)/gen/gen/$(subst /,_,$(k)).h)
 UNIT     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/parity/test_*.c \
               tests/fuzz/fuzz_*.c))
@@ -72,7 +73,7 @@ endif
 .PHONY: all tests help deps deps-all check demo lint bench fuzz coverage completions install uninstall dist clean FORCE
 FORCE:
 
-all: $(TOOL_BIN)
+all: $(TOOL_BIN) $(PAGES)
 	@echo '$(FEATURES)'
 
 help:
@@ -85,7 +86,7 @@ help:
 	@echo 'make bench         seconds and rates of each program on a sample model'
 	@echo 'make fuzz          libFuzzer on every parser, FUZZ_SECONDS=60 each; needs clang'
 	@echo 'make coverage      lines reached by the tests, per file, with gcov'
-	@echo 'make completions   write completions/ from the option tables'
+	@echo 'make completions   write completions/, and the list of families in man/, from the tables of the programs'
 	@echo 'make dist          $(BUILD)/moe-tools-$(VERSION).tar.xz'
 	@echo 'make clean         remove $(BUILD)'
 	@echo 'variables: CC OPT WERROR=-Werror SAN=-fsanitize=address BUILD=DIR DEFLATE=zlib PREFIX DESTDIR V=1'
@@ -152,6 +153,11 @@ $(BUILD)/bin/$(1): $(patsubst %.c,$(BUILD)/%.o,cmd/$(1).c $(wildcard cmd/$(1)/*.
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 
+# Pages as they are installed: with the families that are there.
+$(BUILD)/man/%: man/% man/generate $(BUILD)/bin/moe-convert
+	@mkdir -p $(@D)
+	$(call say,PAGE)BIN=$(BUILD)/bin man/generate $< > $@
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
@@ -200,12 +206,13 @@ coverage:
 
 completions: all
 	@BIN=$(BUILD)/bin completions/generate completions
+	@for p in man/*.[157]; do cmp -s $(BUILD)/$$p $$p || cp $(BUILD)/$$p $$p || exit 1; done
 
 # ---- installing ------------------------------------------------------------------------------------------------------
 
 SHARE_DIRS := models text pipelines topologies
 SHARE_FILES = $(patsubst share/%,%,$(sort $(shell find $(SHARE_DIRS:%=share/%) -type f 2>/dev/null)))
-MAN_PAGES   = $(sort $(notdir $(wildcard man/*.[157])))
+MAN_PAGES   = $(notdir $(PAGES))
 SECTIONS   := 1 5 7
 # A folder of the installation below DESTDIR, as a word of the shell.
 at          = $(call q,$(DESTDIR)$(1))
@@ -214,7 +221,7 @@ install: all
 	install -d $(call at,$(bindir)) $(foreach s,$(SECTIONS),$(call at,$(mandir)/man$(s))) $(call at,$(bashdir)) \
 	  $(call at,$(zshdir)) $(call at,$(fishdir)) $(call at,$(docdir))
 	install -m 755 $(TOOL_BIN) $(call at,$(bindir))
-	for s in $(SECTIONS); do install -m 644 man/*.$$s $(call at,$(mandir))/man$$s || exit 1; done
+	for s in $(SECTIONS); do install -m 644 $(BUILD)/man/*.$$s $(call at,$(mandir))/man$$s || exit 1; done
 	for t in $(TOOLS); do install -m 644 completions/moe.bash $(call at,$(bashdir))/$$t && \
 	  install -m 644 completions/moe.fish $(call at,$(fishdir))/$$t.fish || exit 1; done
 	install -m 644 completions/_moe $(call at,$(zshdir))

@@ -295,7 +295,9 @@ static enum moe_status do_families(struct tool_ctx *ctx, struct moe_err *err)
 		const struct moe_family *f = moe_family_at(i);
 		const struct moe_cell cells[] = {{"family", f->name, false},
 		                                 {"architecture", f->architectures[0], false},
-		                             {"models", f->help, false}, {NULL, NULL, false}};
+		                                 {"models", f->help, false},
+		                                 {"traits", f->traits, false},
+		                                 {NULL, NULL, false}};
 		st = moe_rows_add(&r, cells, err);
 	}
 	return rows_close(&r, st, err);

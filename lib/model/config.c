@@ -321,7 +321,8 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 
 		family_list(known, sizeof known, true);
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: general.architecture '%.64s' is of none of the families with a form in GGUF: %s",
+		                   "%s: general.architecture '%.64s' is of none of the families with a form in "
+		                   "GGUF: %s",
 		                   ckpt->path, arch, known);
 	}
 	json_t *config = json_object();

@@ -228,7 +228,8 @@ struct moe_key {
 /* A model family: everything that is particular to it. Members: model/family/. */
 struct moe_family {
 	const char *name;                 /* "deepseek_v3" */
-	const char *help;                 /* the models it covers, for --list-families */
+	const char *help;                 /* the models it covers */
+	const char *traits;               /* what is particular about them, in a line; both for lists and pages */
 	const char *const *architectures; /* NULL-terminated: "DeepseekV3ForCausalLM" */
 	const char *const *model_types;   /* NULL-terminated: "deepseek_v3", "kimi_k2" */
 	const char *quant_method;         /* of quantization_config, beside "fp8", that parse reads; NULL: none */

@@ -114,7 +114,7 @@ convert/convert.h convert/info.h convert/report.h convert/rows.h convert/view.h 
 @test "shell scripts pass shellcheck" {
 	command -v shellcheck >/dev/null || skip "no shellcheck"
 	cd "$TOP"
-	shellcheck -x .ci/run .ci/deps tests/run completions/generate completions/moe.bash share/pipelines/*.sh
+	shellcheck -x .ci/run .ci/deps tests/run completions/generate man/generate completions/moe.bash share/pipelines/*.sh
 	[ ! -e tests/bench ] || shellcheck -x tests/bench
 	shellcheck -s bash tests/cli/lib.bash
 }

@@ -111,11 +111,17 @@ common_page()
 	for k in $kinds; do
 		for f in "$TOP/lib/$k"/*.c; do
 			n=$(basename "$f" .c)
-			grep -qwE -- "$n" "$TOP"/man/*.[157] || echo "$k: $n"
+			grep -qwE -- "$n" "$BUILD"/man/*.[157] || echo "$k: $n"
 		done
 	done >bad
 	cat bad
 	[ ! -s bad ]
+}
+
+@test "the pages of the source tree are those that are installed" {
+	for p in "$TOP"/man/*.[157]; do
+		diff -u "$p" "$BUILD/man/$(basename "$p")" || { echo "make completions"; return 1; }
+	done
 }
 
 @test "the completions are those that the option tables give" {

@@ -48,7 +48,7 @@ kinds()
 copy_tree()
 {
 	mkdir tree
-	(cd "$TOP" && tar -cf - Makefile lib cmd) | tar -xf - -C tree
+	(cd "$TOP" && tar -cf - Makefile lib cmd man) | tar -xf - -C tree
 	mkdir -p tree/build
 	cp -a "$BUILD/." tree/build/
 	rm -rf tree/build/tests
@@ -62,7 +62,15 @@ dup()
 	grep -q '"probe"' "tree/lib/$1/probe.c"
 }
 
-@test "dropping in one file makes the tools list a policy, a metric and a planner" {
+# A family `probe` in the copy: mixtral under other names, with words that roff would take for its own.
+dup_family()
+{
+	sed 's/moe_family_mixtral/moe_family_probe/; s/"mixtral"/"probe"/; s/MixtralForCausalLM/ProbeForCausalLM/
+		s/\(\.traits = \)"[^"]*"/\1".traits of the probe\\\\ its own"/' \
+		"$TOP/lib/model/family/mixtral.c" >tree/lib/model/family/probe.c
+}
+
+@test "dropping in one file is enough: the tools list it, a family runs, and the page describes that" {
 	case $BUILD in
 	*asan* | *cov* | *fuzz*) skip "an instrumented build" ;;
 	esac
@@ -70,16 +78,33 @@ dup()
 	list()
 	{
 		tree/build/bin/moe-stats --list && tree/build/bin/moe-split --list-planners &&
-			tree/build/bin/moe-route --list-policies
+			tree/build/bin/moe-route --list-policies && tree/build/bin/moe-convert --list-families
 	}
 	list >list.before
 	! grep -qw probe list.before
+	! grep -qw probe tree/build/man/moe.7
 	dup route/policy softmax_topk
 	dup stats/metric gini
 	dup placement/planner contiguous
+	dup_family
 	make -s -C tree BUILD=build CC="${CC:-cc}" all >make.log 2>&1 || { cat make.log; return 1; }
 	list >list.after
 	diff list.before list.after >new || :
 	cat new
-	[ "$(grep -c '^> probe' new)" = 3 ]
+	[ "$(grep -c '^> probe' new)" = 4 ]
+	grep -x '> probe	ProbeForCausalLM	.*	\.traits of .*' new
+
+	mandoc -T utf8 tree/build/man/moe.7 | sed 's/.\x08//g' | tr -s ' \n' ' ' >page
+	grep -q ' phimoe .* probe Mixtral 8x7B, 8x22B: \.traits of the probe\\ its own qwen2 ' page
+	mandoc -T lint -W style tree/build/man/moe.7 2>&1 | grep -v 'referenced manual not found\|mandoc.db' >bad || :
+	cat bad
+	[ ! -s bad ]
+
+	cp -r "$GOLDEN/models/mixtral" model
+	sed 's/MixtralForCausalLM/ProbeForCausalLM/; s/"mixtral"/"probe"/' "$GOLDEN/models/mixtral/config.json" \
+		>model/config.json
+	echo 1 2 3 >ids
+	tree/build/bin/moe-run --ids -n 4 model ids >got
+	moe-run --ids -n 4 "$GOLDEN/models/mixtral" ids | diff - got
+	fails 1 moe-run --ids -n 4 model ids
 }

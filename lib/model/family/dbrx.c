@@ -165,6 +165,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_dbrx = {
 	.name = "dbrx",
 	.help = "DBRX Base, Instruct",
+	.traits = "fused and clamped projections, LayerNorm, weights divided by a norm",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -68,6 +68,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_deepseek_v1 = {
 	.name = "deepseek_v1",
 	.help = "DeepSeekMoE 16B",
+	.traits = "softmax router, shared experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -84,6 +84,7 @@ static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_e
 const struct moe_family moe_family_deepseek_v2 = {
 	.name = "deepseek_v2",
 	.help = "DeepSeek V2, V2.5, V2-Lite, Coder-V2",
+	.traits = "latent attention, softmax router with or without groups",
 	.architectures = architectures,
 	.model_types = model_types,
 	.gguf_arch = "deepseek2",

@@ -31,7 +31,9 @@ static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_e
 
 const struct moe_family moe_family_deepseek_v3 = {
 	.name = "deepseek_v3",
-	.help = "DeepSeek V3, V3.1, R1, Moonlight, Kimi-K2",
+	.help = "DeepSeek V3, V3.1, R1, Moonlight, Kimi K2",
+	.traits = "latent attention, sigmoid router with a correction bias, multi-token-prediction layers, "
+	          "FP8 weights with block scales",
 	.architectures = architectures,
 	.model_types = model_types,
 	.gguf_arch = "deepseek2",

@@ -22,6 +22,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 const struct moe_family moe_family_deepseek_v32 = {
 	.name = "deepseek_v32",
 	.help = "DeepSeek V3.2",
+	.traits = "deepseek_v3 with an indexer that picks the positions seen",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -108,6 +108,7 @@ static const char *const skipped[] = {"model.mtp_", NULL};
 const struct moe_family moe_family_ernie4_5_moe = {
 	.name = "ernie4_5_moe",
 	.help = "Ernie 4.5 21B-A3B, 300B-A47B",
+	.traits = "softmax router with a correction bias; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

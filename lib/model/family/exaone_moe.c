@@ -139,6 +139,7 @@ static const char *const skipped[] = {"mtp.", NULL};
 const struct moe_family moe_family_exaone_moe = {
 	.name = "exaone_moe",
 	.help = "K-EXAONE-236B-A23B",
+	.traits = "layers with a window, full layers without rotation; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

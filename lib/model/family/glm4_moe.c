@@ -84,6 +84,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_glm4_moe = {
 	.name = "glm4_moe",
 	.help = "GLM-4.5, GLM-4.5-Air, GLM-4.6",
+	.traits = "half of each head rotated, multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -40,6 +40,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 const struct moe_family moe_family_glm4_moe_lite = {
 	.name = "glm4_moe_lite",
 	.help = "GLM-4.7-Flash",
+	.traits = "latent attention, multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

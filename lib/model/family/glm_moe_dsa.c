@@ -98,6 +98,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 const struct moe_family moe_family_glm_moe_dsa = {
 	.name = "glm_moe_dsa",
 	.help = "GLM-5, 5.1, 5.2",
+	.traits = "latent attention with an indexer, some layers sharing another's; multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -138,6 +138,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_gpt_oss = {
 	.name = "gpt_oss",
 	.help = "gpt-oss-20b, gpt-oss-120b",
+	.traits = "attention sinks, windows, clamped SwiGLU, MXFP4 experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.quant_method = "mxfp4",

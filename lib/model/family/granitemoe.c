@@ -83,6 +83,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_granitemoe = {
 	.name = "granitemoe",
 	.help = "Granite 3.0 1B-A400M, 3B-A800M",
+	.traits = "multipliers, stacked experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

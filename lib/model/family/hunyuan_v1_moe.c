@@ -94,6 +94,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_hunyuan_v1_moe = {
 	.name = "hunyuan_v1_moe",
 	.help = "Hunyuan-A13B",
+	.traits = "queries and keys normalised after rotation",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

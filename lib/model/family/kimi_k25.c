@@ -31,7 +31,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 
 const struct moe_family moe_family_kimi_k25 = {
 	.name = "kimi_k25",
-	.help = "Kimi-K2.5, K2.6: the text model, where its experts are not packed integers",
+	.help = "Kimi K2.5, K2.6",
+	.traits = "deepseek_v3 inside a model that sees: the text model, where its experts are not packed integers",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -41,7 +41,8 @@ static const struct moe_tensor_spec tensors[] = {
 
 const struct moe_family moe_family_llama = {
 	.name = "llama",
-	.help = "Llama 2, 3, DeepSeek LLM: no experts",
+	.help = "Llama 2, 3, DeepSeek LLM",
+	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -208,7 +208,8 @@ static const struct moe_tensor_spec tensors[] = {
 
 const struct moe_family moe_family_llama4 = {
 	.name = "llama4",
-	.help = "Llama 4 Scout, Maverick (their text models)",
+	.help = "Llama 4 Scout, Maverick",
+	.traits = "the text model: the gate scales what an expert reads, chunked attention, layers without rotation",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -80,7 +80,8 @@ static const char *const skipped[] = {"model.layers.{l}.", NULL};
 
 const struct moe_family moe_family_minimax_m2 = {
 	.name = "minimax_m2",
-	.help = "MiniMax-M2",
+	.help = "MiniMax M2",
+	.traits = "sigmoid router, norms over whole projections; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

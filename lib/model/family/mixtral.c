@@ -57,6 +57,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_mixtral = {
 	.name = "mixtral",
 	.help = "Mixtral 8x7B, 8x22B",
+	.traits = "experts in every layer, weights always normalised",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -58,6 +58,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_olmoe = {
 	.name = "olmoe",
 	.help = "OLMoE-1B-7B",
+	.traits = "norms over whole projections, optional clamp",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

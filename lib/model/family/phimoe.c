@@ -79,6 +79,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_phimoe = {
 	.name = "phimoe",
 	.help = "Phi-3.5-MoE",
+	.traits = "SparseMixer, LayerNorm with biases, LongRoPE",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -28,7 +28,8 @@ static const struct moe_tensor_spec tensors[] = {
 
 const struct moe_family moe_family_qwen2 = {
 	.name = "qwen2",
-	.help = "Qwen2, Qwen2.5: no experts",
+	.help = "Qwen2, Qwen2.5",
+	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

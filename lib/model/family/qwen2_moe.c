@@ -46,6 +46,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_qwen2_moe = {
 	.name = "qwen2_moe",
 	.help = "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B",
+	.traits = "a shared expert behind a gate, layers without experts between others",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

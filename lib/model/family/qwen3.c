@@ -34,7 +34,8 @@ static const struct moe_tensor_spec tensors[] = {
 
 const struct moe_family moe_family_qwen3 = {
 	.name = "qwen3",
-	.help = "Qwen3: no experts",
+	.help = "Qwen3",
+	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

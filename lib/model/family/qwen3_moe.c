@@ -42,6 +42,7 @@ static const struct moe_tensor_spec tensors[] = {
 const struct moe_family moe_family_qwen3_moe = {
 	.name = "qwen3_moe",
 	.help = "Qwen3-30B-A3B, Qwen3-235B-A22B",
+	.traits = "queries and keys normalised per head",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,

@@ -193,7 +193,8 @@ static const struct moe_tensor_spec tensors[] = {
 
 const struct moe_family moe_family_switch = {
 	.name = "switch",
-	.help = "Switch Transformers (encoder and decoder): Base-8 to C-2048",
+	.help = "Switch Transformers Base-8 to C-2048",
+	.traits = "encoder and decoder, one expert per token, with capacity",
 	.architectures = architectures,
 	.model_types = model_types,
 	.parse = parse,
