@@ -421,7 +421,8 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 	g->out->has_table = true;
 	if (moe_metrics_stream(g->opts->metrics, g->opts->n_metrics)) {
 		status = moe_err_set(err, MOE_EUSAGE,
-		                     "%s: %s reads the tokens of a trace; a load table has counts only", shown(path), moe_metrics_stream(g->opts->metrics, g->opts->n_metrics));
+		                     "%s: %s reads the tokens of a trace; a load table has counts only", shown(path),
+		                     moe_metrics_stream(g->opts->metrics, g->opts->n_metrics));
 		goto out;
 	}
 	if (!parts.sources && (g->opts->by_source || g->opts->source)) {
