@@ -43,6 +43,36 @@ static void check_worked(void)
 		         wanted[i].name);
 }
 
+/* The same with gates 4 0 1 3: their mean is 2, and their variance (4 + 4 + 1 + 1) / 4. */
+static void check_gates(void)
+{
+	uint64_t counts[] = {8, 0, 4, 4};
+	struct moe_gate_sum weights[4] = {{0}};
+	struct moe_load load = {.n_layers = 1, .n_experts = 4, .counts = counts, .weights = weights};
+	static const struct {
+		const char *name;
+		double value;
+	} wanted[] = {{"loss_importance", 0.625}, {"loss_load", 0.5}, {"gate_mass", 0.5}};
+	static const double gates[] = {4, 0, 1, 3};
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < 3; i++) {
+			const struct moe_metric *metric = moe_metric_by_name(wanted[i].name);
+			struct moe_err err = {0};
+			double *values = NULL;
+
+			if (!ok(metric && !moe_metric_values(metric, &load, NULL, &values, &err), "%s %s",
+			        wanted[i].name, err.text))
+				continue;
+			is_close(values[0], pass || i == 1 ? wanted[i].value : (double)NAN, 1e-15,
+			         "%s, with gates or without", wanted[i].name);
+			free(values);
+		}
+		for (int e = 0; e < 4; e++)
+			moe_gate_sum_set(&weights[e], gates[e]);
+	}
+}
+
 static void check_ends(void)
 {
 	static const uint64_t even[] = {5, 5, 5, 5, 5, 5, 5, 5}, one[] = {0, 0, 0, 0, 0, 0, 0, 9}, none[8] = {0};
@@ -153,6 +183,7 @@ static void check_table(void)
 int main(void)
 {
 	check_worked();
+	check_gates();
 	check_ends();
 	check_gini();
 	check_all();
