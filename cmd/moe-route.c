@@ -33,6 +33,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, 0x1p61,
 	            "tokens a text is cut into [512 or the model's maximum]"),
 	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61, "tokens of context before each window [0]"),
+	MOE_OPT_FLAG(0, "mtp", struct config, mtp,
+	             "route the layer of multi-token prediction too"),
 	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
 	            "tokens a pass; results do not depend on it [512]"),
@@ -116,7 +118,7 @@ static void list_policies(void)
 /* Text and ids belong to models, policies to traces: NULL, or what does not go together. */
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg, bool traces)
 {
-	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap;
+	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap || cfg->mtp;
 	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
 	                       cfg->group_score != UNSET || !isnan(cfg->scale) ||
 	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
@@ -133,7 +135,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (cfg->ids && (cfg->window || cfg->overlap))
 		return "--window and --overlap cut texts; a line of --ids stays whole";
 	if (traces && of_model)
-		return "a trace holds its tokens: -p, --ids, --window and --overlap go with a model";
+		return "a trace holds its tokens and layers: -p, --ids, --window, --overlap and --mtp go with a model";
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)

@@ -35,7 +35,8 @@ static const struct moe_opt options[] = {
 	             "write logits.<seq> [tokens, vocab] to a safetensors file"),
 	MOE_OPT_FILE(0, "hidden", "FILE", struct config, hidden,
 	             "write hidden.<seq>.<n> [tokens, hidden], the residual stream after n layers"),
-	MOE_OPT_FLAG(0, "mtp", struct config, mtp, "with --logits: also mtp_logits.<seq> [tokens - 1, vocab]"),
+	MOE_OPT_FLAG(0, "mtp", struct config, mtp,
+	             "the layer of multi-token prediction too: in --score, --logits and --trace"),
 	MOE_OPT_FILE(0, "trace", "FILE", struct config, trace, "write a trace of the experts chosen"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
 	MOE_OPT_GROUP("Routing otherwise"),
@@ -102,6 +103,7 @@ static void run_close(struct run *run)
 	moe_dump_abort(run->hidden);
 	moe_out_abort(run->out);
 	moe_session_close(run->session);
+	free(run->scorer.likeliest);
 	moe_ablate_close(&run->ablate);
 	moe_record_free(run->record);
 	moe_record_header_free(&run->described);
@@ -194,8 +196,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--gates says how --trace FILE stores gates";
 	if (cfg->top_p <= 0)
 		return "option --top-p: 0 is not above 0";
-	if (cfg->mtp && !cfg->logits)
-		return "--mtp adds tensors to --logits FILE";
+	if (cfg->mtp && !cfg->logits && !cfg->score && !cfg->trace)
+		return "--mtp adds columns to --score, tensors to --logits FILE and a layer to --trace FILE: give one";
 	if (cfg->temp == 0 && (cfg->top_k || cfg->top_p < 1 || cfg->min_p > 0))
 		return "--top-k, --top-p and --min-p choose among tokens at random: give --temp above 0";
 	if (cfg->trace && strcmp(cfg->trace, "-") == 0 && to_stdout && prints && (cfg->score || !measures))

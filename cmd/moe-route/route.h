@@ -10,7 +10,7 @@
 
 struct config {
 	struct moe_opt_list prompts;
-	bool ids, logits, margin, print, normalize, no_normalize;
+	bool ids, logits, margin, print, mtp, normalize, no_normalize;
 	int64_t window, overlap;
 	int32_t gates, chunk, top_k, groups, top_groups, group_score;
 	double scale, eps, p_norm, capacity;

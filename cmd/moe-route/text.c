@@ -30,10 +30,12 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		.files = route->ctx->operands + 1,
 		.n_files = route->ctx->n_operands - 1,
 	};
-	enum moe_status status = moe_sequences_read(&route->seqs, &inputs, err);
+	enum moe_status status = cfg->mtp ? moe_setup_mtp(&route->setup, err) : MOE_OK;
+	if (!status)
+		status = moe_sequences_read(&route->seqs, &inputs, err);
 	if (!status)
 		status = moe_record_describe(&route->described, &route->setup, route->ctx->operands[0],
-		                             route->command, err);
+		                             route->command, cfg->mtp, err);
 	if (status)
 		return status;
 	const int64_t longest = moe_sequences_longest(&route->seqs);
@@ -43,6 +45,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		                               .n_encoder_ctx = encoder,
 		                               .chunk = chunk,
 		                               .routers_only = true,
+		                               .mtp = cfg->mtp,
 		                               .margins = cfg->margin,
 		                               .hooks = { .arg = route, .routing = on_routing } };
 	const struct moe_record_sink sink = { route, route_deliver };
@@ -57,8 +60,11 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	struct moe_trace_header *header = &route->described.header;
 	header->logits = cfg->logits;
 	header->margins = cfg->margin;
-	status = moe_record_new(&route->record, config, config->router.top_k,
-	                        encoder > chunk ? (int32_t)encoder : chunk, cfg->logits, cfg->margin, &sink, err);
+	const struct moe_record_opts recorded = { .top_k = config->router.top_k,
+		                                  .chunk = encoder > chunk ? (int32_t)encoder : chunk,
+		                                  .logits = cfg->logits, .margins = cfg->margin,
+		                                  .mtp = cfg->mtp };
+	status = moe_record_new(&route->record, config, &recorded, &sink, err);
 	if (!status)
 		status = moe_session_open(&route->session, route->setup.model, route->setup.device, &opts, err);
 	return status ? status : route_open_output(route, header, err);
@@ -85,6 +91,8 @@ enum moe_status route_text(struct route *route, struct moe_err *err)
 		if (!status)
 			status = moe_session_feed(route->session, seq->tokens, seq->n_tokens, false, MOE_LOGITS_NONE,
 			                          err);
+		if (!status)
+			status = moe_record_finish(route->record, err);
 		status = moe_sequences_blame(&route->seqs, i, route->setup.ckpt->path, status, err);
 		tool_progress_add(&route->progress, seq->n_encoder + seq->n_tokens);
 	}

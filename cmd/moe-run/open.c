@@ -17,7 +17,12 @@ static enum moe_status on_logits(void *arg, int64_t pos, int64_t n, const float 
 static enum moe_status on_mtp(void *arg, int64_t pos, int64_t n, const float *logits, struct moe_err *err)
 {
 	struct run *run = arg;
-	return moe_dump_rows(run->logits, run->seqs.n + run->seq, pos, n, logits, err);
+	enum moe_status status = MOE_OK;
+	if (run->logits)
+		status = moe_dump_rows(run->logits, run->seqs.n + run->seq, pos, n, logits, err);
+	if (!status && run->cfg->score)
+		status = moe_scorer_mtp_rows(&run->scorer, pos, n, logits, err);
+	return status;
 }
 
 static enum moe_status on_hidden(void *arg, int32_t n_layers, int64_t pos, int64_t n, const float *x,
@@ -82,13 +87,14 @@ static enum moe_status open_trace(struct run *run, const char *command, int32_t 
 		return MOE_OK;
 	const struct moe_record_sink sink = { run, on_run };
 	enum moe_status status =
-	    moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, err);
+	    moe_record_describe(&run->described, &run->setup, run->ctx->operands[0], command, run->cfg->mtp, err);
 	if (status)
 		return status;
 	moe_ablate_describe(&run->ablate, &run->described.header);
 	run->described.header.gates = run->cfg->gates < 0 ? MOE_GATES_F32 : (enum moe_gate_type)run->cfg->gates;
-	status = moe_record_new(&run->record, &run->setup.model->config, run->described.header.top_k, chunk, false,
-	                        false, &sink, err);
+	const struct moe_record_opts recorded = { .top_k = run->described.header.top_k, .chunk = chunk,
+		                                  .mtp = run->cfg->mtp };
+	status = moe_record_new(&run->record, &run->setup.model->config, &recorded, &sink, err);
 	if (!status)
 		status = moe_trace_create(&run->trace, run->cfg->trace, tool_out_flags(run->ctx),
 		                          &run->described.header, run->pool, run->ctx->watch, err);
@@ -116,9 +122,11 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 {
 	const struct config *cfg = run->cfg;
 	const struct moe_config *config = &run->setup.model->config;
-	const double tokens = (double)moe_sequences_tokens(&run->seqs), vocab = (double)config->vocab_size;
-	double weights = 0;
+	const double vocab = (double)config->vocab_size;
+	double weights = 0, rows = (double)moe_sequences_tokens(&run->seqs);
 	char text[24];
+	for (int64_t i = 0; i < run->seqs.n && cfg->mtp; i++)
+		rows += (double)(run->seqs.items[i].n_tokens > 0 ? run->seqs.items[i].n_tokens - 1 : 0);
 	for (int32_t i = 0; i < run->setup.ckpt->n_files; i++)
 		weights += (double)run->setup.ckpt->files[i].n_bytes;
 	printf("weights\t%s\n", moe_format_bytes(text, weights));
@@ -128,7 +136,7 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 	if (generates || cfg->score)
 		tool_would_write(run->ctx->common.output, -1);
 	if (cfg->logits)
-		tool_would_write(cfg->logits, 4 * vocab * (tokens + (cfg->mtp ? tokens - (double)run->seqs.n : 0)));
+		tool_would_write(cfg->logits, 4 * vocab * rows);
 	if (cfg->hidden)
 		tool_would_write(cfg->hidden, 4.0 * config->hidden_size *
 		                 (double)moe_dump_hidden_rows(&run->seqs, config->n_encoder_layers, config->n_layers));
@@ -140,14 +148,10 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 /* Options that this model would leave without effect. */
 static enum moe_status check_model_has(const struct run *run, struct moe_err *err)
 {
-	const struct moe_config *config = &run->setup.model->config;
-	if (run->cfg->mtp && config->n_mtp_layers == 0)
-		return moe_err_set(err, MOE_EUSAGE,
-		                   "--mtp: %s has no multi-token-prediction layer, or one that family %s does not run",
-		                   run->setup.ckpt->path, config->family->name);
-	if (run->cfg->mla && config->kv_lora_rank == 0)
-		return moe_err_set(err, MOE_EUSAGE, "--mla: the model has no latent attention");
-	return MOE_OK;
+	enum moe_status status = run->cfg->mtp ? moe_setup_mtp(&run->setup, err) : MOE_OK;
+	if (!status && run->cfg->mla && run->setup.model->config.kv_lora_rank == 0)
+		status = moe_err_set(err, MOE_EUSAGE, "--mla: the model has no latent attention");
+	return status;
 }
 
 enum moe_status run_open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
@@ -174,7 +178,7 @@ enum moe_status run_open_session(struct run *run, int64_t n_generate, const char
 		.mla = (enum moe_mla_form)cfg->mla,
 		.ablation = run->ablate.ablation,
 		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
-		           rows ? on_logits : NULL, cfg->mtp ? on_mtp : NULL, NULL },
+		           rows ? on_logits : NULL, cfg->mtp && rows ? on_mtp : NULL, NULL },
 	};
 	if (run->ctx->common.dry_run)
 		return dry_run(run, &opts, n_generate > 0);

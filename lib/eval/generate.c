@@ -79,5 +79,5 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
 		}
 		status = feed(g, &id, 1, true, err);
 	}
-	return status;
+	return status ? status : moe_record_finish(g->record, err);
 }

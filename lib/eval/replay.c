@@ -19,7 +19,8 @@ struct moe_replay {
 	float *weights;
 };
 
-/* The layers with routers must be those of the trace, with as many experts. */
+/* The layers with routers must be those of the trace, with as many experts. MTP layers may be in it or not: they are
+ * not forced. */
 static enum moe_status check_model(const struct moe_replay *r, const struct moe_config *config, struct moe_err *err)
 {
 	const struct moe_trace_header *head = moe_trace_head(r->in);
@@ -33,6 +34,10 @@ static enum moe_status check_model(const struct moe_replay *r, const struct moe_
 			                   (int)l);
 		i++;
 	}
+	while (i < head->n_layers && head->layers[i] >= config->n_layers &&
+	       head->layers[i] < config->n_layers + config->n_mtp_layers &&
+	       config->layers[head->layers[i]].ffn == MOE_FFN_MOE)
+		i++;
 	if (i < head->n_layers)
 		return moe_err_set(err, MOE_EFORMAT, "%s: the trace has layer %d, the model has no router there",
 		                   r->path, (int)head->layers[i]);

@@ -8,7 +8,8 @@
 
 struct moe_replay;
 
-/* The trace must be of a model with these routers. gates: weigh by the stored gates, which must be f32. */
+/* The trace must be of a model with these routers; what it has of MTP layers is passed over. gates: weigh by the stored
+ * gates, which must be f32. */
 MOE_MUST_USE enum moe_status moe_replay_open(struct moe_replay **out, const char *path, const struct moe_config *config,
                                              bool gates, struct moe_pool *pool, struct moe_watch *watch,
                                              struct moe_err *err);

@@ -44,16 +44,26 @@ enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct
 	return status ? status : moe_setup_tokenizer(setup, err);
 }
 
+enum moe_status moe_setup_mtp(const struct moe_setup *setup, struct moe_err *err)
+{
+	if (setup->model->config.n_mtp_layers > 0)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EUSAGE,
+	                   "--mtp: %s has no multi-token-prediction layer, or one that family %s does not run",
+	                   setup->ckpt->path, setup->model->config.family->name);
+}
+
 enum moe_status moe_setup_bias(const struct moe_setup *setup, struct moe_bias *bias, struct moe_err *err)
 {
 	const struct moe_config *config = &setup->model->config;
-	const size_t n = (size_t)config->n_layers;
+	const int32_t n_layers = config->n_layers + config->n_mtp_layers;
+	const size_t n = (size_t)n_layers;
 	*bias = (struct moe_bias){ .n_experts = config->n_experts };
 	bias->layers = calloc(n + 1, sizeof *bias->layers);
 	bias->values = calloc(n * (size_t)config->n_experts + 1, sizeof *bias->values);
 	if (!bias->layers || !bias->values)
 		return moe_err_nomem(err, n * (size_t)config->n_experts * sizeof *bias->values, "the biases");
-	for (int32_t l = 0; l < config->n_layers; l++) {
+	for (int32_t l = 0; l < n_layers; l++) {
 		const struct moe_weight *w = &setup->model->layers[l].part[MOE_PART_ROUTER_BIAS];
 		if (!w->data)
 			continue;

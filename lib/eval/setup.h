@@ -24,6 +24,8 @@ MOE_MUST_USE enum moe_status moe_setup_text(struct moe_setup *setup, const char 
                                             struct moe_err *err);
 /* The checkpoint's tokenizer, or a sentence saying that it has none. Ids beyond the model's vocabulary are refused. */
 MOE_MUST_USE enum moe_status moe_setup_tokenizer(struct moe_setup *setup, struct moe_err *err);
+/* Does the model have a layer of multi-token prediction? Else a sentence (MOE_EUSAGE). */
+MOE_MUST_USE enum moe_status moe_setup_mtp(const struct moe_setup *setup, struct moe_err *err);
 /* The correction biases of every layer that has one; a model without any is an error. Free with moe_bias_free. */
 MOE_MUST_USE enum moe_status moe_setup_bias(const struct moe_setup *setup, struct moe_bias *bias, struct moe_err *err);
 void moe_setup_close(struct moe_setup *setup);

@@ -23,7 +23,9 @@ struct moe_hooks {
 	 * n_encoder_layers it is the encoder's, of its tokens; the decoder's embedding output is not told. */
 	enum moe_status (*hidden)(void *arg, int32_t n_layers, int64_t pos, int64_t n_tokens, const float *x,
 	                          struct moe_err *err);
-	/* Every layer with a router, in order, MTP layers apart; those of an encoder once, when it runs. */
+	/* Every layer with a router, in order; those of an encoder once, when it runs. The MTP layer, where it runs and
+	 * has a router, is the last of a pass, number n_layers: its tokens are those whose next token is known, from
+	 * the last of the pass before to the last but one of this. */
 	enum moe_status (*routing)(void *arg, const struct moe_routing *routing, int64_t pos, struct moe_err *err);
 	/* Rows of logits [n_tokens][vocab_size], in order, for the tokens whose logits were asked for. */
 	enum moe_status (*logits)(void *arg, int64_t pos, int64_t n_tokens, const float *logits, struct moe_err *err);
@@ -36,7 +38,8 @@ struct moe_hooks {
 	                           int32_t top_k, struct moe_err *err);
 };
 
-/* What a run changes about the model's routing. Zero: nothing. MTP layers keep their own. */
+/* What a run changes about the model's routing. Zero: nothing. In MTP layers top_k, policy and no_shared hold too, the
+ * rest does not. */
 struct moe_ablation {
 	int32_t top_k; /* 0: the model's */
 	const char *policy; /* NULL: the model's; its parameters stay the model's */
@@ -59,8 +62,8 @@ struct moe_session_opts {
 	int64_t n_ctx; /* positions a sequence may have */
 	int64_t n_encoder_ctx; /* tokens that an encoder may be given; 0 where there is no encoder */
 	int32_t chunk; /* tokens a pass, at most; an encoder takes all of its tokens in one */
-	bool routers_only; /* end each pass at the last router: no logits */
-	bool mtp; /* run the MTP layer behind the model */
+	bool routers_only; /* end each pass at the last router, with mtp that of the MTP layer: no logits */
+	bool mtp; /* run the MTP layer behind the model, up to what a hook asks for */
 	enum moe_mla_form mla;
 	struct moe_ablation ablation;
 	bool margins; /* compute routing margins */

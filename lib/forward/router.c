@@ -126,7 +126,7 @@ enum moe_status moe_router_run(struct moe_session *s, int32_t index, const float
 		status = choose(s, index, pos, n_tokens, err);
 	if (!status)
 		moe_capacity_apply(s, index, n_tokens);
-	if (status || !s->opts.hooks.routing || config->layers[index].mtp)
+	if (status || !s->opts.hooks.routing)
 		return status;
 	const struct moe_routing routing = {
 		.layer = index,

@@ -191,7 +191,7 @@ static enum moe_status find_policy(struct moe_session *s, struct moe_err *err)
 {
 	const struct moe_config *config = &s->model->config;
 	s->last_router = -1;
-	for (int32_t l = 0; l < config->n_layers; l++)
+	for (int32_t l = 0; l < layers_run(config, &s->opts); l++)
 		if (config->layers[l].ffn == MOE_FFN_MOE)
 			s->last_router = l;
 	if (s->last_router < 0)
@@ -419,10 +419,11 @@ static enum moe_status run_mtp(struct moe_session *s, const int32_t *tokens, int
 			status = ops->matmul(s->device, s->pair, n, &layer->part[MOE_PART_MTP_EH_PROJ], s->x, err);
 		if (!status)
 			status = moe_block_run(s, index, s->x, pos, n, generated, &stopped, err);
-		if (!status)
+		const bool heard = s->opts.hooks.mtp_logits && !s->opts.routers_only;
+		if (!status && heard)
 			status = ops->rmsnorm(s->device, s->x, hidden, &layer->part[MOE_PART_MTP_NORM],
 			                      config->rms_eps, n, s->h, hidden, err);
-		if (!status)
+		if (!status && heard)
 			status = run_head(s, s->h, head, 0, n, pos, NULL, s->opts.hooks.mtp_logits, err);
 	}
 	return status ? status
@@ -444,13 +445,13 @@ static enum moe_status pass(struct moe_session *s, const int32_t *tokens, int64_
 		if (!status && !stopped)
 			status = tell_hidden(s, l + 1, n_tokens, err);
 	}
-	if (status || s->opts.routers_only || (want == MOE_LOGITS_NONE && !s->opts.mtp))
+	if (status || stopped || (!s->opts.mtp && (s->opts.routers_only || want == MOE_LOGITS_NONE)))
 		return status;
 
 	float *normed = s->opts.mtp ? s->final + config->hidden_size : s->h;
 	status = moe_block_norm(s, s->x, &s->model->final_norm, &s->model->final_norm_bias, n_tokens, normed, err);
 	const int64_t first = want == MOE_LOGITS_ALL ? 0 : n_tokens - 1;
-	if (!status && want != MOE_LOGITS_NONE)
+	if (!status && want != MOE_LOGITS_NONE && !s->opts.routers_only)
 		status = run_head(s, normed, &s->model->head, first, n_tokens - first, s->pos, s->last_logits,
 		                  s->opts.hooks.logits, err);
 	if (!status && s->opts.mtp)

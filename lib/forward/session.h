@@ -23,7 +23,7 @@ struct moe_session {
 	int64_t pos;
 	int64_t n_encoded;          /* tokens the encoder was given */
 	int32_t top_k;              /* experts a token, the model's or the ablation's */
-	int32_t last_router;        /* layer of the last router, -1: none */
+	int32_t last_router;        /* layer of the last router, the MTP layer's if it runs; -1: none */
 
 	/* device memory */
 	float *x, *h, *y, *z;       /* [chunk + 1][hidden]: residual, normed, branch output, second branch */

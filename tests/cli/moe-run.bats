@@ -376,7 +376,7 @@ rounded()
 }
 
 @test "--dry-run knows how large logits and hidden states get" {
-	printf '1 2 3 4\n5 6 7\n' >ids
+	printf '1 2 3 4\n5 6 7\n\n9\n' >ids
 	run_split moe-run tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st --dry-run
 	expect_status 0
 	moe-run -q tiny-v3 --ids ids -n 0 --logits l.st --mtp --hidden h.st

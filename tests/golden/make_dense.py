@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Makes the small random checkpoints of families without experts and what a forward pass must give for them.
 
-usage: make_dense.py [--variant a|b] [--seed N] DIR     writes DIR/NAME/{config.json,model.safetensors,golden.safetensors}
+usage: make_dense.py [--variant a|b] [--seed N] DIR
+writes DIR/NAME/{config.json,model.safetensors,golden.safetensors}
 
-Variant b has other shapes: odd widths, one and three queries to a key, other bases and scalings. The pass below is written from the published formulas in plain numpy, float32 throughout: RMS norm, rotary embedding
-with pairs (i, i + D/2), grouped-query attention, SwiGLU. Needs numpy and safetensors.
+Variant b has other shapes: odd widths, one to six queries to a key, other bases and scalings. The
+pass below is written from the published formulas in plain numpy, float32 throughout: RMS norm, rotary embedding with
+pairs (i, i + D/2), grouped-query attention, SwiGLU. Needs numpy and safetensors.
 """
 import argparse
 import json

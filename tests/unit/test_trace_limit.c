@@ -1,6 +1,6 @@
-/* Capacity behind a policy, on runs of a trace, against ids, dropped choices and weights computed in double precision by
- * plain formulas (tests/golden/routers/capacity.safetensors): C given and as a factor, groups that are sequences and
- * groups of tokens, runs cut anywhere; sequences that come in pieces are refused. */
+/* Capacity behind a policy, on runs of a trace, against ids, dropped choices and weights computed in double precision
+ * by plain formulas (tests/golden/routers/capacity.safetensors): C given and as a factor, groups that are sequences
+ * and groups of tokens, runs cut anywhere; sequences that come in pieces are refused. */
 #include <stdlib.h>
 
 #include "../tap.h"
@@ -152,7 +152,8 @@ static void check_case(const struct moe_ckpt *ckpt, const json_t *c)
 /* Tokens that choose nothing in a layer are no part of its groups; a sequence in pieces has no known place. */
 static void edges(void)
 {
-	static const int32_t layers[2] = { 0, 1 }, tokens[6], ids[2][6] = { { 0, 0, -1, 0, 0, -1 }, { -1, -1, 0, -1, -1, 0 } };
+	static const int32_t layers[2] = { 0, 1 }, tokens[6];
+	static const int32_t ids[2][6] = { { 0, 0, -1, 0, 0, -1 }, { -1, -1, 0, -1, -1, 0 } };
 	static const float ones[6] = { 1, 1, 1, 1, 1, 1 };
 	const struct moe_trace_header header = { .n_layers = 2, .layers = layers, .n_experts = 2, .top_k = 1 };
 	const struct moe_capacity half = { .factor = 1 }, three = { .choices = 3 };
