@@ -9,12 +9,13 @@ enum moe_status moe_setup_tokenizer(struct moe_setup *setup, struct moe_err *err
 		return MOE_OK;
 	if (!moe_tokenizer_is_in(setup->ckpt))
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: no tokenizer.json: text needs one (token ids can be given with --ids)",
+		                   "%s: no tokenizer.json, tiktoken.model or tokenizer keys of GGUF: text needs one "
+		                   "of them (token ids can be given with --ids)",
 		                   setup->ckpt->path);
 	enum moe_status status = moe_tokenizer_open(&setup->tokenizer, setup->ckpt, err);
 	if (!status && setup->model && moe_tokenizer_n_ids(setup->tokenizer) > setup->model->config.vocab_size)
 		status = moe_err_set(err, MOE_EFORMAT,
-		                     "%s: tokenizer.json has ids up to %d, config.json a vocabulary of %d",
+		                     "%s: the tokenizer has ids up to %d, config.json a vocabulary of %d",
 		                     setup->ckpt->path, (int)moe_tokenizer_n_ids(setup->tokenizer) - 1,
 		                     (int)setup->model->config.vocab_size);
 	return status;
@@ -35,9 +36,13 @@ enum moe_status moe_setup_text(struct moe_setup *setup, const char *path, struct
                                struct moe_err *err)
 {
 	/* A folder with a tokenizer needs no model beside it. */
-	char *file = moe_is_dir(path) ? moe_path_join(path, "tokenizer.json") : NULL;
-	const bool alone = file && moe_is_file(file);
-	free(file);
+	bool alone = false;
+	static const char *const names[] = { "tokenizer.json", "tiktoken.model" };
+	for (int i = 0; i < 2 && moe_is_dir(path); i++) {
+		char *file = moe_path_join(path, names[i]);
+		alone = alone || (file && moe_is_file(file));
+		free(file);
+	}
 	if (alone)
 		return moe_tokenizer_load(&setup->tokenizer, path, err);
 	enum moe_status status = moe_ckpt_open(&setup->ckpt, path, watch, err);

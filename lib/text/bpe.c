@@ -186,8 +186,8 @@ static enum moe_status unknown_char(const char *p, size_t n, struct moe_err *err
 
 /* The ids of single characters into sc->merging.symbols. A character without an id becomes its bytes as <0xHH> if
  * byte_fallback says so and all are there, otherwise unk_token, one for several in a row if fuse_unk says so. */
-static enum moe_status first_symbols(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece, bool byte_level,
-                                     size_t *n, struct moe_err *err)
+static enum moe_status first_symbols(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece,
+                                     bool byte_level, size_t *n, struct moe_err *err)
 {
 	bool pending = false;
 	uint8_t utf8[4];
@@ -254,8 +254,8 @@ static enum moe_status add_ids(struct moe_ids *ids, const int32_t *from, size_t 
 	return status;
 }
 
-static enum moe_status encode_piece(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece, bool byte_level,
-                                    size_t *n, struct moe_err *err)
+static enum moe_status encode_piece(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece,
+                                    bool byte_level, size_t *n, struct moe_err *err)
 {
 	enum moe_status status;
 

@@ -23,6 +23,7 @@ struct moe_tokenizer {
 	struct moe_buf content, shown;     /* what those of the added tokens are views of */
 	struct moe_added_token *added;     /* [n_added] */
 	size_t n_added, cap_added;
+	bool added_as_bytes;               /* an added token decodes to its bytes, whatever characters they form */
 	struct moe_added_set *raw, *normal;   /* matched before and after normalisation; NULL: none */
 	struct moe_stage model, normalizer, pretokenizer, decoder;   /* all but the model may be empty */
 	const struct moe_stage **chain;    /* [n_chain] the decoders in order, sequences unrolled */

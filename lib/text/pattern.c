@@ -126,6 +126,7 @@ static enum moe_status take_property(struct moe_pattern *ps, bool inverted, stru
 	size_t start = ps->at, n = 0;
 	char name[32], what[64];
 	uint32_t mask;
+	bool is_han;
 
 	if (!looking_at(ps, "{"))
 		return refuse(ps, start, "\\p without a name in braces");
@@ -139,9 +140,20 @@ static enum moe_status take_property(struct moe_pattern *ps, bool inverted, stru
 	name[n] = '\0';
 	snprintf(what, sizeof what, "the property '%s'", name);
 	mask = moe_unicode_category_mask(name, n);
-	if (!looking_at(ps, "}") || mask == 0)
+	is_han = strcmp(name, "Han") == 0;
+	if (!looking_at(ps, "}") || (mask == 0 && !is_han))
 		return refuse(ps, start, what);
 	ps->at++;
+	if (is_han) {
+		struct moe_charset han = {0};
+		moe_charset_add_ranges(&han, moe_unicode_han, moe_unicode_n_han);
+		if (inverted)
+			moe_charset_invert(&han);
+		moe_charset_add_ranges(set, han.ranges, han.n);
+		set->failed |= han.failed;
+		moe_charset_free(&han);
+		return MOE_OK;
+	}
 	if (inverted)
 		mask = ~mask & ((UINT32_C(1) << MOE_N_CATEGORIES) - 1);
 	moe_charset_add_categories(set, mask);

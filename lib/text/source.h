@@ -17,6 +17,7 @@ struct moe_text_file {
 /* What a checkpoint may hold of a tokenizer. */
 struct moe_text_files {
 	struct moe_text_file json, config;   /* tokenizer.json, tokenizer_config.json */
+	struct moe_text_file tiktoken;       /* tiktoken.model */
 };
 
 struct moe_text_source {

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "text/bytechar.h"
 #include "text/source.h"
 #include "text/utf8.h"
 
@@ -71,6 +72,18 @@ static void place_contents(struct moe_tokenizer *tok)
 	}
 }
 
+/* A character of what an added token decodes to: itself, or its bytes as the visible characters that stand for them. */
+static void add_shown(struct moe_tokenizer *tok, uint32_t code)
+{
+	uint8_t utf8[4], mapped[4];
+	const size_t n = moe_utf8_put(utf8, code);
+
+	if (!tok->added_as_bytes)
+		moe_buf_add(&tok->shown, utf8, n);
+	for (size_t i = 0; i < n && tok->added_as_bytes; i++)
+		moe_buf_add(&tok->shown, mapped, moe_utf8_put(mapped, moe_bytechar(utf8[i])));
+}
+
 /* The added tokens into the set for their pass; those of the second are looked for in normalised text, so they are
  * normalised themselves. */
 static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err)
@@ -92,10 +105,8 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 		if (!status)
 			status = moe_added_set_add(*set, codes.p, codes.n, (int32_t)i, err);
 		added->shown.n = tok->shown.n;
-		for (size_t k = 0; k < codes.n; k++) {
-			uint8_t utf8[4];
-			moe_buf_add(&tok->shown, utf8, moe_utf8_put(utf8, codes.p[k]));
-		}
+		for (size_t k = 0; k < codes.n; k++)
+			add_shown(tok, codes.p[k]);
 		added->shown.n = tok->shown.n - added->shown.n;
 	}
 	status = status ? status : moe_buf_check(&tok->shown, err);
@@ -322,6 +333,7 @@ static bool take_companion(const struct moe_ckpt *ckpt, const char *name, struct
 static bool take_files(const struct moe_ckpt *ckpt, struct moe_arena *names, struct moe_text_files *files)
 {
 	return take_companion(ckpt, "tokenizer.json", names, &files->json) &&
+	       take_companion(ckpt, "tiktoken.model", names, &files->tiktoken) &&
 	       take_companion(ckpt, "tokenizer_config.json", names, &files->config);
 }
 
@@ -374,7 +386,8 @@ enum moe_status moe_tokenizer_load(struct moe_tokenizer **out, const char *dir, 
 	const struct {
 		const char *name;
 		struct moe_text_file *file;
-	} all[] = {{"tokenizer.json", &files.json}, {"tokenizer_config.json", &files.config}};
+	} all[] = {{"tokenizer.json", &files.json}, {"tiktoken.model", &files.tiktoken},
+	           {"tokenizer_config.json", &files.config}};
 	struct moe_buf bytes[sizeof all / sizeof *all] = {0};
 	enum moe_status status = MOE_OK;
 

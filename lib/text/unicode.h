@@ -24,8 +24,9 @@ enum moe_category {
 extern const uint32_t moe_unicode_categories[];   /* see unicode_data.c */
 extern const size_t moe_unicode_n_categories;
 extern const struct moe_range moe_unicode_word[], moe_unicode_adjacent[], moe_unicode_numeric[],
-	moe_unicode_uncombined[];
-extern const size_t moe_unicode_n_word, moe_unicode_n_adjacent, moe_unicode_n_numeric, moe_unicode_n_uncombined;
+	moe_unicode_uncombined[], moe_unicode_han[];
+extern const size_t moe_unicode_n_word, moe_unicode_n_adjacent, moe_unicode_n_numeric, moe_unicode_n_uncombined,
+	moe_unicode_n_han;
 
 /* White_Space: \s. */
 extern const struct moe_range moe_unicode_space[];

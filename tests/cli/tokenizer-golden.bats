@@ -23,3 +23,17 @@ check()
 	expect_status 1
 	expect_line "# $T/wrong.jsonl:40: encode"
 }
+
+@test "a tiktoken.model gives the ids of the tiktoken package, with nothing but its config beside it" {
+	dir=$TOP/tests/golden/tokenizers/tiktoken
+	line=$(sed -n 7p "$dir/encode.jsonl")
+	jq -j .text <<<"$line" >text
+	jq -r '.ids | map(tostring) | join(" ")' <<<"$line" >want
+	moe-run --tokenize "$dir" text >have
+	diff want have
+	moe-run --detokenize "$dir" have | cmp - text
+	mkdir t
+	cp "$dir/tiktoken.model" t
+	fails 1 moe-run --tokenize t text
+	expect_message 'tokenizer_config.json beside t/tiktoken.model: is not there'
+}

@@ -1,5 +1,6 @@
 /* Ids and texts of a reference tokenizer:
- *     test_text_golden [TOKENIZER.json ENCODE.jsonl DECODE.jsonl]
+ *     test_text_golden [TOKENIZER ENCODE.jsonl DECODE.jsonl]
+ * TOKENIZER is a tokenizer.json, a directory with the files of a tokenizer, or a GGUF file.
  * ENCODE has {"text", "add_special", "ids"} per line, DECODE {"ids", "skip_special", "text"}. add_special adds
  * nothing for the tokenizers here, whose templates are empty. Without arguments: those in tests/golden/tokenizers,
  * the large ones unpacked by xz. */
@@ -110,19 +111,46 @@ static bool check_decode(const struct moe_tokenizer *tok, const json_t *line, co
 	return same && same_stream && !status;
 }
 
-static void check_tokenizer(const struct moe_buf *json, const char *name, const char *encode, const char *decode)
+/* Takes tok over. */
+static void check_tokenizer(struct moe_tokenizer *tok, const char *name, const char *encode, const char *decode)
 {
-	struct moe_tokenizer *tok = NULL;
-	struct moe_err err = {0};
-
-	if (moe_tokenizer_parse(&tok, json->p ? json->p : "", json->n, NULL, 0, name, &err)) {
-		ok(false, "%s", err.text);
-		return;
-	}
 	ok(true, "%s is read", name);
 	each_line(encode, tok, check_encode);
 	each_line(decode, tok, check_decode);
 	moe_tokenizer_free(tok);
+}
+
+static void check_json(const struct moe_buf *json, const char *name, const char *encode, const char *decode)
+{
+	struct moe_tokenizer *tok = NULL;
+	struct moe_err err = {0};
+
+	if (moe_tokenizer_parse(&tok, json->p ? json->p : "", json->n, NULL, 0, name, &err))
+		ok(false, "%s", err.text);
+	else
+		check_tokenizer(tok, name, encode, decode);
+}
+
+/* A directory or a GGUF file. */
+static void check_path(const char *path, const char *encode, const char *decode)
+{
+	struct moe_tokenizer *tok = NULL;
+	struct moe_ckpt *ckpt = NULL;
+	struct moe_err err = {0};
+	enum moe_status status;
+
+	if (moe_is_dir(path)) {
+		status = moe_tokenizer_load(&tok, path, &err);
+	} else {
+		status = moe_ckpt_open(&ckpt, path, NULL, &err);
+		if (!status)
+			status = moe_tokenizer_open(&tok, ckpt, &err);
+		moe_ckpt_close(ckpt);
+	}
+	if (status)
+		ok(false, "%s", err.text);
+	else
+		check_tokenizer(tok, path, encode, decode);
 }
 
 static void check_packed(const char *top, const char *name)
@@ -142,7 +170,7 @@ static void check_packed(const char *top, const char *name)
 	if (!pipe || pclose(pipe) != 0)
 		ok(false, "%s does not work", command);
 	else
-		check_tokenizer(&json, path, encode, decode);
+		check_json(&json, path, encode, decode);
 	moe_buf_free(&json);
 }
 
@@ -164,8 +192,24 @@ static void check_small(const char *top)
 		if (moe_read_all(path, 0, &json, &err))
 			ok(false, "%s", err.text);
 		else
-			check_tokenizer(&json, path, encode, decode);
+			check_json(&json, path, encode, decode);
 		moe_buf_free(&json);
+	}
+	globfree(&found);
+}
+
+/* Directories of tokenizer files that are no tokenizer.json. */
+static void check_dirs(const char *top)
+{
+	char pattern[4096], encode[5000], decode[5000];
+	glob_t found = {0};
+
+	snprintf(pattern, sizeof pattern, "%s/tests/golden/tokenizers/tiktoken*", top);
+	ok(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc >= 1, "%s is there", pattern);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		snprintf(encode, sizeof encode, "%s/encode.jsonl", found.gl_pathv[i]);
+		snprintf(decode, sizeof decode, "%s/decode.jsonl", found.gl_pathv[i]);
+		check_path(found.gl_pathv[i], encode, decode);
 	}
 	globfree(&found);
 }
@@ -180,11 +224,16 @@ int main(int argc, char **argv)
 		check_packed(top, "deepseek_v3");
 		check_packed(top, "qwen3");
 		check_small(top);
+		check_dirs(top);
 		return done();
 	}
-	if (ok(argc == 4, "three files are named, or none")) {
+	if (!ok(argc == 4, "three files are named, or none"))
+		return done();
+	if (strlen(argv[1]) > 5 && strcmp(argv[1] + strlen(argv[1]) - 5, ".json") == 0) {
 		ok(!moe_read_all(argv[1], 0, &json, &err), "%s is there: %s", argv[1], err.text);
-		check_tokenizer(&json, argv[1], argv[2], argv[3]);
+		check_json(&json, argv[1], argv[2], argv[3]);
+	} else {
+		check_path(argv[1], argv[2], argv[3]);
 	}
 	moe_buf_free(&json);
 	return done();

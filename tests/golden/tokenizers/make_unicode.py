@@ -7,7 +7,7 @@
 General categories come from unicodedata2 and are compared with what the reference tokenizer's \\p{..} match. The other
 tables say what the reference does where it uses other versions of Unicode or derived properties, so they are asked
 of it: \\w of its patterns, word characters around an added token with single_word, digits of Digits, and characters that its
-NFC (Unicode 9) does not know to combine.
+NFC (Unicode 9) does not know to combine. So is the script Han, which general categories do not tell.
 """
 import sys
 import unicodedata2 as ucd
@@ -117,7 +117,8 @@ def main():
             ("word", word, r"\w of a pattern: alphabetic, marks, decimal digits, connectors."),
             ("adjacent", word ^ single_word(), "In \\w or in what an added token with single_word may not touch, not both."),
             ("numeric", digits(), "What the Digits pre-tokenizer splits off."),
-            ("uncombined", uncombined(), "Younger than the reference's NFC (Unicode 9): it leaves them where they are.")):
+            ("uncombined", uncombined(), "Younger than the reference's NFC (Unicode 9): it leaves them where they are."),
+            ("han", matched(r"\p{Han}"), r"The script Han: \p{Han}.")):
         array("struct moe_range", "moe_unicode_" + name, ["{0x%x, 0x%x}" % tuple(r) for r in runs(codes)], comment)
 
 
