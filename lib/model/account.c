@@ -1,7 +1,8 @@
 /* Parameters, operations and cache of a model, by arithmetic on its config: nothing is enumerated over experts.
  *
  * N_mm: elements of the matrices one token is multiplied with, head included, input embedding not. Forward operations
- * of a token: 2 N_mm. The papers' figure for 4096 tokens: s (6 N_mm + 12 L d s) with s = 4096, without the router. */
+ * of a token: 2 N_mm. The papers' figure for 4096 tokens: s (6 N_mm + 12 L d s) with s = 4096, without the router; the
+ * second term is for layers that read everything. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,36 @@ static wide gcd(wide a, wide b)
 		b = t;
 	}
 	return a;
+}
+
+/* Positions that each of s tokens reads in a layer, as the papers count: all s, not only those before it, unless the
+ * layer has a window, chunks or an indexer. */
+static double positions_read(const struct moe_config *c, int32_t layer, double s)
+{
+	const struct moe_layer_kind *kind = &c->layers[layer];
+
+	if (kind->window > 0)
+		s = fmin(s, (double)kind->window);
+	if (kind->attention_chunk > 0)
+		s = fmin(s, (double)kind->attention_chunk);
+	return kind->indexer != MOE_INDEXER_NONE ? fmin(s, c->index_top_k) : s;
+}
+
+/* Products of a pair of query and key, summed over the layers and the keys each token meets in a sequence of s: scores
+ * and values, and where there are more positions than an indexer keeps its own scores, of n_heads dot products and
+ * their weighted sum. */
+static double attention_products(const struct moe_config *c, double s)
+{
+	const double pair = (double)c->n_heads * (c->head_dim + (c->v_head_dim ? c->v_head_dim : c->head_dim));
+	const double index = (double)c->index_n_heads * (c->index_head_dim + 1.0);
+	double sum = 0;
+
+	for (int32_t l = 0; l < c->n_layers; l++) {
+		sum += pair * positions_read(c, l, s);
+		if (c->layers[l].indexer == MOE_INDEXER_OWN && s > c->index_top_k)
+			sum += index * s;
+	}
+	return sum;
 }
 
 /* n over k into text: exact below 2^127, else mantissa and exponent. */
@@ -140,9 +171,8 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	 * are head_dim wide and values v_head_dim (head_dim where that is all there is): for plain attention with
 	 * H head_dim = d the second term is the 12 L d s of DeepSeekMoE's table. */
 	const double n_mm = (double)(s.matrices - s.routers);
-	const double pair = (double)c->n_heads * (c->head_dim + (c->v_head_dim ? c->v_head_dim : c->head_dim));
 	out->flops_token = 2.0 * n_mm;
-	out->flops_4k = 4096.0 * (6.0 * n_mm + 6.0 * c->n_layers * pair * 4096.0);
+	out->flops_4k = 4096.0 * (6.0 * n_mm + 6.0 * attention_products(c, 4096.0));
 	/* what an encoder's layers keep is for their own pass */
 	for (int32_t l = c->n_encoder_layers; l < c->n_layers; l++)
 		out->cache_elems_token += c->layers[l].cache_elems;

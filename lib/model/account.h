@@ -15,7 +15,10 @@ struct moe_account {
 	int64_t n_tensors;          /* in the Hugging Face layout, one tensor per expert; block scales included */
 	int64_t n_bytes;            /* of all of them as the config says they are stored; 0: it does not say, or 2^63 */
 	double flops_token;         /* forward, matrices only: 2 N_mm (head included, input embedding and router not) */
-	double flops_4k;            /* the papers' training figure: 4096 (6 N_mm + 6 L H (key + value width) 4096) */
+	/* the papers' training figure: s (6 N_mm + 6 A), s = 4096, A the sum over layers of H (key + value width) times
+	 * the positions a token reads (s, or what window, chunk or indexer leave), and n_heads (width + 1) s for each
+	 * indexer that has to choose */
+	double flops_4k;
 	int64_t cache_elems_token;  /* numbers cached per token, all layers */
 	char combinations[48];      /* C(E, k), exact where it fits 128 bits, else in scientific form */
 };
