@@ -146,13 +146,14 @@ static enum moe_status take(struct moe_replay *r, struct moe_err *err)
 enum moe_status moe_replay_begin(struct moe_replay *r, const struct moe_sequence *seq, struct moe_err *err)
 {
 	enum moe_status status = MOE_OK;
-	if (!r->ahead)
-		return seq->n_encoder + seq->n_tokens == 0
-		           ? MOE_OK
-		           : moe_err_set(err, MOE_EFORMAT, "%s: the trace ends before the text does", r->path);
-	const int64_t part = r->ahead->part, number = r->ahead->seq;
 	r->n_tokens = 0;
 	r->n_encoder = seq->n_encoder;
+	/* a trace holds nothing of a sequence without tokens */
+	if (seq->n_encoder + seq->n_tokens == 0)
+		return MOE_OK;
+	if (!r->ahead)
+		return moe_err_set(err, MOE_EFORMAT, "%s: the trace ends before the text does", r->path);
+	const int64_t part = r->ahead->part, number = r->ahead->seq;
 	while (!status && r->ahead && r->ahead->part == part && r->ahead->seq == number)
 		status = take(r, err);
 	for (int64_t t = 0; t < seq->n_encoder + seq->n_tokens && !status; t++) {

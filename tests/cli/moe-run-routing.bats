@@ -93,6 +93,16 @@ record()
 	expect_same a b
 }
 
+@test "a replay goes over sequences without tokens" {
+	printf '\n5 6 7\n\n\n8 9\n\n' >ids
+	moe-run tiny-v3 --ids -n 0 --trace e.trace --logits a.st ids
+	moe-run tiny-v3 --ids -n 0 --replay e.trace --logits b.st ids
+	expect_same a.st b.st
+	printf '\n5 6 7\n\n8 9\n1\n' >more
+	fails 1 moe-run tiny-v3 --ids -n 0 --replay e.trace --logits c.st more
+	expect_message 'more, sequence 4: e.trace: the trace ends before the text does'
+}
+
 @test "every family replays its own choices" {
 	for model in "$GOLDEN"/models/*/config.json; do
 		dir=$(dirname "$model")
