@@ -174,6 +174,8 @@ record()
 	head -c 300 "$TEXT/zh.txt" >zh.txt
 	plain=$(moe-run tiny-v3 --score zh.txt | grep '^zh')
 	[ "$plain" = "$(moe-run tiny-v3 --score --capacity 1000 zh.txt | grep '^zh')" ]
+	# more room than can be counted is no limit
+	[ "$plain" = "$(moe-run tiny-v3 --score --capacity 1e9 --capacity-group tokens=9223372036854775807 zh.txt | grep '^zh')" ]
 	alone=$(moe-run tiny-v3 --score --capacity 1 zh.txt | grep '^zh')
 	[ "$alone" != "$plain" ]
 	[ "$alone" = "$(moe-run tiny-v3 --score --capacity 1 de.txt zh.txt | grep '^zh')" ]
