@@ -15,11 +15,12 @@ struct range {
 static bool parse_range(struct moe_str text, int64_t n, struct range *out)
 {
 	struct moe_str rest = text, part;
+	const bool closed = text.n > 0 && text.p[text.n - 1] != '-';
 	if (moe_str_eq(text, "*")) {
 		*out = (struct range){ 0, n - 1 };
 		return true;
 	}
-	if (!moe_str_next(&rest, '-', &part) || !moe_parse_i64(part, &out->first))
+	if (!closed || !moe_str_next(&rest, '-', &part) || !moe_parse_i64(part, &out->first))
 		return false;
 	out->last = out->first;
 	if (rest.n && !moe_parse_i64(rest, &out->last))
@@ -60,6 +61,9 @@ enum moe_status moe_ablate_parse(const char *text, const struct moe_config *conf
 	struct moe_str rest = moe_str_of(text), item;
 	uint8_t *table = calloc((size_t)config->n_layers * (size_t)config->n_experts + 1, 1);
 	enum moe_status status = table ? MOE_OK : moe_err_nomem(err, (size_t)config->n_layers, "a list of experts");
+	if (!status && (rest.n == 0 || rest.p[rest.n - 1] == ','))
+		status = moe_err_set(err, MOE_EUSAGE, "--disable: '%.60s': expected LAYER:EXPERT%s", text,
+		                     rest.n ? " behind the last comma" : "");
 	while (!status && moe_str_next(&rest, ',', &item))
 		status = apply(item, config, table, err);
 	for (int32_t l = 0; l < config->n_layers && !status; l++) {
@@ -83,6 +87,7 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
                                 struct moe_err *err)
 {
 	const int32_t top_k = opts->top_k ? opts->top_k : config->router.top_k;
+	const int32_t n_masked = (int32_t)lround(opts->mask_top * config->n_experts);
 	enum moe_status status = MOE_OK;
 	out->ablation = (struct moe_ablation){
 		.top_k = opts->top_k, .policy = opts->policy, .no_shared = opts->no_shared, .mask_top = opts->mask_top
@@ -95,6 +100,9 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--policy: '%.60s' is not known: moe-route --list-policies prints those that are",
 		                   opts->policy);
+	if (opts->top_k > config->n_experts)
+		return moe_err_set(err, MOE_EUSAGE, "-k %d: expected at most the model's %d experts",
+		                   (int)opts->top_k, (int)config->n_experts);
 	if (opts->no_shared && config->n_shared_experts == 0)
 		return moe_err_set(err, MOE_EUSAGE, "--no-shared: the model has no shared experts");
 	out->ablation.capacity = (struct moe_capacity){ .factor = opts->capacity, .choices = opts->capacity_tokens };
@@ -104,12 +112,13 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
 		status = moe_ablate_parse(opts->disable, config, top_k, &out->disabled, err);
 		out->ablation.disabled = out->disabled;
 	}
-	if (!status && opts->mask_top > 0 &&
-	    config->n_experts - (int32_t)lround(opts->mask_top * config->n_experts) < top_k)
+	if (!status && opts->mask_top > 0 && n_masked == 0)
+		status = moe_err_set(err, MOE_EUSAGE, "--mask-top %g bars none of the %d experts", opts->mask_top,
+		                     (int)config->n_experts);
+	if (!status && n_masked > 0 && config->n_experts - n_masked < top_k)
 		status = moe_err_set(err, MOE_EUSAGE, "--mask-top %g leaves %d of %d experts, each token needs %d",
-		                     opts->mask_top,
-		                     (int)(config->n_experts - (int32_t)lround(opts->mask_top * config->n_experts)),
-		                     (int)config->n_experts, (int)top_k);
+		                     opts->mask_top, (int)(config->n_experts - n_masked), (int)config->n_experts,
+		                     (int)top_k);
 	if (!status && opts->replay) {
 		status = moe_replay_open(&out->replay, opts->replay, config, opts->replay_gates, pool, watch, err);
 		if (!status) {

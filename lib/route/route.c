@@ -55,7 +55,7 @@ enum moe_status moe_policy_check(const struct moe_policy *policy, const struct m
 void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids)
 {
 	int32_t found = 0;
-	for (int32_t i = 0; i < n; i++) {
+	for (int32_t i = 0; i < n && k > 0; i++) {
 		if (!(scores[i] > -INFINITY) || (found == k && !(scores[i] > scores[ids[k - 1]])))
 			continue;
 		int32_t at = found < k ? found++ : k - 1;

@@ -155,6 +155,17 @@ record()
 	expect_message 'left with 1 experts'
 	fails 2 moe-run tiny-v3 --mask-top 0.95 --score de.txt
 	fails 2 moe-run tiny-v3 -k 33 --score de.txt
+	# before anything is made for so many
+	fails 2 moe-run tiny-v3 -k 2147483647 -n 0 --trace t.trace de.txt
+	expect_message "-k 2147483647: expected at most the model's 32 experts"
+	# a share that is no expert at all
+	fails 2 moe-run tiny-v3 --mask-top 1e-300 --score de.txt
+	expect_message 'bars none of the 32 experts'
+	fails 2 moe-run tiny-v3 --mask-top 0.015 --score de.txt
+	for list in '' , '1:1,' '1:1-' '1-:1' '1:-2' '1:2-1' '1:' ':1' '1: 1'; do
+		fails 2 moe-run tiny-v3 --disable "$list" --score de.txt
+		expect_message "--disable: '.*': expected LAYER:EXPERT"
+	done
 	fails 2 moe-run tiny-v3 --policy nonsense --score de.txt
 	expect_message "'nonsense' is not known: moe-route --list-policies"
 	fails 2 moe-run tiny-v3 --capacity 0 --score de.txt
