@@ -86,9 +86,10 @@ static enum moe_status commit(struct route *route, struct moe_err *err)
 	if (route->trace)
 		status = moe_trace_commit(route->trace, err);
 	route->trace = NULL;
-	if (!status && route->out)
+	if (!status && route->out) {
 		status = moe_out_commit(route->out, err);
-	route->out = status ? route->out : NULL;
+		route->out = NULL;
+	}
 	return status;
 }
 

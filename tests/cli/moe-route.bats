@@ -263,3 +263,13 @@ short_text()
 	fails 2 moe-route --policy switch --capacity 1 --capacity-group tokens=0 t.trace
 	expect_message 'expected sequence or tokens=N'
 }
+
+@test "a full disk under printed decisions is said" {
+	[ -w /dev/full ] || skip "no /dev/full"
+	run_split bash -c 'moe-route --print tiny-v3 --ids -p "1 2 3" >/dev/full'
+	expect_status 1
+	expect_message 'stdout: cannot write: No space left'
+	run_split bash -c 'moe-route --print tiny-v3 --ids -p "1 2 3" >&-'
+	expect_status 1
+	expect_message 'stdout: cannot write'
+}
