@@ -41,8 +41,6 @@ static enum moe_status check_heads(struct moe_config *c, const char *where, stru
 		                   c->n_heads, c->hidden_size);
 	if (c->head_dim == 0)
 		c->head_dim = c->hidden_size / c->n_heads;
-	if (c->rope.n_dims == 0)
-		c->rope.n_dims = c->head_dim;
 	return MOE_OK;
 }
 
@@ -90,7 +88,6 @@ enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const ch
 {
 	static const char *const activations[] = {"silu", NULL};
 	const char *activation;
-	double fraction = 0;
 	enum moe_status st = moe_parse_numbers(c, json, where, common, err);
 
 	if (!st)
@@ -107,22 +104,34 @@ enum moe_status moe_gqa_parse(struct moe_config *c, const json_t *json, const ch
 		st = moe_json_bool(json, "tie_word_embeddings", where, &c->tie_embeddings, err);
 	if (!st)
 		st = moe_parse_word(json, "hidden_act", where, activations, "silu", &activation, err);
-	if (!st)
-		st = moe_json_f64(json, "partial_rotary_factor", where, &fraction, err);
-	if (!st && fraction != 0)
-		st = moe_parse_range(fraction, 1e-3, 1, where, "partial_rotary_factor", err);
+	return st ? st : moe_gqa_finish(c, json, where, err);
+}
+
+/* The rotated part of a head: a number of dimensions that the family read, or a share. */
+static enum moe_status parse_rotated(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	double share = c->rope.share != 0 ? c->rope.share : 1;
+	bool given;
+	enum moe_status st = moe_parse_share(json, where, &share, &given, err);
+
 	if (st)
 		return st;
-	if (fraction != 0)
-		c->rope.n_dims = (int32_t)(fraction * c->head_dim);
-	return moe_gqa_finish(c, json, where, err);
+	const int32_t n_dims = (int32_t)(share * c->head_dim);
+	if (c->rope.n_dims != 0 && given && n_dims != c->rope.n_dims)
+		return moe_err_set(err, MOE_EFORMAT, "%s: partial_rotary_factor: expected %d of head_dim %d, which "
+		                   "another key says, found %g", where, c->rope.n_dims, c->head_dim, share);
+	if (c->rope.n_dims == 0)
+		c->rope.n_dims = n_dims;
+	return MOE_OK;
 }
 
 enum moe_status moe_gqa_finish(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
 	const char *width_key = moe_json_has(json, "head_dim") ? "head_dim" : "hidden_size / num_attention_heads";
-	enum moe_status st = moe_parse_rope(c, json, where, width_key, err);
+	enum moe_status st = parse_rotated(c, json, where, err);
 
+	if (!st)
+		st = moe_parse_rope(c, json, where, width_key, err);
 	if (!st && c->rope.yarn)
 		st = parse_attention_factor(c, json, where, err);
 	if (!st)
@@ -130,19 +139,21 @@ enum moe_status moe_gqa_finish(struct moe_config *c, const json_t *json, const c
 	return st ? st : make_layers(c, err);
 }
 
-/* Is layer l in the list? A list of anything but whole numbers is an error. */
-static enum moe_status listed(const json_t *list, int32_t l, const char *key, const char *where, bool *in,
-                              struct moe_err *err)
+/* The layers of a list have no experts; those that the model does not have are left alone. */
+static enum moe_status make_dense(struct moe_config *c, const json_t *list, const char *key, const char *where,
+                                  struct moe_err *err)
 {
-	*in = false;
 	if (!list || json_is_null(list))
 		return MOE_OK;
 	if (!json_is_array(list))
 		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of layers", where, key);
 	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_int_t l = json_integer_value(json_array_get(list, i));
+
 		if (!json_is_integer(json_array_get(list, i)))
 			return moe_err_set(err, MOE_EFORMAT, "%s: %s: entry %zu is not a layer", where, key, i);
-		*in = *in || json_integer_value(json_array_get(list, i)) == l;
+		if (l >= 0 && l < c->n_layers + c->n_mtp_layers)
+			c->layers[l].ffn = MOE_FFN_DENSE;
 	}
 	return MOE_OK;
 }
@@ -150,19 +161,14 @@ static enum moe_status listed(const json_t *list, int32_t l, const char *key, co
 enum moe_status moe_gqa_place_experts(struct moe_config *c, const json_t *json, const char *where, int32_t first,
                                       int32_t step, int32_t shift, const char *key, struct moe_err *err)
 {
-	const json_t *list = key ? json_object_get(json, key) : NULL;
+	enum moe_status st;
 
-	for (int32_t l = 0; l < c->n_layers + c->n_mtp_layers; l++) {
-		bool dense;
-		enum moe_status st = listed(list, l, key, where, &dense, err);
-
-		if (st)
-			return st;
-		if (!dense && c->n_experts > 0 && l >= first && ((int64_t)l + shift) % step == 0)
+	for (int32_t l = 0; l < c->n_layers + c->n_mtp_layers; l++)
+		if (c->n_experts > 0 && l >= first && ((int64_t)l + shift) % step == 0)
 			c->layers[l].ffn = MOE_FFN_MOE;
-	}
-	if (c->n_experts == 0)
-		return MOE_OK;
+	st = make_dense(c, key ? json_object_get(json, key) : NULL, key, where, err);
+	if (st || c->n_experts == 0)
+		return st;
 	if (c->router.top_k < 1 || c->router.top_k > c->n_experts)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: num_experts_per_tok: expected 1 to the %d experts, found %d", where,

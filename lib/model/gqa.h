@@ -74,12 +74,12 @@ bool moe_gqa_has_shared(const struct moe_config *config);    /* n_shared_experts
 #define MOE_GQA_NO_ROUTER (struct moe_router_spec){ .policy = "", .n_groups = 1, .top_groups = 1, .scale = 1 }
 
 /* Reads what these families spell alike, then `numbers` of the family's own; config holds the family's defaults.
- * n_kv_heads absent: n_heads; head_dim absent: hidden_size / n_heads; rope.n_dims 0: head_dim. Makes the layers, every
- * one dense with this attention. */
+ * n_kv_heads absent: n_heads; head_dim absent: hidden_size / n_heads; rope.n_dims 0: rope.share of head_dim, unless the
+ * config says another share. Makes the layers, every one dense with this attention. */
 MOE_MUST_USE enum moe_status moe_gqa_parse(struct moe_config *config, const json_t *json, const char *where,
                                            const struct moe_number *numbers, struct moe_err *err);
-/* The end of moe_gqa_parse, for families whose numbers have other keys: head counts and sizes and rope.n_dims are set
- * and make sense; reads the rotation and the ids of tokens, makes the layers. */
+/* The end of moe_gqa_parse, for families whose numbers have other keys: head counts and sizes are set and make sense;
+ * reads the rotation and the ids of tokens, makes the layers. */
 MOE_MUST_USE enum moe_status moe_gqa_finish(struct moe_config *config, const json_t *json, const char *where,
                                             struct moe_err *err);
 /* Experts in layer l from first on where (l + shift) % step == 0 and l is not in the list json[key] (NULL: no list).

@@ -187,7 +187,8 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	const char *activation;
 	const json_t *quantization = json_object_get(json, "quantization_config");
 	int32_t n_kv_heads = 0;
-	bool biased = false;
+	double share = 1;
+	bool biased = false, given;
 	enum moe_status st = moe_parse_numbers(c, json, where, numbers, err);
 
 	if (st)
@@ -230,6 +231,11 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	c->rope.interleaved = true;
 	if (!st)
 		st = moe_json_bool(json, "rope_interleave", where, &c->rope.interleaved, err);
+	/* the rotated part is qk_rope_head_dim, all of it */
+	if (!st)
+		st = moe_parse_share(json, where, &share, &given, err);
+	if (!st)
+		st = moe_parse_range(share, 1, 1, where, "partial_rotary_factor", err);
 	if (!st)
 		st = moe_parse_rope(c, json, where, "qk_rope_head_dim", err);
 	if (!st && (c->rope.linear > 0 || c->rope.factors))

@@ -19,6 +19,7 @@ enum moe_ffn_kind { MOE_FFN_DENSE, MOE_FFN_MOE };
 /* Rotary embedding with context scaling (linear; Llama 3's; YaRN as DeepSeek uses it). */
 struct moe_rope {
 	int32_t n_dims;          /* rotated width */
+	double share;            /* of a head that is rotated, where the config does not say; 0: all of it */
 	bool interleaved;        /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
 	double theta;
 	double linear;           /* inverse frequencies are divided by it; 0: not */

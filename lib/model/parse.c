@@ -233,16 +233,63 @@ static enum moe_status parse_stretched(struct moe_rope *rope, const json_t *scal
 	return st;
 }
 
-static bool has_more_than(const json_t *object, const char *only)
+/* Newer configs keep these keys in an object of their own. */
+static const char *const rope_objects[] = {"rope_scaling", "rope_parameters"};
+
+enum moe_status moe_parse_share(const json_t *json, const char *where, double *share, bool *given, struct moe_err *err)
 {
-	return json_object_size(object) > (moe_json_has(object, only) ? 1 : 0);
+	static const char key[] = "partial_rotary_factor";
+	const json_t *places[] = {json, json_object_get(json, rope_objects[0]), json_object_get(json, rope_objects[1])};
+	enum moe_status st = MOE_OK;
+
+	*given = false;
+	for (size_t i = 0; i < sizeof places / sizeof *places && !st; i++) {
+		double found = 0;
+
+		if (!moe_json_has(places[i], key))
+			continue;
+		st = moe_json_f64(places[i], key, where, &found, err);
+		if (!st)
+			st = moe_parse_range(found, 1e-3, 1, where, key, err);
+		if (!st && *given && found != *share)
+			st = moe_err_set(err, MOE_EFORMAT, "%s: %s: found %g and, in %s, %g", where, key, *share,
+			                 rope_objects[i - 1], found);
+		*share = found;
+		*given = true;
+	}
+	return st;
+}
+
+/* Are there keys of a context scaling? */
+static bool says_more(const json_t *object)
+{
+	const size_t n_other = json_object_get(object, "rope_theta") != NULL;
+
+	return json_object_size(object) > n_other + (json_object_get(object, "partial_rotary_factor") != NULL);
+}
+
+static bool no_scaling(const char *type) { return !strcmp(type, "none") || !strcmp(type, "default"); }
+
+/* The type of scaling at a key, which may be said more than once. */
+static enum moe_status take_type(const json_t *object, const char *key, const char *where, const char **type,
+                                 struct moe_err *err)
+{
+	const char *found = NULL;
+	enum moe_status st = moe_json_str(object, key, where, &found, err);
+
+	if (st || !found)
+		return st;
+	if (strcmp(*type, "none") && strcmp(*type, found) && !(no_scaling(*type) && no_scaling(found)))
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling is of type \"%.64s\" and, by another key, of "
+		                   "\"%.64s\"", where, *type, found);
+	*type = found;
+	return MOE_OK;
 }
 
 /* `rope_theta` and `rope_scaling`, or both in `rope_parameters`; the type is called `type` or `rope_type`. */
 enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const char *where, const char *width_key,
                                struct moe_err *err)
 {
-	static const char *const spellings[] = {"rope_scaling", "rope_parameters"};
 	struct moe_rope *rope = &c->rope;
 	const char *type = "none";
 	const json_t *scaling = NULL;
@@ -250,19 +297,20 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 
 	st = moe_json_f64(json, "rope_theta", where, &rope->theta, err);
 	for (int i = 0; i < 2 && !st; i++) {
-		const json_t *object = json_object_get(json, spellings[i]);
+		const json_t *object = json_object_get(json, rope_objects[i]);
 
 		if (!object || json_is_null(object))
 			continue;
 		if (!json_is_object(object))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where, spellings[i]);
-		if (has_more_than(object, "rope_theta"))
+			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where,
+			                   rope_objects[i]);
+		if (says_more(object))
 			scaling = object;
 		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
 		if (!st)
-			st = moe_json_str(object, "type", where, &type, err);
+			st = take_type(object, "type", where, &type, err);
 		if (!st)
-			st = moe_json_str(object, "rope_type", where, &type, err);
+			st = take_type(object, "rope_type", where, &type, err);
 	}
 	if (!st)
 		st = moe_parse_range(rope->theta, 1.0 + 1e-6, 1e15, where, "rope_theta", err);
@@ -288,7 +336,7 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		st = moe_json_f64(scaling, "factor", where, &rope->linear, err);
 		return st ? st : moe_parse_range(rope->linear, 1e-6, 1e9, where, "factor", err);
 	}
-	if (strcmp(type, "none") && strcmp(type, "default"))
+	if (!no_scaling(type))
 		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
 		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha",
 		                   where, type);

@@ -31,6 +31,10 @@ MOE_MUST_USE enum moe_status moe_parse_uniform(const json_t *json, const char *k
 /* Fails unless value is a number from min to max. */
 MOE_MUST_USE enum moe_status moe_parse_range(double value, double min, double max, const char *where, const char *key,
                                              struct moe_err *err);
+/* partial_rotary_factor, beside the other keys or among those of the rotation: *share of each head is rotated. Absent:
+ * *share stays, and *given becomes false. */
+MOE_MUST_USE enum moe_status moe_parse_share(const json_t *json, const char *where, double *share, bool *given,
+                                             struct moe_err *err);
 /* Theta and context scaling, from `rope_theta` and `rope_scaling` or from `rope_parameters`. config->rope.n_dims is set
  * already; width_key is the key it came from. */
 MOE_MUST_USE enum moe_status moe_parse_rope(struct moe_config *config, const json_t *json, const char *where,

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "../tap.h"
 #include "base/json.h"
@@ -333,7 +334,12 @@ static void variants(void)
 		{"{'model_type': 'hunyuan_v1_moe', 'num_hidden_layers': 2, 'moe_topk': [2]}", "a list of 2"},
 		{"{'model_type': 'hunyuan_v1_moe', 'use_cla': true}", "use_cla"},
 		{"{'model_type': 'hunyuan_v1_moe', 'rope_scaling': {'type': 'dynamic', 'alpha': 0.5}}", "alpha"},
-		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': 'LXG'}", "letters L and G"},
+		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': 'LXG'}", "letters L and G, found \"LXG\""},
+		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': ''}", "letters L and G, found \"\""},
+		{"{'model_type': 'exaone_moe', 'sliding_window_pattern': [4]}", "letters L and G, found neither"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'is_moe_layer': [false, false]}",
+		 "is_moe_layer: expected a list of 1, one for each layer, found one of 2"},
+		{"{'model_type': 'exaone_moe', 'is_moe_layer': true}", "is_moe_layer: expected a list of 48"},
 		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'is_moe_layer': [true]}",
 		 "is_moe_layer: layer 0"},
 		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 1, 'layer_types': ['sliding_attention']}",
@@ -351,6 +357,20 @@ static void variants(void)
 		{"{'model_type': 'glm_moe_dsa', 'num_hidden_layers': 2, 'index_topk_pattern': 7}", "a list of 2 words"},
 		{"{'model_type': 'glm_moe_dsa', 'index_topk_freq': 0}", "index_topk_freq"},
 		{"{'model_type': 'glm4_moe_lite', 'partial_rotary_factor': 0.5}", "partial_rotary_factor"},
+		{"{'model_type': 'glm4_moe_lite', 'rope_parameters': {'partial_rotary_factor': 0.5}}",
+		 "partial_rotary_factor: expected a number from 1 to 1, found 0.5"},
+		{"{'model_type': 'glm4_moe', 'partial_rotary_factor': 0}", "from 0.001 to 1, found 0"},
+		{"{'model_type': 'glm4_moe', 'head_dim': 6}", "even number of rotated dimensions, found 3"},
+		{"{'model_type': 'glm4_moe', 'partial_rotary_factor': 0.5, "
+		 "'rope_parameters': {'partial_rotary_factor': 0.25, 'rope_theta': 1e4}}",
+		 "partial_rotary_factor: found 0.5 and, in rope_parameters, 0.25"},
+		{"{'model_type': 'minimax_m2', 'rotary_dim': 32, 'partial_rotary_factor': 0.5}",
+		 "expected 32 of head_dim 128, which another key says, found 0.5"},
+		{"{'model_type': 'mixtral', 'rope_scaling': {'type': 'yarn', 'rope_type': 'default', 'factor': 4}}",
+		 "of type \"yarn\" and, by another key, of \"default\""},
+		{"{'model_type': 'mixtral', 'rope_scaling': {'type': 'yarn', 'factor': 4}, "
+		 "'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e4}}",
+		 "of type \"yarn\" and, by another key, of \"default\""},
 		{"{'model_type': 'glm4_moe_lite', 'num_hidden_layers': 1, 'mlp_layer_types': ['moe']}",
 		 "expected \"dense\" or \"sparse\", found \"moe\""},
 		{"{'model_type': 'kimi_k25'}", "text_config: expected an object"},
@@ -468,6 +488,82 @@ static void rules(void)
 	json_decref(json);
 }
 
+/* A config of so few keys parses, or the test ends. */
+static void parse_text(const char *text, struct moe_config *config)
+{
+	struct moe_err err = {0};
+	json_t *json = json_loads(text, 0, NULL);
+	const enum moe_status st = moe_config_parse(config, json, "config.json", &err);
+
+	json_decref(json);
+	if (!ok(st == MOE_OK, "%s parses %s", text, err.text))
+		exit(done());
+}
+
+/* How much of a head is rotated, wherever it is said. */
+static void shares(void)
+{
+	static const struct {
+		const char *config;
+		int32_t n_dims;
+	} cases[] = {
+		{"{\"model_type\": \"glm4_moe\"}", 64},
+		{"{\"model_type\": \"glm4_moe\", \"partial_rotary_factor\": 1}", 128},
+		{"{\"model_type\": \"glm4_moe\", \"rope_parameters\": {\"partial_rotary_factor\": 0.25, "
+		 "\"rope_theta\": 1e6}}", 32},
+		{"{\"model_type\": \"minimax_m2\"}", 64},
+		{"{\"model_type\": \"minimax_m2\", \"rotary_dim\": 32}", 32},
+		{"{\"model_type\": \"minimax_m2\", \"rotary_dim\": 32, \"rope_parameters\": "
+		 "{\"partial_rotary_factor\": 0.25, \"rope_type\": \"default\"}}", 32},
+		{"{\"model_type\": \"mixtral\"}", 128},
+		{"{\"model_type\": \"dbrx\"}", 128},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct moe_config config;
+
+		parse_text(cases[i].config, &config);
+		is_i64(config.rope.n_dims, cases[i].n_dims, "dimensions rotated");
+		moe_config_free(&config);
+	}
+}
+
+/* Numbers at the ends of their ranges, and lists far longer than any model's: neither breaks, and both are quick. */
+static void extremes(void)
+{
+	static const int32_t n = 100000, n_letters = 2000000;
+	const clock_t begin = clock();
+	struct moe_config config;
+	struct moe_err err = {0};
+	char *letters = malloc((size_t)n_letters + 1);
+	json_t *json, *list = json_array();
+
+	parse_text("{\"model_type\": \"ernie4_5_moe\", \"moe_layer_end_index\": 2147483647}", &config);
+	ok(config.layers[0].ffn == MOE_FFN_DENSE && config.layers[27].ffn == MOE_FFN_MOE, "experts to the last layer");
+	moe_config_free(&config);
+	parse_text("{\"model_type\": \"ernie4_5_moe\", \"moe_layer_end_index\": 2}", &config);
+	ok(config.layers[2].ffn == MOE_FFN_MOE && config.layers[3].ffn == MOE_FFN_DENSE, "and to another");
+	moe_config_free(&config);
+
+	memset(letters, 'L', (size_t)n_letters);
+	letters[n_letters] = '\0';
+	json = json_pack("{s:s, s:i, s:s}", "model_type", "exaone_moe", "num_hidden_layers", n,
+	                 "sliding_window_pattern", letters);
+	ok(!moe_config_parse(&config, json, "config.json", &err), "a pattern of %d letters %s", n_letters, err.text);
+	moe_config_free(&config);
+	json_decref(json);
+	free(letters);
+
+	for (int32_t i = 0; i < n_letters; i++)
+		json_array_append_new(list, json_integer(i == 5 ? 7 : -1));
+	json = json_pack("{s:s, s:i, s:o}", "model_type", "qwen3_moe", "num_hidden_layers", n, "mlp_only_layers", list);
+	ok(!moe_config_parse(&config, json, "config.json", &err), "a list of %d layers %s", n_letters, err.text);
+	ok(config.layers[6].ffn == MOE_FFN_MOE && config.layers[7].ffn == MOE_FFN_DENSE, "and is obeyed");
+	moe_config_free(&config);
+	json_decref(json);
+	ok((double)(clock() - begin) / CLOCKS_PER_SEC < 10, "in less than ten seconds");
+}
+
 int main(void)
 {
 	for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
@@ -481,6 +577,8 @@ int main(void)
 	rules();
 	hostile();
 	variants();
+	shares();
+	extremes();
 	unknown();
 	return done();
 }

@@ -70,7 +70,7 @@ static enum moe_status parse_attention(struct moe_config *c, const json_t *json,
 		st = moe_parse_range(c->clip_qkv, 1e-9, 1e9, attn.where, "clip_qkv", err);
 	if (st)
 		return st;
-	c->head_dim = c->rope.n_dims = c->hidden_size / c->n_heads;
+	c->head_dim = c->hidden_size / c->n_heads;
 	st = moe_gqa_finish(c, json, where, err);
 	/* the released key wins over those that other families use */
 	if (!st)

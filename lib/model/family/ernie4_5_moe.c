@@ -27,8 +27,9 @@ static enum moe_status place(struct moe_config *c, const json_t *json, const cha
 		st = moe_json_i32(json, "moe_layer_interval", where, 1, INT32_MAX, &interval, err);
 	if (!st)
 		st = moe_gqa_place_experts(c, json, where, start, interval, 1, NULL, err);
-	for (int32_t l = end < 0 ? c->n_layers : end + 1; !st && l < c->n_layers; l++)
-		c->layers[l].ffn = MOE_FFN_DENSE;
+	for (int32_t l = 0; !st && end >= 0 && l < c->n_layers; l++)
+		if (l > end)
+			c->layers[l].ffn = MOE_FFN_DENSE;
 	return st;
 }
 

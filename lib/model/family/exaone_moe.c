@@ -16,40 +16,52 @@ static const struct moe_number numbers[] = {
 	{NULL, 0, 0, 0},
 };
 
-/* Does layer l see all positions? From sliding_window_pattern: every how many layers one does, or letters, L for a
- * window and G for all. */
-static enum moe_status full_of_pattern(const json_t *json, const char *where, int32_t l, bool *full,
-                                       struct moe_err *err)
-{
-	const json_t *pattern = json_object_get(json, "sliding_window_pattern");
-	const char *letters = pattern && !json_is_null(pattern) ? json_string_value(pattern) : "LLLG";
-	int32_t every = 4;
+/* sliding_window_pattern: every how many layers one sees all positions, or letters, L for a window and G for all. */
+struct pattern {
+	int32_t every;           /* 0: letters */
+	const char *letters;
+	size_t n_letters;
+};
 
-	if (json_is_integer(pattern)) {
-		enum moe_status st = moe_json_i32(json, "sliding_window_pattern", where, 1, 1 << 20, &every, err);
-		*full = (l + 1) % every == 0;
-		return st;
-	}
-	if (!letters || !*letters || strspn(letters, "LG") != strlen(letters))
-		return moe_err_set(err, MOE_EFORMAT, "%s: sliding_window_pattern: expected a number or letters L and G",
-		                   where);
-	*full = letters[(size_t)l % strlen(letters)] == 'G';
+static enum moe_status parse_pattern(struct pattern *pattern, const json_t *json, const char *where,
+                                     struct moe_err *err)
+{
+	static const char key[] = "sliding_window_pattern";
+	const json_t *value = json_object_get(json, key);
+
+	*pattern = (struct pattern){ .letters = "LLLG", .n_letters = 4 };
+	if (json_is_integer(value))
+		return moe_json_i32(json, key, where, 1, 1 << 20, &pattern->every, err);
+	if (!value || json_is_null(value))
+		return MOE_OK;
+	pattern->letters = json_string_value(value);
+	pattern->n_letters = json_string_length(value);
+	if (pattern->n_letters == 0 || strspn(pattern->letters, "LG") != pattern->n_letters)
+		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or letters L and G, found %s%.64s%s",
+		                   where, key, pattern->letters ? "\"" : "", pattern->letters ? pattern->letters
+		                   : "neither", pattern->letters ? "\"" : "");
 	return MOE_OK;
+}
+
+static bool is_full(const struct pattern *pattern, int32_t l)
+{
+	return pattern->every ? (l + 1) % pattern->every == 0 : pattern->letters[(size_t)l % pattern->n_letters] == 'G';
 }
 
 /* Windows and rotation of every layer; without sliding_window all see everything and rotate. */
 static enum moe_status place_windows(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
 	static const char *const words[] = {"sliding_attention", "full_attention"};
+	struct pattern pattern;
 	int32_t window = 0;
 	enum moe_status st = moe_json_i32(json, "sliding_window", where, 1, INT32_MAX, &window, err);
 
+	if (!st)
+		st = parse_pattern(&pattern, json, where, err);
 	for (int32_t l = 0; l < c->n_layers && !st; l++) {
-		bool full;
+		bool full = is_full(&pattern, l);
 
-		st = full_of_pattern(json, where, l, &full, err);
-		if (!st)
-			st = moe_parse_layer_word(json, "layer_types", where, c->n_layers, l, words, &full, err);
+		st = moe_parse_layer_word(json, "layer_types", where, c->n_layers, l, words, &full, err);
 		if (st)
 			return st;
 		if (!full && window == 0 && moe_json_has(json, "layer_types"))
@@ -69,6 +81,10 @@ static enum moe_status check_places(const struct moe_config *c, const json_t *js
 
 	if (!list || json_is_null(list))
 		return MOE_OK;
+	if (!json_is_array(list) || json_array_size(list) != (size_t)c->n_layers)
+		return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: expected a list of %d, one for each layer, "
+		                   "found %s of %zu", where, c->n_layers, json_is_array(list) ? "one" : "no list",
+		                   json_array_size(list));
 	for (int32_t l = 0; l < c->n_layers; l++) {
 		const json_t *item = json_array_get(list, (size_t)l);
 

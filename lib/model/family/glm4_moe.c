@@ -34,6 +34,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->max_positions = 131072;
 	c->rms_eps = 1e-5;
 	c->rope.theta = 10000;
+	c->rope.share = 0.5;
 	c->bos_id = -1;
 	c->router = (struct moe_router_spec){ .policy = "noaux_tc",
 		                              .top_k = 8,
@@ -48,8 +49,6 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->qk_norm = normed ? MOE_QK_NORM_HEAD : MOE_QK_NORM_NONE;
 	if (!st)
 		st = moe_gqa_parse(c, json, where, numbers, err);
-	if (!st && !moe_json_has(json, "partial_rotary_factor"))
-		c->rope.n_dims = c->head_dim / 2;
 	if (!st)
 		st = moe_json_bool(json, "norm_topk_prob", where, &c->router.normalize, err);
 	if (!st)

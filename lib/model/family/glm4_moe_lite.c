@@ -8,9 +8,6 @@ static const char *const model_types[] = {"glm4_moe_lite", NULL};
 
 static enum moe_status parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
-	double fraction = 1;
-	enum moe_status st;
-
 	c->vocab_size = 154880;
 	c->hidden_size = 2048;
 	c->n_layers = 47;
@@ -30,11 +27,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->bos_id = -1;
 	c->router = (struct moe_router_spec){ .policy = "noaux_tc", .top_k = 4, .n_groups = 1, .top_groups = 1,
 	                                      .scale = 1.8, .bias = true };
-	/* the rotated part is qk_rope_head_dim, all of it */
-	st = moe_json_f64(json, "partial_rotary_factor", where, &fraction, err);
-	if (!st)
-		st = moe_parse_range(fraction, 1, 1, where, "partial_rotary_factor", err);
-	return st ? st : moe_mla_v3_parse(c, json, where, 1, err);
+	return moe_mla_v3_parse(c, json, where, 1, err);
 }
 
 const struct moe_family moe_family_glm4_moe_lite = {

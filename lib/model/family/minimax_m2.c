@@ -42,6 +42,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->max_positions = 196608;
 	c->rms_eps = 1e-6;
 	c->rope.theta = 5e6;
+	c->rope.share = 0.5;
 	c->bos_id = 200034;
 	c->n_eos = 1;
 	c->eos_ids[0] = 200020;
@@ -57,8 +58,6 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 		st = moe_gqa_parse(c, json, where, numbers, err);
 	if (st)
 		return st;
-	if (!moe_json_has(json, "rotary_dim") && !moe_json_has(json, "partial_rotary_factor"))
-		c->rope.n_dims = c->head_dim / 2;
 	if (c->rope.n_dims > c->head_dim || c->rope.n_dims % 2 || c->rope.n_dims < 2)
 		return moe_err_set(err, MOE_EFORMAT, "%s: rotary_dim: expected an even number up to head_dim %d, "
 		                   "found %d", where, c->head_dim, c->rope.n_dims);
