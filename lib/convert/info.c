@@ -1,4 +1,7 @@
 /* The object behind --info. */
+#include <string.h>
+
+#include "base/json.h"
 #include "convert/info.h"
 #include "model/names.h"
 
@@ -94,6 +97,18 @@ static bool put_stored(json_t *info, const struct moe_config *c, const struct mo
 	return put(info, "stored_bytes_by_type", types) && ok;
 }
 
+/* A path, with U+FFFD for what is not UTF-8. */
+static json_t *name_of(const char *path)
+{
+	struct moe_buf quoted = {0};
+	json_t *name;
+
+	moe_json_quote(&quoted, path, strlen(path));
+	name = quoted.failed ? NULL : json_loadb(quoted.p, quoted.n, JSON_DECODE_ANY, NULL);
+	moe_buf_free(&quoted);
+	return name;
+}
+
 enum moe_status moe_info(json_t **out, const struct moe_config *config, const struct moe_ckpt *ckpt, const char *path,
                          struct moe_err *err)
 {
@@ -102,8 +117,8 @@ enum moe_status moe_info(json_t **out, const struct moe_config *config, const st
 	json_t *info = st ? NULL : json_object();
 
 	if (st)
-		return st;
-	bool ok = info && (put(info, "path", json_string(path)) || put(info, "path", json_null()));
+		return err ? moe_err_set(err, st, "%s: %s", path, err->text) : st;
+	bool ok = info && put(info, "path", name_of(path));
 	ok = ok && put_model(info, config) && put_account(info, &account);
 	if (ok && ckpt && ckpt->n_tensors)
 		ok = put_stored(info, config, ckpt);

@@ -43,6 +43,18 @@ copy_v3()
 	[[ $output == *'stored               10.6 MiB in 571 tensors of 1 files (safetensors)'* ]]
 }
 
+@test "--info of a path that is not UTF-8, and of a model beyond counting" {
+	local dir=$'only\xff'
+	mkdir "$dir"
+	cp "$DATA/configs/moonlight.json" "$dir/config.json"
+	run_split moe-convert --info --json "$dir"
+	expect_status 0
+	[ "$(jq -r .path .out)" = $'only\xef\xbf\xbd' ]
+	jq '.n_routed_experts = 2147483640 | .moe_intermediate_size = 2147483647' "$DATA/configs/moonlight.json" >big.json
+	fails 1 moe-convert --info big.json
+	expect_message 'big.json: a model of more than 2\^63 parameters'
+}
+
 @test "--info of a config that the tensors beside it contradict" {
 	mkdir m
 	cp "$MODEL_V3"/* m
