@@ -2,6 +2,8 @@
 #include "base/json.h"
 
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ static bool is_word(char c)
 }
 
 /* What Python's json module writes beyond the standard, as something jansson reads: integers beyond 64 bits become
- * reals, Infinity the largest double, NaN null. */
+ * reals, Infinity the largest double, NaN a string. */
 static void add_word(struct moe_buf *buf, struct moe_str word)
 {
 	int64_t unused;
@@ -69,7 +71,7 @@ static void add_word(struct moe_buf *buf, struct moe_str word)
 	for (size_t i = 0; i < body.n; i++)
 		digits = digits && body.p[i] >= '0' && body.p[i] <= '9';
 	if (moe_str_eq(word, "NaN")) {
-		moe_buf_adds(buf, "null");
+		moe_buf_adds(buf, "\"NaN\"");
 	} else if (moe_str_eq(body, "Infinity")) {
 		moe_buf_adds(buf, sign ? "-1.7976931348623157e308" : "1.7976931348623157e308");
 	} else {
@@ -157,23 +159,43 @@ enum moe_status moe_json_load(json_t **out, const char *path, size_t limit_bytes
 	return status;
 }
 
-/* "WHERE: 'KEY' should be EXPECTED, found ..." */
+enum { FOUND_BYTES = 100 };
+
+/* A value in a few words. */
+static void describe(char text[FOUND_BYTES], const json_t *value)
+{
+	char *dump;
+
+	if (!value || json_is_null(value)) {
+		snprintf(text, FOUND_BYTES, value ? "null" : "nothing");
+	} else if (json_is_object(value)) {
+		snprintf(text, FOUND_BYTES, "an object");
+	} else if (json_is_array(value)) {
+		snprintf(text, FOUND_BYTES, "an array of %zu", json_array_size(value));
+	} else {
+		dump = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+		snprintf(text, FOUND_BYTES, "%.80s", dump ? dump : "another value");
+		free(dump);
+	}
+}
+
+enum moe_status moe_json_refuse(struct moe_err *err, const json_t *value, const char *where, const char *expected, ...)
+{
+	char words[400], found[FOUND_BYTES];
+	va_list args;
+
+	va_start(args, expected);
+	vsnprintf(words, sizeof words, expected, args);
+	va_end(args);
+	describe(found, value);
+	return moe_err_set(err, MOE_EFORMAT, "%s%s%s, found %s", where ? where : "", where && *where ? ": " : "",
+	                   words, found);
+}
+
 static enum moe_status mismatch(const json_t *value, const char *key, const char *where, const char *expected,
                                 struct moe_err *err)
 {
-	static const char *const kinds[] = {
-		[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_NULL] = "null",
-	};
-	const char *colon = where && *where ? ": " : "";
-	char *text = NULL;
-
-	if (!json_is_object(value) && !json_is_array(value))
-		text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-	moe_err_set(err, MOE_EFORMAT, "%s%s'%.100s' should be %s, found %.80s", where ? where : "", colon, key,
-	            expected, text ? text : json_typeof(value) <= JSON_NULL && kinds[json_typeof(value)]
-	            ? kinds[json_typeof(value)] : "another value");
-	free(text);
-	return MOE_EFORMAT;
+	return moe_json_refuse(err, value, where, "'%.100s' should be %s", key, expected);
 }
 
 static const json_t *lookup(const json_t *obj, const char *key)
@@ -261,8 +283,15 @@ enum moe_status moe_json_str(const json_t *obj, const char *key, const char *whe
 
 	if (!value)
 		return MOE_OK;
-	if (!json_is_string(value))
-		return mismatch(value, key, where, "a string", err);
+	if (!moe_json_word(value))
+		return mismatch(value, key, where, json_is_string(value) ? "a string without NUL" : "a string", err);
 	*out = json_string_value(value);
 	return MOE_OK;
+}
+
+const char *moe_json_word(const json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	return text && strlen(text) == json_string_length(value) ? text : NULL;
 }

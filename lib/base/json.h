@@ -12,7 +12,8 @@
 
 /* Parses n bytes. `name` is what messages call them ("model/config.json"). Duplicate keys are refused;
  * a NUL byte inside a string is allowed. What Python's json module writes beyond the standard is read too: integers
- * beyond 64 bits as reals, Infinity as the largest double, NaN as null. *out is a new reference. */
+ * beyond 64 bits as reals, Infinity as the largest double, NaN as the string "NaN", which is no number to any lookup.
+ * *out is a new reference. */
 MOE_MUST_USE enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const char *name,
                                             struct moe_err *err);
 /* The same from a file of at most limit_bytes. */
@@ -29,9 +30,14 @@ MOE_MUST_USE enum moe_status moe_json_f64(const json_t *obj, const char *key, co
                                           struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_json_bool(const json_t *obj, const char *key, const char *where, bool *out,
                                            struct moe_err *err);
-/* A view into obj. */
+/* A view into obj. A string with a NUL byte is refused: it would be read as a shorter one. */
 MOE_MUST_USE enum moe_status moe_json_str(const json_t *obj, const char *key, const char *where, const char **out,
                                           struct moe_err *err);
+/* The string, or NULL: for what is no string, or one with a NUL byte. */
+const char *moe_json_word(const json_t *value);
+/* MOE_EFORMAT: "WHERE: ", the words that say what was expected, ", found " and the value in short (NULL: nothing). */
+enum moe_status moe_json_refuse(struct moe_err *err, const json_t *value, const char *where, const char *expected, ...)
+	MOE_PRINTF(4, 5);
 /* True if the key is there and not null. */
 bool moe_json_has(const json_t *obj, const char *key);
 

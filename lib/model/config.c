@@ -32,11 +32,16 @@ static bool word_in(const char *word, const char *const *list)
 	return false;
 }
 
-static const struct moe_family *family_of(const char *model_type, const char *architecture)
+static const struct moe_family *family_of_type(const char *model_type)
 {
 	for (size_t i = 0; model_type && families[i]; i++)
 		if (word_in(model_type, families[i]->model_types))
 			return families[i];
+	return NULL;
+}
+
+static const struct moe_family *family_of_architecture(const char *architecture)
+{
 	for (size_t i = 0; architecture && families[i]; i++)
 		if (word_in(architecture, families[i]->architectures))
 			return families[i];
@@ -81,7 +86,7 @@ static enum moe_status parse_quantization(struct moe_config *c, const json_t *js
 	if (!q || json_is_null(q))
 		return MOE_OK;
 	if (!json_is_object(q))
-		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: expected an object", where);
+		return moe_json_refuse(err, q, where, "quantization_config: expected an object");
 	st = moe_json_str(q, "quant_method", where, &method, err);
 	if (!st)
 		st = moe_json_str(q, "fmt", where, &format, err);
@@ -95,8 +100,9 @@ static enum moe_status parse_quantization(struct moe_config *c, const json_t *js
 		                   where, format);
 	if (json_array_size(size) != 2 || json_integer_value(json_array_get(size, 0)) != MOE_SCALE_BLOCK ||
 	    json_integer_value(json_array_get(size, 1)) != MOE_SCALE_BLOCK)
-		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: weight_block_size: expected [%d, %d]",
-		                   where, MOE_SCALE_BLOCK, MOE_SCALE_BLOCK);
+		return moe_json_refuse(err, json_array_size(size) == 2 ? json_array_get(size, 0) : size, where,
+		                       "quantization_config: weight_block_size: expected [%d, %d]", MOE_SCALE_BLOCK,
+		                       MOE_SCALE_BLOCK);
 	c->fp8_blocks = true;
 	return MOE_OK;
 }
@@ -116,38 +122,60 @@ static void parse_dtype(struct moe_config *c, const json_t *json)
 			c->dtype_bytes = dtypes[i].n_bytes;
 }
 
-enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, const char *where, struct moe_err *err)
+/* model_type and architectures: one is enough, and both must speak of the same family. */
+static enum moe_status find_family(struct moe_config *config, const char *model_type, const char *architecture,
+                                   const char *where, struct moe_err *err)
 {
-	const char *model_type = NULL, *architecture = NULL;
-	enum moe_status st;
+	const struct moe_family *by_type = family_of_type(model_type), *by_name = family_of_architecture(architecture);
+	char known[600];
 
-	memset(config, 0, sizeof *config);
-	if (!json_is_object(json))
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a JSON object", where);
-	st = moe_json_str(json, "model_type", where, &model_type, err);
+	if (by_type && by_name && by_type != by_name)
+		return moe_err_set(err, MOE_EFORMAT, "%s: model_type '%.64s' is %s, but architecture '%.64s' is %s",
+		                   where, model_type, by_type->name, architecture, by_name->name);
+	config->family = by_type ? by_type : by_name;
+	if (config->family) {
+		snprintf(config->architecture, sizeof config->architecture, "%s",
+		         architecture ? architecture : config->family->architectures[0]);
+		return MOE_OK;
+	}
+	family_list(known, sizeof known, false);
+	return moe_err_set(err, MOE_EFORMAT, "%s: architecture '%.64s' (model_type '%.64s') is of none of the known "
+	                   "families: %s", where, architecture ? architecture : "none",
+	                   model_type ? model_type : "none", known);
+}
+
+/* What model this is. */
+static enum moe_status parse_names(struct moe_config *config, const json_t *json, const char *where,
+                                   struct moe_err *err)
+{
+	const json_t *list = json_object_get(json, "architectures");
+	const char *model_type = NULL, *architecture = NULL;
+	enum moe_status st = moe_json_str(json, "model_type", where, &model_type, err);
+
 	if (st)
 		return st;
-	const json_t *list = json_object_get(json, "architectures");
 	if (list && !json_is_null(list)) {
-		if (!json_is_array(list) || (json_array_size(list) && !json_is_string(json_array_get(list, 0))))
-			return moe_err_set(err, MOE_EFORMAT, "%s: architectures: expected a list of names", where);
-		architecture = json_string_value(json_array_get(list, 0));
+		architecture = moe_json_word(json_array_get(list, 0));
+		if (!json_is_array(list) || (json_array_size(list) && !architecture))
+			return moe_json_refuse(err, json_is_array(list) ? json_array_get(list, 0) : list, where,
+			                       "architectures: expected a list of names");
 	}
 	if (!model_type && !architecture)
 		return moe_err_set(err, MOE_EFORMAT, "%s: neither model_type nor architectures says what model this is",
 		                   where);
-	config->family = family_of(model_type, architecture);
-	if (!config->family) {
-		char known[400];
+	return find_family(config, model_type, architecture, where, err);
+}
 
-		family_list(known, sizeof known, false);
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: architecture '%.64s' (model_type '%.64s') is of none of the known families: %s",
-		                   where, architecture ? architecture : "none", model_type ? model_type : "none",
-		                   known);
-	}
-	snprintf(config->architecture, sizeof config->architecture, "%s",
-	         architecture ? architecture : config->family->architectures[0]);
+enum moe_status moe_config_parse(struct moe_config *config, const json_t *json, const char *where, struct moe_err *err)
+{
+	enum moe_status st;
+
+	memset(config, 0, sizeof *config);
+	if (!json_is_object(json))
+		return moe_json_refuse(err, json, where, "expected a JSON object");
+	st = parse_names(config, json, where, err);
+	if (st)
+		return st;
 	parse_dtype(config, json);
 	st = parse_quantization(config, json, where, err);
 	if (!st)
@@ -317,7 +345,7 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 		    families[i]->gguf_is_ours(ckpt->metadata))
 			family = families[i];
 	if (!family) {
-		char known[400];
+		char known[600];
 
 		family_list(known, sizeof known, true);
 		return moe_err_set(err, MOE_EFORMAT,

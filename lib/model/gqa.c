@@ -146,12 +146,13 @@ static enum moe_status make_dense(struct moe_config *c, const json_t *list, cons
 	if (!list || json_is_null(list))
 		return MOE_OK;
 	if (!json_is_array(list))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of layers", where, key);
+		return moe_json_refuse(err, list, where, "%s: expected a list of layers", key);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_int_t l = json_integer_value(json_array_get(list, i));
 
 		if (!json_is_integer(json_array_get(list, i)))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: entry %zu is not a layer", where, key, i);
+			return moe_json_refuse(err, json_array_get(list, i), where, "%s: entry %zu: expected a layer",
+			                       key, i);
 		if (l >= 0 && l < c->n_layers + c->n_mtp_layers)
 			c->layers[l].ffn = MOE_FFN_DENSE;
 	}
@@ -169,10 +170,9 @@ enum moe_status moe_gqa_place_experts(struct moe_config *c, const json_t *json, 
 	st = make_dense(c, key ? json_object_get(json, key) : NULL, key, where, err);
 	if (st || c->n_experts == 0)
 		return st;
-	if (c->router.top_k < 1 || c->router.top_k > c->n_experts)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: num_experts_per_tok: expected 1 to the %d experts, found %d", where,
-		                   c->n_experts, c->router.top_k);
+	st = moe_parse_top_k(c, "num_experts_per_tok", where, err);
+	if (st)
+		return st;
 	if (c->moe_intermediate_size < 1)
 		return moe_err_set(err, MOE_EFORMAT, "%s: the width of an expert is missing", where);
 	return MOE_OK;

@@ -209,7 +209,7 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 	if (st)
 		return st;
 	if (quantization && !json_is_null(quantization) && !json_is_object(quantization))
-		return moe_err_set(err, MOE_EFORMAT, "%s: quantization_config: expected an object or null", where);
+		return moe_json_refuse(err, quantization, where, "quantization_config: expected an object or null");
 	c->n_kv_heads = c->n_heads;
 	c->head_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
 	c->mla_norm_eps = 1e-6;

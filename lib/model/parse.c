@@ -42,13 +42,12 @@ enum moe_status moe_parse_layer_word(const json_t *json, const char *key, const 
 	if (!list || json_is_null(list))
 		return MOE_OK;
 	if (!json_is_array(list) || json_array_size(list) != (size_t)n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list of %d words, one for each layer", where,
-		                   key, n_layers);
-	word = json_string_value(json_array_get(list, (size_t)l));
+		return moe_json_refuse(err, list, where, "%s: expected a list of %d words, one for each layer", key,
+		                       n_layers);
+	word = moe_json_word(json_array_get(list, (size_t)l));
 	if (!word || (strcmp(word, words[0]) && strcmp(word, words[1])))
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %d: expected \"%s\" or \"%s\", found %s%.64s%s",
-		                   where, key, l, words[0], words[1], word ? "\"" : "", word ? word : "no word",
-		                   word ? "\"" : "");
+		return moe_json_refuse(err, json_array_get(list, (size_t)l), where, "%s: layer %d: expected \"%s\" or "
+		                       "\"%s\"", key, l, words[0], words[1]);
 	*second = !strcmp(word, words[1]);
 	return MOE_OK;
 }
@@ -61,15 +60,15 @@ enum moe_status moe_parse_uniform(const json_t *json, const char *key, const cha
 	if (!json_is_array(list))
 		return moe_json_i32(json, key, where, min, max, out, err);
 	if (json_array_size(list) != (size_t)n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or a list of %d, one for each layer",
-		                   where, key, n_layers);
+		return moe_json_refuse(err, list, where, "%s: expected a number or a list of %d, one for each layer",
+		                       key, n_layers);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *item = json_array_get(list, i);
 		const json_int_t value = json_integer_value(item);
 
 		if (!json_is_integer(item) || value < min || value > max)
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: layer %zu: expected a whole number from %d to %d",
-			                   where, key, i, min, max);
+			return moe_json_refuse(err, item, where, "%s: layer %zu: expected a whole number from %d to %d",
+			                       key, i, min, max);
 		if (value != json_integer_value(json_array_get(list, 0)))
 			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected the same number in every layer, found "
 			                   "%lld in layer %zu", where, key, (long long)value, i);
@@ -302,8 +301,7 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		if (!object || json_is_null(object))
 			continue;
 		if (!json_is_object(object))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected an object or null", where,
-			                   rope_objects[i]);
+			return moe_json_refuse(err, object, where, "%s: expected an object or null", rope_objects[i]);
 		if (says_more(object))
 			scaling = object;
 		st = moe_json_f64(object, "rope_theta", where, &rope->theta, err);
@@ -361,15 +359,23 @@ enum moe_status moe_parse_ids(struct moe_config *c, const json_t *json, const ch
 	}
 	const size_t max = sizeof c->eos_ids / sizeof c->eos_ids[0];
 	if (!json_is_null(eos) && (!json_is_array(eos) || json_array_size(eos) > max))
-		return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: expected a token id, or a list of at most %zu",
-		                   where, max);
+		return moe_json_refuse(err, eos, where, "eos_token_id: expected a token id, or a list of at most %zu",
+		                       max);
 	for (size_t i = 0; i < json_array_size(eos); i++) {
 		const json_t *id = json_array_get(eos, i);
 		if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-			return moe_err_set(err, MOE_EFORMAT, "%s: eos_token_id: entry %zu is not a token id", where, i);
+			return moe_json_refuse(err, id, where, "eos_token_id: entry %zu: expected a token id", i);
 		c->eos_ids[c->n_eos++] = (int32_t)json_integer_value(id);
 	}
 	return MOE_OK;
+}
+
+enum moe_status moe_parse_top_k(const struct moe_config *c, const char *key, const char *where, struct moe_err *err)
+{
+	if (c->router.top_k >= 1 && c->router.top_k <= c->n_experts)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected 1 to the %d experts, found %d", where, key, c->n_experts,
+	                   c->router.top_k);
 }
 
 enum moe_status moe_parse_groups(const struct moe_config *c, const char *where, int32_t min_group_size,
@@ -379,7 +385,7 @@ enum moe_status moe_parse_groups(const struct moe_config *c, const char *where, 
 	const int32_t size = r->n_groups <= c->n_experts ? c->n_experts / r->n_groups : 0;
 
 	if (size == 0 || c->n_experts % r->n_groups)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of n_routed_experts %d, found %d",
+		return moe_err_set(err, MOE_EFORMAT, "%s: n_group: expected a divisor of the %d experts, found %d",
 		                   where, c->n_experts, r->n_groups);
 	if (r->top_groups > r->n_groups)
 		return moe_err_set(err, MOE_EFORMAT, "%s: topk_group: expected at most n_group %d, found %d", where,

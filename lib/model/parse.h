@@ -43,6 +43,9 @@ MOE_MUST_USE enum moe_status moe_parse_rope(struct moe_config *config, const jso
 MOE_MUST_USE enum moe_status moe_parse_ids(struct moe_config *config, const json_t *json, const char *where,
                                            struct moe_err *err);
 
+/* Is top_k, which stands at `key`, from 1 to the number of experts? */
+MOE_MUST_USE enum moe_status moe_parse_top_k(const struct moe_config *config, const char *key, const char *where,
+                                             struct moe_err *err);
 /* Are the groups possible: E divides, enough experts in the kept ones? min_group_size is what the group score needs. */
 MOE_MUST_USE enum moe_status moe_parse_groups(const struct moe_config *config, const char *where,
                                                   int32_t min_group_size, struct moe_err *err);

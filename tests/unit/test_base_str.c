@@ -201,7 +201,9 @@ static void test_json(void)
 	ok(!moe_json_f64(obj, "n", "c.json", &f, &err) && f == 5, "an integer as a real");
 	ok(!moe_json_f64(obj, "big", "c.json", &f, &err) && f == 1e30, "an integer beyond 64 bits");
 	ok(!moe_json_f64(obj, "inf", "c.json", &f, &err) && f < -1.7e308, "infinity");
-	ok(!moe_json_has(obj, "nan") && !moe_json_has(obj, "z") && moe_json_has(obj, "b"), "null is not there");
+	ok(!moe_json_has(obj, "z") && moe_json_has(obj, "b"), "null is not there");
+	is_i64(moe_json_f64(obj, "nan", "c.json", &f, &err), MOE_EFORMAT, "NaN is no number");
+	is_str(err.text, "c.json: 'nan' should be a number, found \"NaN\"", "and not overlooked");
 	ok(!moe_json_bool(obj, "b", "c.json", &b, &err) && b, "a boolean");
 	ok(!moe_json_str(obj, "s", "c.json", &s, &err) && strcmp(s, "x") == 0, "a string");
 	i = 42;
@@ -214,7 +216,7 @@ static void test_json(void)
 	is_i64(moe_json_f64(obj, "s", "c.json", &f, &err), MOE_EFORMAT, "not a number");
 	is_str(err.text, "c.json: 's' should be a number, found \"x\"", "says what it is");
 	is_i64(moe_json_str(obj, "a", "c.json", &s, &err), MOE_EFORMAT, "not a string");
-	is_str(err.text, "c.json: 'a' should be a string, found an array", "says what it is");
+	is_str(err.text, "c.json: 'a' should be a string, found an array of 1", "says what it is");
 	is_i64(moe_json_bool(obj, "n", "", &b, &err), MOE_EFORMAT, "not a boolean");
 	is_str(err.text, "'n' should be true or false, found 5", "no place, no colon");
 	json_decref(obj);
@@ -228,6 +230,9 @@ static void test_json(void)
 	   !json_of("{} x", &err) && !json_of("{\"a\": Infinit}", &err), "nor are these");
 	obj = json_of("{\"a\": \"x\\u0000y NaN 99999999999999999999\", \"b\": NaN}", &err);
 	ok(obj && json_string_length(json_object_get(obj, "a")) == 28, "NUL in a string; strings are left alone");
+	is_i64(moe_json_str(obj, "a", "c.json", &s, &err), MOE_EFORMAT, "but it is not the string that ends there");
+	is_like(err.text, "'a' should be a string without NUL", "says so");
+	ok(!moe_json_word(json_object_get(obj, "a")) && !moe_json_word(obj) && !moe_json_word(NULL), "nor a word");
 	json_decref(obj);
 }
 

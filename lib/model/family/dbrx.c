@@ -48,7 +48,7 @@ static enum moe_status find_section(struct section *section, const json_t *json,
 		return MOE_OK;
 	}
 	return json_is_object(section->json) ? MOE_OK
-	       : moe_err_set(err, MOE_EFORMAT, "%s: expected an object", section->where);
+	       : moe_json_refuse(err, section->json, section->where, "expected an object");
 }
 
 static enum moe_status parse_attention(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
@@ -88,9 +88,8 @@ static enum moe_status parse_experts(struct moe_config *c, const json_t *json, c
 
 	if (!st)
 		st = moe_parse_numbers(c, ffn.json, ffn.where, ffn_numbers, err);
-	if (!st && c->router.top_k > c->n_experts)
-		st = moe_err_set(err, MOE_EFORMAT, "%s: moe_top_k: expected at most the %d experts, found %d",
-		                 ffn.where, c->n_experts, c->router.top_k);
+	if (!st)
+		st = moe_parse_top_k(c, "moe_top_k", ffn.where, err);
 	if (!st)
 		st = find_section(&act, ffn.json, "ffn_act_fn", ffn.where, err);
 	if (!st)

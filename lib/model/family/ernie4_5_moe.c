@@ -86,6 +86,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	st = check_fixed(json, where, err);
 	if (!st)
 		st = moe_gqa_parse(c, json, where, numbers, err);
+	if (!st && c->n_experts > 0)
+		st = moe_parse_top_k(c, "moe_k", where, err);
 	return st ? st : place(c, json, where, err);
 }
 

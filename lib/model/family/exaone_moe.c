@@ -37,9 +37,7 @@ static enum moe_status parse_pattern(struct pattern *pattern, const json_t *json
 	pattern->letters = json_string_value(value);
 	pattern->n_letters = json_string_length(value);
 	if (pattern->n_letters == 0 || strspn(pattern->letters, "LG") != pattern->n_letters)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a number or letters L and G, found %s%.64s%s",
-		                   where, key, pattern->letters ? "\"" : "", pattern->letters ? pattern->letters
-		                   : "neither", pattern->letters ? "\"" : "");
+		return moe_json_refuse(err, value, where, "%s: expected a number or letters L and G", key);
 	return MOE_OK;
 }
 
@@ -82,16 +80,15 @@ static enum moe_status check_places(const struct moe_config *c, const json_t *js
 	if (!list || json_is_null(list))
 		return MOE_OK;
 	if (!json_is_array(list) || json_array_size(list) != (size_t)c->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: expected a list of %d, one for each layer, "
-		                   "found %s of %zu", where, c->n_layers, json_is_array(list) ? "one" : "no list",
-		                   json_array_size(list));
+		return moe_json_refuse(err, list, where, "is_moe_layer: expected a list of %d, one for each layer",
+		                       c->n_layers);
 	for (int32_t l = 0; l < c->n_layers; l++) {
 		const json_t *item = json_array_get(list, (size_t)l);
 
 		if (!json_is_boolean(item) || json_is_true(item) != (c->layers[l].ffn == MOE_FFN_MOE))
-			return moe_err_set(err, MOE_EFORMAT, "%s: is_moe_layer: layer %d: expected %s as "
-			                   "first_k_dense_replace says", where, l,
-			                   c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
+			return moe_json_refuse(err, item, where, "is_moe_layer: layer %d: expected %s as "
+			                       "first_k_dense_replace says", l,
+			                       c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
 	}
 	return MOE_OK;
 }

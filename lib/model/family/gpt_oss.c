@@ -24,17 +24,14 @@ static enum moe_status parse_windows(struct moe_config *c, const json_t *json, c
 	enum moe_status st = moe_json_i64(json, "sliding_window", where, 1, INT32_MAX, &window, err);
 
 	if (!st && listed && json_array_size(types) != (size_t)c->n_layers)
-		return moe_err_set(err, MOE_EFORMAT, "%s: layer_types: expected a list of %d types, found %zu", where,
-		                   c->n_layers, json_array_size(types));
+		return moe_json_refuse(err, types, where, "layer_types: expected a list of %d types", c->n_layers);
 	for (int32_t l = 0; !st && l < c->n_layers; l++) {
-		const char *type = json_string_value(json_array_get(types, (size_t)l));
+		const char *type = moe_json_word(json_array_get(types, (size_t)l));
 		const bool slides = listed ? type && !strcmp(type, "sliding_attention") : l % 2 == 0;
 
 		if (listed && !slides && (!type || strcmp(type, "full_attention")))
-			return moe_err_set(err, MOE_EFORMAT,
-			                   "%s: layer_types: layer %d: expected \"sliding_attention\" or "
-			                   "\"full_attention\", found \"%.64s\"",
-			                   where, l, type ? type : "no string");
+			return moe_json_refuse(err, json_array_get(types, (size_t)l), where, "layer_types: layer %d: "
+			                       "expected \"sliding_attention\" or \"full_attention\"", l);
 		c->layers[l].window = slides ? window : 0;
 	}
 	return st;

@@ -23,8 +23,7 @@ static enum moe_status check_variants(const json_t *json, const char *where, str
 
 		if (value && !json_is_null(value) && !json_is_false(value) &&
 		    !(json_is_integer(value) && json_integer_value(value) == 0))
-			return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected false or 0, found another value", where,
-			                   keys[i]);
+			return moe_json_refuse(err, value, where, "%s: expected false or 0", keys[i]);
 	}
 	return MOE_OK;
 }
@@ -63,6 +62,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 		st = moe_parse_uniform(json, "num_experts", where, c->n_layers, 1, INT32_MAX, &c->n_experts, err);
 	if (!st)
 		st = moe_parse_uniform(json, "moe_topk", where, c->n_layers, 1, INT32_MAX, &c->router.top_k, err);
+	if (!st)
+		st = moe_parse_top_k(c, "moe_topk", where, err);
 	if (!st)
 		st = moe_parse_uniform(json, "moe_intermediate_size", where, c->n_layers, 1, INT32_MAX,
 		                       &c->moe_intermediate_size, err);

@@ -19,7 +19,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	enum moe_status st;
 
 	if (!json_is_object(text))
-		return moe_err_set(err, MOE_EFORMAT, "%s: text_config: expected an object", where);
+		return moe_json_refuse(err, text, where, "text_config: expected an object");
 	snprintf(inner, sizeof inner, "%.1000s: text_config", where);
 	st = moe_parse_word(text, "model_type", inner, types, "kimi_k2", &type, err);
 	if (st)

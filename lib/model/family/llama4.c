@@ -31,8 +31,8 @@ static enum moe_status per_layer(const struct moe_config *c, const json_t *json,
 	}
 	if (json_is_array(*list) && json_array_size(*list) == (size_t)c->n_layers)
 		return MOE_OK;
-	return moe_err_set(err, MOE_EFORMAT, "%s: %s: expected a list with an entry for each of the %d layers, "
-	                   "found %zu", where, key, c->n_layers, json_array_size(*list));
+	return moe_json_refuse(err, *list, where, "%s: expected a list with an entry for each of the %d layers", key,
+	                       c->n_layers);
 }
 
 /* no_rope_layers holds 1 for rotated layers, 0 for the others; by default every no_rope_layer_interval-th is one. */
@@ -49,7 +49,7 @@ static enum moe_status place_rotation(struct moe_config *c, const json_t *json, 
 		const json_int_t rotated = entry ? json_integer_value(entry) : (l + 1) % interval != 0;
 
 		if (entry && (!json_is_integer(entry) || rotated < 0 || rotated > 1))
-			return moe_err_set(err, MOE_EFORMAT, "%s: no_rope_layers: entry %d: expected 0 or 1", where, l);
+			return moe_json_refuse(err, entry, where, "no_rope_layers: entry %d: expected 0 or 1", l);
 		c->layers[l].no_rope = !rotated;
 	}
 	return st;
@@ -65,13 +65,12 @@ static enum moe_status place_chunks(struct moe_config *c, const json_t *json, co
 	if (!st)
 		st = per_layer(c, json, "layer_types", where, &list, err);
 	for (int32_t l = 0; !st && l < c->n_layers; l++) {
-		const char *type = list ? json_string_value(json_array_get(list, (size_t)l)) : NULL;
+		const char *type = list ? moe_json_word(json_array_get(list, (size_t)l)) : NULL;
 		const bool chunked = type ? !strcmp(type, "chunked_attention") : !c->layers[l].no_rope;
 
 		if (list && (!type || (!chunked && strcmp(type, "full_attention"))))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer_types: entry %d: expected "
-			                   "\"chunked_attention\" or \"full_attention\", found \"%.64s\"", where, l,
-			                   type ? type : "no string");
+			return moe_json_refuse(err, json_array_get(list, (size_t)l), where, "layer_types: entry %d: "
+			                       "expected \"chunked_attention\" or \"full_attention\"", l);
 		c->layers[l].attention_chunk = chunked ? chunk : 0;
 	}
 	return st;
@@ -85,8 +84,7 @@ static enum moe_status place_temperature(struct moe_config *c, const json_t *jso
 	enum moe_status st;
 
 	if (tuned && !json_is_null(tuned) && !json_is_boolean(tuned) && !json_is_number(tuned))
-		return moe_err_set(err, MOE_EFORMAT, "%s: attn_temperature_tuning: expected true, false or a number",
-		                   where);
+		return moe_json_refuse(err, tuned, where, "attn_temperature_tuning: expected true, false or a number");
 	c->temperature = 0.1;
 	c->temperature_floor = 8192;
 	st = moe_json_f64(json, "attn_scale", where, &c->temperature, err);
@@ -115,7 +113,7 @@ static enum moe_status place_experts(struct moe_config *c, const json_t *json, c
 	if (st || !list || json_is_null(list))
 		return st;
 	if (!json_is_array(list))
-		return moe_err_set(err, MOE_EFORMAT, "%s: moe_layers: expected a list of layers", where);
+		return moe_json_refuse(err, list, where, "moe_layers: expected a list of layers");
 	for (int32_t l = 0; l < c->n_layers; l++)
 		c->layers[l].ffn = MOE_FFN_DENSE;
 	for (size_t i = 0; i < json_array_size(list); i++) {
@@ -123,8 +121,8 @@ static enum moe_status place_experts(struct moe_config *c, const json_t *json, c
 		const json_int_t l = json_integer_value(entry);
 
 		if (!json_is_integer(entry) || l < 0 || l >= c->n_layers)
-			return moe_err_set(err, MOE_EFORMAT, "%s: moe_layers: entry %zu: expected one of the %d layers",
-			                   where, i, c->n_layers);
+			return moe_json_refuse(err, entry, where, "moe_layers: entry %zu: expected one of the %d "
+			                       "layers", i, c->n_layers);
 		c->layers[l].ffn = MOE_FFN_MOE;
 	}
 	return MOE_OK;
@@ -181,7 +179,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	if (!text || json_is_null(text))
 		return parse_text(c, json, where, err);
 	if (!json_is_object(text))
-		return moe_err_set(err, MOE_EFORMAT, "%s: text_config: expected an object", where);
+		return moe_json_refuse(err, text, where, "text_config: expected an object");
 	c->hf_prefix = "language_model.";
 	snprintf(inner, sizeof inner, "%.1000s: text_config", where);
 	return parse_text(c, text, inner, err);
