@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, MIN_OPEN = 64, SMALL_RUN = 4096 };
+enum { ALIGN = 64, MIN_OPEN = 8, SMALL_RUN = 4096 };
 #define OPEN_BYTES ((size_t)256 << 20)
 
 /* Where a stream's state lies in the block of a layer. */

@@ -51,6 +51,9 @@ esft()
 	reference metrics "$1" >want.metrics
 	moe-stats --metric maxvio,cv,gini,entropy_norm "$1.trace" >metrics
 	close want.metrics metrics 2e-9
+	awk -v E=64 -v K=6 -v N=2048 -f "$TOP/tests/ref/esft_tokens.awk" "$1"/expert_weights_*.txt >want.tokens
+	moe-stats --metric overlap,maxvio_batch,loss_importance "$1.trace" >tokens
+	close want.tokens tokens 1e-6
 	# The gates: awk adds the decimals, we add them as f32.
 	awk -F '\t' '{ for (i = 1; $i != ""; i++) id[i] = $i; for (j = i + 1; j <= NF; j++) w[id[j - i]] += $j }
 		END { for (e = 0; e < 64; e++) printf "%d\t%.6f\n", e, w[e] }' "$1/expert_weights_17.txt" >want.weights
@@ -67,6 +70,8 @@ esft()
 
 @test "ESFT intent: loads as awk counts them, the published unevenness" {
 	esft intent 2.81 .41 .933 .79
+	# Published: 26.2 % of a token's experts were those of the token before it.
+	tail -n 1 tokens | awk '{ exit !($2 > .2615 && $2 < .2625) }'
 }
 
 @test "ESFT summary: loads as awk counts them, the published unevenness" {
