@@ -116,6 +116,9 @@ static enum moe_status parse_rotated(struct moe_config *c, const json_t *json, c
 
 	if (st)
 		return st;
+	if (c->rope.share == 0 && share != 1)
+		return moe_err_set(err, MOE_EFORMAT, "%s: partial_rotary_factor: expected 1, as this family rotates "
+		                   "whole heads, found %g", where, share);
 	const int32_t n_dims = (int32_t)(share * c->head_dim);
 	if (c->rope.n_dims != 0 && given && n_dims != c->rope.n_dims)
 		return moe_err_set(err, MOE_EFORMAT, "%s: partial_rotary_factor: expected %d of head_dim %d, which "

@@ -238,9 +238,9 @@ enum moe_status moe_mla_parse(struct moe_config *c, const json_t *json, const ch
 		st = moe_parse_range(share, 1, 1, where, "partial_rotary_factor", err);
 	if (!st)
 		st = moe_parse_rope(c, json, where, "qk_rope_head_dim", err);
-	if (!st && (c->rope.linear > 0 || c->rope.factors))
+	if (!st && (c->rope.linear > 0 || c->rope.llama3))
 		st = moe_err_set(err, MOE_EFORMAT, "%s: rope scaling: expected none, default or yarn, found %s", where,
-		                 c->rope.factors ? "longrope" : "linear");
+		                 c->rope.llama3 ? "llama3" : "linear");
 	if (!st)
 		st = moe_parse_ids(c, json, where, err);
 	if (!st)
@@ -291,7 +291,7 @@ enum moe_status moe_mla_v3_parse(struct moe_config *c, const json_t *json, const
 		st = moe_json_bool(json, "norm_topk_prob", where, &normalize, err);
 	if (!st)
 		st = moe_json_f64(json, "routed_scaling_factor", where, &c->router.scale, err);
-	c->router.normalize = normalize && c->router.top_k > 1;
+	c->router.normalize = normalize;
 	return st ? st : moe_parse_groups(c, where, 2, err);
 }
 

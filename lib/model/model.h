@@ -19,9 +19,12 @@ enum moe_ffn_kind { MOE_FFN_DENSE, MOE_FFN_MOE };
 /* Rotary embedding with context scaling (linear; Llama 3's; YaRN as DeepSeek uses it). */
 struct moe_rope {
 	int32_t n_dims;          /* rotated width */
-	double share;            /* of a head that is rotated, where the config does not say; 0: all of it */
+	double share;            /* of a head that is rotated, where the config does not say; 0: all of it, always */
 	bool interleaved;        /* pairs (2i, 2i+1); otherwise (i, i + n_dims/2) */
 	double theta;
+	/* Does a config of this family know LongRoPE, and a base stretched by alpha? Elsewhere the same words mean
+	 * other formulas. */
+	bool may_lengthen, may_stretch;
 	double linear;           /* inverse frequencies are divided by it; 0: not */
 	bool llama3;             /* long waves slowed by factor: low_freq_factor, high_freq_factor */
 	double low_freq_factor, high_freq_factor;

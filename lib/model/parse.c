@@ -324,9 +324,9 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		return parse_yarn(rope, scaling, where, err);
 	if (!strcmp(type, "llama3"))
 		return parse_llama3(rope, scaling, where, err);
-	if (!strcmp(type, "dynamic"))
+	if (!strcmp(type, "dynamic") && rope->may_stretch)
 		return parse_stretched(rope, scaling, where, err);
-	if (!strcmp(type, "longrope"))
+	if (!strcmp(type, "longrope") && rope->may_lengthen)
 		return parse_longrope(rope, json, scaling, where, err);
 	if (!strcmp(type, "linear")) {
 		if (!moe_json_has(scaling, "factor"))
@@ -335,9 +335,10 @@ enum moe_status moe_parse_rope(struct moe_config *c, const json_t *json, const c
 		return st ? st : moe_parse_range(rope->linear, 1e-6, 1e9, where, "factor", err);
 	}
 	if (!no_scaling(type))
-		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not known; "
-		                   "expected none, default, linear, llama3, yarn, longrope, or dynamic with an alpha",
-		                   where, type);
+		return moe_err_set(err, MOE_EFORMAT, "%s: rope scaling of type '%.64s' is not run in this family; "
+		                   "expected none, default, linear, llama3 or yarn%s%s", where, type,
+		                   rope->may_lengthen ? ", or longrope" : "",
+		                   rope->may_stretch ? ", or dynamic with an alpha" : "");
 	return MOE_OK;
 }
 

@@ -43,6 +43,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->max_positions = 2048;
 	c->rms_eps = 1e-5;
 	c->rope.theta = 10000;
+	c->rope.may_stretch = true;
 	c->bos_id = 1;
 	c->n_eos = 1;
 	c->eos_ids[0] = 2;

@@ -42,7 +42,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->max_positions = 196608;
 	c->rms_eps = 1e-6;
 	c->rope.theta = 5e6;
-	c->rope.share = 0.5;
+	c->rope.share = 1;
 	c->bos_id = 200034;
 	c->n_eos = 1;
 	c->eos_ids[0] = 200020;

@@ -45,6 +45,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	c->rms_eps = 1e-5;
 	c->layer_norm = true;
 	c->rope.theta = 1e6;
+	c->rope.may_lengthen = true;
 	c->bos_id = 1;
 	c->n_eos = 1;
 	c->eos_ids[0] = 2;
