@@ -8,37 +8,13 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "convert/convert.h"
 #include "convert/gguf_meta.h"
+#include "convert/job.h"
 #include "convert/json_text.h"
-#include "convert/view.h"
 #include "model/gguf_keys.h"
+#include "tensor/blocks.h"
 
 #define MAX_COMPANION_BYTES ((size_t)64 << 20)
-
-struct choice {
-	const struct moe_codec *codec;
-	bool exact;                /* values must not be rounded: a type restored from the record */
-};
-
-struct moe_convert {
-	const struct moe_ckpt *src;
-	struct moe_convert_opts opts;
-	json_t *json;              /* config.json of the destination */
-	bool json_made;            /* from GGUF keys */
-	bool json_changed;         /* no longer the source's bytes */
-	struct moe_config config;  /* of the destination */
-	struct moe_view view;      /* the source under the destination's names */
-	struct choice *choices;    /* [view.n] */
-	json_t *recorded;          /* the source's moe.hf.dtypes, or NULL */
-	json_t *metadata;
-	struct moe_companion *companions;
-	int32_t n_companions;
-	struct moe_buf config_text, notes, details;
-	size_t n_fallback, n_widened, n_unscaled;
-	struct moe_ckpt_out *out;
-	uint64_t total;
-};
 
 /* ---- types ---- */
 
@@ -82,7 +58,7 @@ static void fall_back(struct moe_convert *conv, const struct moe_seen *seen, con
 	conv->n_fallback++;
 }
 
-static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *seen, struct choice *out,
+static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *seen, struct moe_choice *out,
                               struct moe_err *err)
 {
 	const struct moe_codec *f32 = moe_codec_by_name("f32");
@@ -96,7 +72,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		if (!asked && (to_gguf || seen->id.spec->part != MOE_PART_ROUTER_BIAS))
 			asked = conv->opts.types->rest;
 	}
-	*out = (struct choice){0};
+	*out = (struct moe_choice){0};
 	if (to_gguf && seen->id.spec->gguf_f32) {
 		out->codec = f32;
 		return MOE_OK;
@@ -113,7 +89,21 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	if (asked && !(to_gguf ? in_gguf(asked) : in_hf(asked)))
 		return moe_err_set(err, MOE_EUSAGE, "--type: %s cannot be stored in %s", asked->name,
 		                   conv->opts.to->name);
+	const bool may_scale = !to_gguf && moe_spec_scaled(&conv->config, seen->id.spec);
+	const bool aligned = may_scale && moe_seen_aligned(&conv->view, seen);
+	if (asked && asked->scaled && !aligned) {
+		/* norms, routers, embeddings and the head stay as they are, as DeepSeek has it */
+		asked = NULL;
+		if (may_scale) {
+			moe_buf_addf(&conv->details, "%s: put together of parts that are not whole scale blocks: "
+			             "stored as %s\n", seen->name, stored && !stored->scaled ? stored->name : "bf16");
+			conv->n_fallback++;
+		}
+	}
 	out->codec = asked ? asked : stored;
+	out->scaled = out->codec && out->codec->scaled && aligned;
+	if (out->scaled)
+		return MOE_OK;
 	if (stored && stored->scaled) {
 		conv->n_unscaled++;
 		out->codec = asked ? asked : moe_codec_by_name("bf16");
@@ -289,6 +279,58 @@ static void add_notes(struct moe_convert *conv)
 
 /* ---- planning ---- */
 
+/* Sets a key of the destination's config; value NULL takes it out, also of the text_config. */
+static enum moe_status change_config(struct moe_convert *conv, const char *key, json_t *value, struct moe_err *err)
+{
+	json_t *copy = conv->json_changed ? conv->json : json_deep_copy(conv->json);
+
+	if (!conv->json_changed)
+		json_decref(conv->json);
+	conv->json = copy;
+	conv->json_changed = true;
+	if (value && (!copy || json_object_set(copy, key, value))) {
+		json_decref(value);
+		return moe_err_nomem(err, 64, "config");
+	}
+	json_decref(value);
+	if (!value && copy) {
+		/* absent keys are no failure */
+		json_object_del(copy, key);
+		json_object_del(json_object_get(copy, "text_config"), key);
+	}
+	return copy ? MOE_OK : moe_err_nomem(err, 64, "config");
+}
+
+/* Types with block scales are wanted: the config must say so. */
+static enum moe_status ask_blocks(struct moe_convert *conv, const char *where, struct moe_err *err)
+{
+	json_t *text = json_object_get(conv->json, "text_config");
+
+	if (conv->opts.to->naming != MOE_NAMING_HF)
+		return MOE_OK;
+	if (json_is_object(json_object_get(conv->json, "quantization_config")) ||
+	    json_is_object(json_object_get(text, "quantization_config")))
+		return moe_err_set(err, MOE_EUSAGE, "--type: block scales do not go with the quantization_config of %s",
+		                   where);
+	return change_config(conv, "quantization_config",
+	                     json_pack("{s:s, s:s, s:s, s:[i,i]}", "activation_scheme", "dynamic", "fmt", "e4m3",
+	                               "quant_method", "fp8", "weight_block_size", MOE_SCALE_BLOCK, MOE_SCALE_BLOCK),
+	                     err);
+}
+
+/* A config that speaks of block scales where no tensor has them would be wrong. */
+static enum moe_status settle_blocks(struct moe_convert *conv, struct moe_err *err)
+{
+	bool scaled = false;
+
+	for (size_t i = 0; i < conv->view.n; i++)
+		scaled |= conv->choices[i].scaled;
+	if (scaled || !conv->config.fp8_blocks)
+		return MOE_OK;
+	conv->config.fp8_blocks = false;
+	return change_config(conv, "quantization_config", NULL, err);
+}
+
 /* The config of the destination: the source's, without MTP layers if so asked. Checks the source by its own. */
 static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err)
 {
@@ -300,24 +342,31 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 		st = moe_config_parse(&own, conv->json, where, err);
 	if (!st)
 		st = moe_model_check(&own, conv->src, where, err);
-	const bool drop_mtp = conv->opts.drop_mtp && own.n_mtp_layers;
-	if (!st && (drop_mtp || own.fp8_blocks)) {
-		json_t *copy = json_deep_copy(conv->json);
-		json_decref(conv->json);
-		conv->json = copy;
-		conv->json_changed = true;
-		if (!copy || (drop_mtp && json_object_set_new(copy, "num_nextn_predict_layers", json_integer(0))))
-			st = moe_err_nomem(err, 64, "config");
-		/* tensors are written without scales; absent keys are no failure */
-		json_object_del(copy, "quantization_config");
-		json_object_del(json_object_get(copy, "text_config"), "quantization_config");
-	}
+	if (!st && conv->opts.drop_mtp && own.n_mtp_layers)
+		st = change_config(conv, "num_nextn_predict_layers", json_integer(0), err);
+	if (!st && !own.fp8_blocks && conv->opts.types && moe_type_rules_scaled(conv->opts.types))
+		st = ask_blocks(conv, where, err);
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);
 	moe_config_free(&own);
 	if (!st && conv->opts.to->naming == MOE_NAMING_GGUF && !conv->config.family->gguf_arch)
 		st = moe_err_set(err, MOE_EUSAGE, "%s: family %s has no GGUF form here: --to safetensors keeps it in "
 		                 "Hugging Face's layout", conv->src->path, conv->config.family->name);
+	return st;
+}
+
+/* The block scales of a tensor, right behind it. */
+static enum moe_status declare_scales(struct moe_convert *conv, const struct moe_seen *seen, struct moe_err *err)
+{
+	const int64_t dims[2] = {(int64_t)moe_blocks_of((size_t)seen->dims[0]),
+	                         (int64_t)moe_blocks_of((size_t)seen->dims[1])};
+	struct moe_buf name = {0};
+
+	moe_buf_addf(&name, "%s" MOE_SCALES_SUFFIX, seen->name);
+	enum moe_status st = moe_buf_check(&name, err);
+	if (!st)
+		st = moe_ckpt_out_declare(conv->out, name.p, moe_codec_by_name("f32"), dims, 2, err);
+	moe_buf_free(&name);
 	return st;
 }
 
@@ -333,6 +382,8 @@ static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err
 	for (size_t i = 0; !st && i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
 		st = moe_ckpt_out_declare(conv->out, seen->name, conv->choices[i].codec, seen->dims, seen->n_dims, err);
+		if (!st && conv->choices[i].scaled)
+			st = declare_scales(conv, seen, err);
 	}
 	conv->total = st ? 0 : moe_ckpt_out_total(conv->out);
 	return st;
@@ -357,6 +408,8 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		st = moe_err_nomem(err, conv->view.n * sizeof *conv->choices, "storage types");
 	for (size_t i = 0; !st && i < conv->view.n; i++)
 		st = choose(conv, &conv->view.seen[i], &conv->choices[i], err);
+	if (!st)
+		st = settle_blocks(conv, err);
 	if (!st)
 		st = make_metadata(conv, err);
 	if (!st)
@@ -407,111 +460,4 @@ enum moe_status moe_convert_files(const struct moe_convert *conv,
                                   struct moe_err *err)
 {
 	return moe_ckpt_out_files(conv->out, fn, arg, err);
-}
-
-static int slots_for(int n_threads) { return 2 * n_threads + 2; }
-
-uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
-{
-	uint64_t most = MOE_TILE_ELEMS;
-
-	for (size_t i = 0; i < conv->view.n; i++) {
-		const struct moe_seen *seen = &conv->view.seen[i];
-		if (seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K) {
-			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
-			const uint64_t n = (uint64_t)s.rows * (uint64_t)s.cols;
-			most = n > most ? n : most;
-		}
-	}
-	return (uint64_t)slots_for(n_threads) * most * 3 * sizeof(float);
-}
-
-/* ---- running ---- */
-
-struct slot {
-	struct moe_tile tile;
-	size_t item;
-	struct moe_tile_buf buf;
-	const uint8_t *bytes;
-	size_t n_bytes;
-};
-
-struct run {
-	struct moe_convert *conv;
-	struct moe_tile_walk walk;
-	size_t item;
-	struct slot *slots;
-	void (*progress)(void *arg, size_t n_bytes);
-	void *arg;
-};
-
-static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *err)
-{
-	struct run *run = arg;
-	const struct moe_view *view = &run->conv->view;
-
-	(void)err;
-	while (run->item < view->n) {
-		if (run->walk.seen != &view->seen[run->item])
-			run->walk = (struct moe_tile_walk){ .view = view, .seen = &view->seen[run->item] };
-		run->slots[slot].item = run->item;
-		if (moe_tile_next(&run->walk, &run->slots[slot].tile))
-			return MOE_OK;
-		run->item++;
-	}
-	*done = 1;
-	return MOE_OK;
-}
-
-static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
-{
-	const struct run *run = arg;
-	struct slot *slot = &run->slots[slot_index];
-	const struct choice *choice = &run->conv->choices[slot->item];
-	bool exact;
-	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,
-	                                     choice->exact ? &exact : NULL, err);
-
-	if (!st && choice->exact && !exact)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: tensor '%s' was %s once, but its values no longer fit: say --type",
-		                   run->conv->src->path, run->conv->view.seen[slot->item].name, choice->codec->name);
-	return st;
-}
-
-static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
-{
-	struct run *run = arg;
-	const struct slot *slot = &run->slots[slot_index];
-	enum moe_status st = moe_ckpt_out_write(run->conv->out, slot->bytes, slot->n_bytes, err);
-
-	moe_tile_release(&slot->tile);
-	if (!st && run->progress)
-		run->progress(run->arg, slot->n_bytes);
-	return st;
-}
-
-enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
-                                void (*progress)(void *arg, size_t n_bytes), void *arg, struct moe_err *err)
-{
-	const int n_slots = slots_for(moe_pool_threads(pool));
-	struct run run = { .conv = conv, .progress = progress, .arg = arg };
-	const struct moe_pipe pipe = { .n_slots = n_slots, .arg = &run, .read = run_read, .work = run_work,
-	                               .write = run_write };
-	enum moe_status st;
-
-	run.slots = calloc((size_t)n_slots, sizeof *run.slots);
-	if (!run.slots)
-		return moe_err_nomem(err, (size_t)n_slots * sizeof *run.slots, "tiles");
-	st = moe_ckpt_out_begin(conv->out, err);
-	if (!st)
-		st = moe_pipe_run(pool, &pipe, err);
-	if (!st) {
-		st = moe_ckpt_out_commit(conv->out, err);
-		conv->out = NULL;
-	}
-	for (int i = 0; i < n_slots; i++)
-		moe_tile_buf_free(&run.slots[i].buf);
-	free(run.slots);
-	return st;
 }

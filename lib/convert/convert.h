@@ -15,6 +15,8 @@ struct moe_type_rules {
 };
 /* Can --type ask for it? */
 bool moe_type_writable(const struct moe_codec *codec);
+/* Does a rule ask for a type whose numbers need block scales? */
+bool moe_type_rules_scaled(const struct moe_type_rules *rules);
 /* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
 MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
 

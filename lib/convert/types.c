@@ -13,7 +13,10 @@ static const struct moe_codec *codec_named(struct moe_str name)
 	return NULL;
 }
 
-bool moe_type_writable(const struct moe_codec *codec) { return codec->encode && codec->is_float && !codec->scaled; }
+bool moe_type_writable(const struct moe_codec *codec)
+{
+	return codec->encode && codec->is_float && (!codec->scaled || codec->largest > 0);
+}
 
 /* The types that can be asked for, " f32 f16 ...". */
 static const char *writable(char *text, size_t n)
@@ -71,4 +74,13 @@ enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *t
 		st = one_rule(rules, role, type, err);
 	}
 	return st;
+}
+
+bool moe_type_rules_scaled(const struct moe_type_rules *rules)
+{
+	bool scaled = rules->rest && rules->rest->scaled;
+
+	for (int r = 0; r < MOE_N_ROLES; r++)
+		scaled |= rules->role[r] && rules->role[r]->scaled;
+	return scaled;
 }

@@ -217,6 +217,14 @@ struct moe_segment moe_seen_segment(const struct moe_view *view, const struct mo
 	return s;
 }
 
+bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen)
+{
+	for (int64_t i = 0; i + 1 < seen->n_segments; i++)
+		if (moe_seen_segment(view, seen, i).rows % MOE_SCALE_BLOCK)
+			return false;
+	return true;
+}
+
 bool moe_tile_next(struct moe_tile_walk *w, struct moe_tile *tile)
 {
 	while (w->segment < w->seen->n_segments) {
@@ -230,7 +238,11 @@ bool moe_tile_next(struct moe_tile_walk *w, struct moe_tile *tile)
 		}
 		tile->segment = s;
 		tile->at = w->at;
-		tile->n = s.turned || n - w->at < MOE_TILE_ELEMS ? n - w->at : MOE_TILE_ELEMS;
+		const size_t band = (size_t)s.cols * MOE_SCALE_BLOCK;
+		const size_t most = !w->blocks            ? MOE_TILE_ELEMS
+		                    : band > MOE_TILE_ELEMS ? band
+		                                            : MOE_TILE_ELEMS / band * band;
+		tile->n = s.turned || n - w->at < most ? n - w->at : most;
 		w->at += tile->n;
 		return true;
 	}
@@ -282,6 +294,11 @@ static enum moe_status room(void **at, size_t *cap, size_t n, size_t size, struc
 		return moe_err_nomem(err, n, "a tile");
 	*cap = n;
 	return MOE_OK;
+}
+
+enum moe_status moe_tile_room(struct moe_tile_buf *buf, size_t n_bytes, struct moe_err *err)
+{
+	return room(&buf->bytes, &buf->n_bytes, n_bytes, 1, err);
 }
 
 /* src [cols][rows] to dst [rows][cols], elements of `size` bytes. */
@@ -345,7 +362,7 @@ enum moe_status moe_tile_encode(const struct moe_tile *tile, const struct moe_co
 		return MOE_OK;
 	}
 	*n_bytes = bytes_of(to, tile->n);
-	st = room(&buf->bytes, &buf->n_bytes, *n_bytes, 1, err);
+	st = moe_tile_room(buf, *n_bytes, err);
 	if (st)
 		return st;
 	*bytes = buf->bytes;

@@ -61,6 +61,9 @@ struct moe_segment {
 };
 struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i);
 
+/* Does every segment begin at a whole number of scale blocks? */
+bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen);
+
 struct moe_tile {
 	struct moe_segment segment;
 	size_t at, n;     /* elements of the segment; all of it where turned */
@@ -72,6 +75,7 @@ struct moe_tile_walk {
 	const struct moe_seen *seen;
 	int64_t segment;
 	size_t at;
+	bool blocks;      /* tiles of whole rows of scale blocks, but for the last of a segment */
 };
 bool moe_tile_next(struct moe_tile_walk *walk, struct moe_tile *tile);
 /* The tile's stored bytes, for hashing: a view. */
@@ -86,6 +90,8 @@ struct moe_tile_buf {
 	size_t n_values, n_turned, n_bytes;   /* capacities */
 };
 void moe_tile_buf_free(struct moe_tile_buf *buf);
+/* Room for n_bytes in buf->bytes. */
+MOE_MUST_USE enum moe_status moe_tile_room(struct moe_tile_buf *buf, size_t n_bytes, struct moe_err *err);
 /* Decoded values in the order of the seen tensor, in buf. */
 MOE_MUST_USE enum moe_status moe_tile_decode(const struct moe_tile *tile, struct moe_tile_buf *buf,
                                              const float **values, struct moe_err *err);

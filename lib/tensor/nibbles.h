@@ -9,7 +9,7 @@
 
 #define MOE_NIBBLE_BLOCK 32
 
-static inline void moe_nibbles_unpack(const uint8_t *restrict src, uint8_t *restrict q)
+static inline void moe_nibbles_unpack(const uint8_t *src, uint8_t *q)
 {
 	for (size_t j = 0; j < MOE_NIBBLE_BLOCK / 2; j++) {
 		q[j] = src[j] & 15;
@@ -18,7 +18,7 @@ static inline void moe_nibbles_unpack(const uint8_t *restrict src, uint8_t *rest
 }
 
 /* Higher bits of q are left out. */
-static inline void moe_nibbles_pack(const uint8_t *restrict q, uint8_t *restrict dst)
+static inline void moe_nibbles_pack(const uint8_t *q, uint8_t *dst)
 {
 	for (size_t j = 0; j < MOE_NIBBLE_BLOCK / 2; j++)
 		dst[j] = (uint8_t)((q[j] & 15) | (q[j + MOE_NIBBLE_BLOCK / 2] & 15) << 4);

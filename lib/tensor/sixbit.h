@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static inline void moe_sixbit_unpack(const uint8_t *restrict src, uint8_t *restrict scale, uint8_t *restrict min)
+static inline void moe_sixbit_unpack(const uint8_t *src, uint8_t *scale, uint8_t *min)
 {
 	for (size_t k = 0; k < 4; k++) {
 		scale[k] = src[k] & 63;
@@ -17,7 +17,7 @@ static inline void moe_sixbit_unpack(const uint8_t *restrict src, uint8_t *restr
 	}
 }
 
-static inline void moe_sixbit_pack(const int8_t *restrict scale, const uint8_t *restrict min, uint8_t *restrict dst)
+static inline void moe_sixbit_pack(const int8_t *scale, const uint8_t *min, uint8_t *dst)
 {
 	for (size_t k = 0; k < 4; k++) {
 		dst[k] = (uint8_t)(scale[k] | scale[k + 4] >> 4 << 6);

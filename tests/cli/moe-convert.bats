@@ -421,7 +421,7 @@ copy_v3()
 	expect_message 'all 53 tensors are there'
 	moe-convert -q --type f32 "$fp8" wide
 	moe-convert --verify wide "$fp8" >/dev/null
-	run_split moe-convert "$fp8" narrow
+	run_split moe-convert --type bf16 "$fp8" narrow
 	expect_message '40 tensors with block scales are stored as the values they stand for'
 	[ "$(moe-convert --list narrow | awk -F'\t' 'NR > 1 { print $2 }' | sort | uniq -c | xargs)" = '52 bf16 1 f32' ]
 	! grep -q quantization_config narrow/config.json
@@ -429,6 +429,46 @@ copy_v3()
 	moe-convert -q "$fp8" m.gguf
 	moe-convert -q m.gguf back
 	diff <(values narrow) <(values back)
+}
+
+# Name, type and hash of what is stored, block scales apart where a second argument says so.
+stored_bytes()
+{
+	moe-convert --list "$1" | awk -F'\t' -v skip="${2-none}" 'NR > 1 && $1 !~ skip { print $4, $5, $6, $1, $2 }' |
+		while read -r file at n name type; do
+			echo "$name $type $(tail -c +$((at + 1)) "$1/$file" | head -c "$n" | md5sum | cut -d' ' -f1)"
+		done | sort
+}
+
+@test "FP8 is written: kept byte for byte, the same codes from wider types, a config that says so" {
+	fp8=$GOLDEN/models/deepseek_v3_fp8
+	moe-convert -q "$fp8" same
+	diff <(stored_bytes "$fp8") <(stored_bytes same)
+	cmp "$fp8/config.json" same/config.json
+	moe-convert -q --type '*=f8_e4m3,embed=bf16' "$fp8" asked
+	diff <(stored_bytes "$fp8") <(stored_bytes asked)
+	moe-convert -q --type f32 "$fp8" wide
+	moe-convert -q --type f8_e4m3 wide again
+	moe-convert --verify again "$fp8" >/dev/null
+	grep -q '"weight_block_size"' again/config.json
+	# Through bf16 the scales move by its rounding; the codes do not.
+	moe-convert -q --type bf16 "$fp8" narrow
+	moe-convert -q --type f8_e4m3 narrow back
+	diff <(stored_bytes "$fp8" _scale_inv) <(stored_bytes back _scale_inv)
+	moe-convert --verify --tolerance 0.004 back "$fp8" >/dev/null
+	# from one of many experts in a stack, with MTP layers
+	moe-convert -q "$MODEL_V3" m.gguf
+	run_split moe-convert -v --type f8_e4m3 m.gguf v3
+	expect_status 0
+	expect_message 'model.layers.0.self_attn.kv_b_proj.weight: put together of parts that are not whole scale blocks: stored as bf16'
+	moe-convert -q --type f8_e4m3 "$MODEL_V3" direct
+	diff <(stored_bytes direct kv_b) <(stored_bytes v3 kv_b)
+	head -c 3000 "$TEXT/tech.txt" >text
+	moe-run v3 --score text | awk -F'\t' '$1 == "total" { n = $6 } END { exit !(n > 1.87 && n < 1.885) }'
+	fails 2 moe-convert --type f8_e4m3 "$MODEL_V3" n.gguf
+	expect_message 'f8_e4m3 cannot be stored in gguf'
+	fails 2 moe-convert --type f8_e4m3 "$GOLDEN/models/gpt_oss_mxfp4" mx
+	expect_message 'block scales do not go with the quantization_config'
 }
 
 @test "FP8 without its scales, or with scales of another shape, is refused" {

@@ -2,6 +2,7 @@
 #include "../tap.h"
 #include "base/bytes.h"
 #include "checkpoint/checkpoint.h"
+#include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 static struct moe_ckpt *open_golden(const char *name)
@@ -249,6 +250,34 @@ static void test_mxfp4_split(void)
 	moe_ckpt_close(ckpt);
 }
 
+/* FP8 in blocks, ragged on both sides: codes and scales as the published quantisation gives them. */
+static void test_blocks(void)
+{
+	enum { ROWS = 150, COLS = 131, N = ROWS * COLS };
+	struct moe_ckpt *ckpt = open_golden("fp8_block");
+	const struct moe_codec *f8 = moe_codec_by_name("f8_e4m3"), *f32 = moe_codec_by_name("f32");
+	const struct moe_tensor *codes = need(ckpt, "codes"), *scales = need(ckpt, "scale_inv");
+	static float values[N], back[N];
+	static uint8_t got[N];
+	float got_scales[4];
+	struct moe_weight w = { .codec = f8, .data = got, .rows = ROWS, .cols = COLS, .scales = scales->data };
+
+	is_i64((int64_t)moe_blocks_of(ROWS) * (int64_t)moe_blocks_of(COLS), 4, "blocks: two by two");
+	f32->decode(need(ckpt, "weight")->data, values, N);
+	moe_blocks_encode(f8, values, ROWS, COLS, got, got_scales);
+	ok(codes->n_bytes == N && !memcmp(got, codes->data, N), "blocks: every code");
+	is_i64(count_different(got_scales, scales->data, 4), 0, "blocks: every scale");
+	moe_weight_decode(&w, 0, N, back);
+	is_i64(count_different(back, need(ckpt, "dequantised")->data, N), 0, "blocks: and the values they stand for");
+	for (int i = 0; i < N; i++)
+		values[i] = i / COLS < 128 ? 0 : i == N - 1 ? NAN : 1;
+	moe_blocks_encode(f8, values, ROWS, COLS, got, got_scales);
+	ok(got_scales[0] == 1 && got[0] == 0, "blocks: zeros have scale 1");
+	ok(isnan(got_scales[3]) && (got[N - 2] & 0x7f) == 0x7f, "blocks: a NaN makes its block NaN");
+	is_close(got_scales[2], 1 / 448.0f, 0, "blocks: and no other");
+	moe_ckpt_close(ckpt);
+}
+
 /* The two containers hold the same numbers, but for the sign of zeros, which GGUF's reader does not keep. */
 static void test_mxfp4_repacked(void)
 {
@@ -433,6 +462,7 @@ int main(void)
 	test_q8_0_edges();
 	test_mxfp4_split();
 	test_mxfp4_repacked();
+	test_blocks();
 	test_block_edges();
 	check_quality("q2_k", 0.2575);
 	check_quality("q3_k", 0.1410);

@@ -48,6 +48,7 @@ const struct moe_codec moe_codec_f8_e4m3 = {
 	.block_bytes = 1,
 	.is_float = true,
 	.scaled = true,
+	.largest = 448,
 	.help = "8-bit float with a scale per 128x128 block, safetensors only",
 	.decode = decode,
 	.encode = encode,

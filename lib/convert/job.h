@@ -1,0 +1,35 @@
+/* A conversion between its planning and its running. Private to this folder. */
+#ifndef MOE_CONVERT_JOB_H
+#define MOE_CONVERT_JOB_H
+
+#include "convert/convert.h"
+#include "convert/view.h"
+
+/* How a tensor is stored. */
+struct moe_choice {
+	const struct moe_codec *codec;
+	bool scaled;               /* with block scales, in a tensor of their own right behind it */
+	bool exact;                /* values must not be rounded: a type restored from the record */
+};
+
+/* A conversion, planned. */
+struct moe_convert {
+	const struct moe_ckpt *src;
+	struct moe_convert_opts opts;
+	json_t *json;              /* config.json of the destination */
+	bool json_made;            /* from GGUF keys */
+	bool json_changed;         /* no longer the source's bytes */
+	struct moe_config config;  /* of the destination */
+	struct moe_view view;      /* the source under the destination's names */
+	struct moe_choice *choices;    /* [view.n] */
+	json_t *recorded;          /* the source's moe.hf.dtypes, or NULL */
+	json_t *metadata;
+	struct moe_companion *companions;
+	int32_t n_companions;
+	struct moe_buf config_text, notes, details;
+	size_t n_fallback, n_widened, n_unscaled;
+	struct moe_ckpt_out *out;
+	uint64_t total;
+};
+
+#endif

@@ -1,0 +1,184 @@
+/* Running a conversion: one pass over the tensors of the destination, in tiles that are read, encoded and written at
+ * the same time. Block scales are gathered while their matrix goes by, and written behind it. */
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "convert/job.h"
+#include "tensor/blocks.h"
+
+static int slots_for(int n_threads) { return 2 * n_threads + 2; }
+
+uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
+{
+	uint64_t most = MOE_TILE_ELEMS;
+
+	for (size_t i = 0; i < conv->view.n; i++) {
+		const struct moe_seen *seen = &conv->view.seen[i];
+		if (conv->choices[i].scaled) {
+			const uint64_t band = (uint64_t)seen->dims[1] * MOE_SCALE_BLOCK;
+			most = band > most ? band : most;
+		}
+		if (seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K) {
+			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
+			const uint64_t n = (uint64_t)s.rows * (uint64_t)s.cols;
+			most = n > most ? n : most;
+		}
+	}
+	return (uint64_t)slots_for(n_threads) * most * 3 * sizeof(float);
+}
+
+/* ---- running ---- */
+
+struct slot {
+	struct moe_tile tile;
+	size_t item;
+	struct moe_tile_buf buf;
+	const uint8_t *bytes;
+	size_t n_bytes;
+	float *scales;       /* [n_scales] of the tile's blocks, where its tensor has them */
+	size_t n_scales, cap;
+	bool last;           /* of its tensor */
+};
+
+struct run {
+	struct moe_convert *conv;
+	struct moe_tile_walk walk;
+	size_t item;
+	struct slot *slots;
+	struct moe_buf scales;   /* of the tensor being written, so far; little-endian f32 */
+	void (*progress)(void *arg, size_t n_bytes);
+	void *arg;
+};
+
+static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *err)
+{
+	struct run *run = arg;
+	const struct moe_view *view = &run->conv->view;
+
+	(void)err;
+	while (run->item < view->n) {
+		if (run->walk.seen != &view->seen[run->item])
+			run->walk = (struct moe_tile_walk){ .view = view, .seen = &view->seen[run->item],
+			                                    .blocks = run->conv->choices[run->item].scaled };
+		run->slots[slot].item = run->item;
+		if (moe_tile_next(&run->walk, &run->slots[slot].tile)) {
+			const struct moe_tile *tile = &run->slots[slot].tile;
+			run->slots[slot].last = run->walk.segment + 1 == run->walk.seen->n_segments &&
+			                        tile->at + tile->n ==
+			                                (size_t)tile->segment.rows * (size_t)tile->segment.cols;
+			return MOE_OK;
+		}
+		run->item++;
+	}
+	*done = 1;
+	return MOE_OK;
+}
+
+/* Codes and scales of a tile of whole bands of blocks; those of a source that has them already stay as they are. */
+static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *codec, struct moe_err *err)
+{
+	const struct moe_segment *s = &slot->tile.segment;
+	const size_t cols = (size_t)s->cols, rows = slot->tile.n / cols, across = moe_blocks_of(cols);
+	const size_t n = moe_blocks_of(rows) * across;
+	const float *values;
+	enum moe_status st;
+
+	if (n > slot->cap) {
+		free(slot->scales);
+		slot->cap = 0;
+		slot->scales = calloc(n, sizeof *slot->scales);
+		if (!slot->scales)
+			return moe_err_nomem(err, n * sizeof *slot->scales, "block scales");
+		slot->cap = n;
+	}
+	slot->n_scales = n;
+	if (s->codec == codec && s->scales && !s->turned && s->scale_row % MOE_SCALE_BLOCK == 0) {
+		const size_t band = ((size_t)s->scale_row + slot->tile.at / cols) / MOE_SCALE_BLOCK;
+
+		for (size_t i = 0; i < n; i++)
+			slot->scales[i] = moe_f32_from_bits(moe_load_u32(s->scales + (band * across + i) * sizeof(float)));
+		slot->bytes = moe_tile_stored(&slot->tile, &slot->n_bytes);
+		return MOE_OK;
+	}
+	st = moe_tile_decode(&slot->tile, &slot->buf, &values, err);
+	if (!st)
+		st = moe_tile_room(&slot->buf, slot->tile.n, err);
+	if (st)
+		return st;
+	/* the values are this slot's own: dividing them in place is nobody's loss */
+	moe_blocks_encode(codec, (float *)values, rows, cols, slot->buf.bytes, slot->scales);
+	slot->bytes = slot->buf.bytes;
+	slot->n_bytes = slot->tile.n * codec->block_bytes;
+	return MOE_OK;
+}
+
+static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
+{
+	const struct run *run = arg;
+	struct slot *slot = &run->slots[slot_index];
+	const struct moe_choice *choice = &run->conv->choices[slot->item];
+	bool exact;
+
+	if (choice->scaled)
+		return encode_blocks(slot, choice->codec, err);
+	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,
+	                                     choice->exact ? &exact : NULL, err);
+
+	if (!st && choice->exact && !exact)
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: tensor '%s' was %s once, but its values no longer fit: say --type",
+		                   run->conv->src->path, run->conv->view.seen[slot->item].name, choice->codec->name);
+	return st;
+}
+
+static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
+{
+	struct run *run = arg;
+	const struct slot *slot = &run->slots[slot_index];
+	enum moe_status st = moe_ckpt_out_write(run->conv->out, slot->bytes, slot->n_bytes, err);
+
+	moe_tile_release(&slot->tile);
+	if (!st && run->progress)
+		run->progress(run->arg, slot->n_bytes);
+	if (st || !run->conv->choices[slot->item].scaled)
+		return st;
+	for (size_t i = 0; i < slot->n_scales; i++) {
+		uint8_t stored[4];
+		moe_store_u32(stored, moe_f32_bits(slot->scales[i]));
+		moe_buf_add(&run->scales, stored, sizeof stored);
+	}
+	st = moe_buf_check(&run->scales, err);
+	if (st || !slot->last)
+		return st;
+	st = moe_ckpt_out_write(run->conv->out, run->scales.p, run->scales.n, err);
+	run->scales.n = 0;
+	return st;
+}
+
+enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
+                                void (*progress)(void *arg, size_t n_bytes), void *arg, struct moe_err *err)
+{
+	const int n_slots = slots_for(moe_pool_threads(pool));
+	struct run run = { .conv = conv, .progress = progress, .arg = arg };
+	const struct moe_pipe pipe = { .n_slots = n_slots, .arg = &run, .read = run_read, .work = run_work,
+	                               .write = run_write };
+	enum moe_status st;
+
+	run.slots = calloc((size_t)n_slots, sizeof *run.slots);
+	if (!run.slots)
+		return moe_err_nomem(err, (size_t)n_slots * sizeof *run.slots, "tiles");
+	st = moe_ckpt_out_begin(conv->out, err);
+	if (!st)
+		st = moe_pipe_run(pool, &pipe, err);
+	if (!st) {
+		st = moe_ckpt_out_commit(conv->out, err);
+		conv->out = NULL;
+	}
+	for (int i = 0; i < n_slots; i++) {
+		moe_tile_buf_free(&run.slots[i].buf);
+		free(run.slots[i].scales);
+	}
+	moe_buf_free(&run.scales);
+	free(run.slots);
+	return st;
+}
