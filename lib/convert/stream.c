@@ -96,7 +96,8 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *
 		const size_t band = ((size_t)s->scale_row + slot->tile.at / cols) / MOE_SCALE_BLOCK;
 
 		for (size_t i = 0; i < n; i++)
-			slot->scales[i] = moe_f32_from_bits(moe_load_u32(s->scales + (band * across + i) * sizeof(float)));
+			slot->scales[i] =
+				moe_f32_from_bits(moe_load_u32(s->scales + (band * across + i) * sizeof(float)));
 		slot->bytes = moe_tile_stored(&slot->tile, &slot->n_bytes);
 		return MOE_OK;
 	}
