@@ -42,14 +42,17 @@ void moe_capacity_group(struct moe_session *s, int64_t n_tokens)
 		                                         capacity.group > 0 ? capacity.group : n_tokens);
 }
 
-void moe_capacity_begin(struct moe_session *s, int64_t n_given)
+void moe_capacity_again(struct moe_session *s)
 {
 	const struct moe_config *config = &s->model->config;
-	if (!s->capacity.queues)
-		return;
-	moe_capacity_group(s, n_given);
-	for (int32_t l = 0; l < config->n_layers && capacity_of(s).group == 0; l++)
+	for (int32_t l = 0; l < config->n_layers && s->capacity.queues && capacity_of(s).group == 0; l++)
 		moe_queue_begin(&s->capacity.queues[l], config->n_experts);
+}
+
+void moe_capacity_begin(struct moe_session *s, int64_t n_given)
+{
+	moe_capacity_group(s, n_given);
+	moe_capacity_again(s);
 }
 
 void moe_capacity_apply(struct moe_session *s, int32_t layer, int64_t n_tokens)

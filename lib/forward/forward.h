@@ -79,7 +79,9 @@ MOE_MUST_USE enum moe_status moe_session_open(struct moe_session **out, const st
 void moe_session_close(struct moe_session *session); /* NULL is fine */
 
 /* Forgets the sequence, the encoder's tokens too; the next token is at position 0. n_given tokens are to be given (not
- * generated) to the decoder: a capacity that is a share of the sequence is a share of these. */
+ * generated) to the decoder: a capacity that is a share of the sequence is a share of these, and where long sequences
+ * are rotated otherwise, all of these are from the first on. One that grows past that length later is computed again
+ * from its beginning, unheard. */
 void moe_session_reset(struct moe_session *session, int64_t n_given);
 int64_t moe_session_pos(const struct moe_session *session);
 

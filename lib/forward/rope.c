@@ -9,7 +9,7 @@
  *
  * Elsewhere an attention factor multiplies cos and sin alone, and lo and hi may stay between two dimensions.
  * LongRoPE (Ding et al. 2024): inv_i / factor_i, cos and sin times a magnitude; one set for sequences within the
- * original length, one beyond it. Which one is a matter of the whole sequence, so of the positions there are room for.
+ * original length, one beyond it. Which one is a matter of the whole sequence, as long as it is: moe_session_feed.
  */
 #include <math.h>
 

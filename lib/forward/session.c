@@ -1,7 +1,6 @@
 /* Sessions: every buffer from the config in one place, and the walk through the layers. */
 #include "forward/session.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +24,7 @@ static bool bars_experts(const struct moe_session_opts *opts)
 
 struct sizes {
 	size_t rows, hidden, experts, head, work, cache, rope, temperature, ids, visible;
-	size_t cross, bias[2], encoded;
+	size_t cross, bias[2], encoded, tokens;
 	bool wants_hidden, wants_visible;
 };
 
@@ -42,12 +41,6 @@ static size_t cached_of_encoder(const struct moe_config *config, const struct mo
 	return kind->cross ? (size_t)opts->n_encoder_ctx * (size_t)kind->cache_elems : 0;
 }
 
-/* Distances that self-attention over n_ctx positions meets, for every head that has a bias for them. */
-static size_t biases(const struct moe_config *config, int64_t n_ctx)
-{
-	return config->relative_buckets > 0 && n_ctx > 0 ? (size_t)config->n_heads * (size_t)(2 * n_ctx - 1) : 0;
-}
-
 static size_t most_work(const struct moe_config *config, const struct moe_session_opts *opts)
 {
 	int64_t most = 0;
@@ -58,10 +51,9 @@ static size_t most_work(const struct moe_config *config, const struct moe_sessio
 	return (size_t)most;
 }
 
-/* Two where sequences may need the factors for long ones. */
 static int rope_tables(const struct moe_config *config, const struct moe_session_opts *opts)
 {
-	return config->rope.factors && opts->n_ctx > config->rope.original_positions ? 2 : 1;
+	return moe_tables_rotations(config, opts->n_ctx);
 }
 
 static struct sizes sizes_of(const struct moe_config *config, const struct moe_session_opts *opts)
@@ -81,9 +73,10 @@ static struct sizes sizes_of(const struct moe_config *config, const struct moe_s
 		.work = rows * most_work(config, opts),
 		.cache = cache,
 		.cross = cross,
-		.bias = { biases(config, opts->n_ctx), biases(config, opts->n_encoder_ctx) },
+		.bias = { moe_tables_biases(config, opts->n_ctx), moe_tables_biases(config, opts->n_encoder_ctx) },
 		.encoded = encoder * (size_t)config->hidden_size,
 		.rope = (size_t)opts->n_ctx * (size_t)(config->rope.n_dims / 2) * (size_t)rope_tables(config, opts),
+		.tokens = rope_tables(config, opts) == 2 ? (size_t)opts->n_ctx : 0,
 		.temperature = config->temperature != 0 ? (size_t)opts->n_ctx : 0,
 		.ids = rows * (size_t)top_k_of(config, opts),
 		.visible = moe_indexer_needed(config, opts->n_ctx) ? rows * (size_t)config->index_top_k : 0,
@@ -96,7 +89,8 @@ uint64_t moe_session_bytes(const struct moe_config *config, const struct moe_ses
 {
 	const struct sizes n = sizes_of(config, opts);
 	const uint64_t floats = 4 * n.hidden + (opts->mtp ? 3 * n.hidden : 0) + 2 * n.experts + 2 * n.head + n.work +
-	                        n.cache + n.cross + n.bias[0] + n.bias[1] + n.encoded + 2 * n.rope + n.temperature +
+	                        n.cache + n.cross + n.bias[0] + n.bias[1] + n.encoded + 2 * n.rope + n.tokens +
+	                        n.temperature +
 	                        3 * n.ids + (n.wants_visible ? 2 : 1) * n.visible + (n.wants_hidden ? n.hidden : 0) +
 	                        (uint64_t)config->vocab_size;
 	return floats * sizeof(float);
@@ -159,6 +153,8 @@ static enum moe_status alloc_host(struct moe_session *s, const struct sizes *n, 
 	s->top_ids = calloc((size_t)config->n_experts + 1, sizeof *s->top_ids);
 	if (n->wants_visible && !(s->host_visible = calloc(n->visible + 1, sizeof *s->host_visible)))
 		return moe_err_nomem(err, n->visible * sizeof *s->host_visible, "a session's buffers");
+	if (n->tokens && !(s->tokens = calloc(n->tokens, sizeof *s->tokens)))
+		return moe_err_nomem(err, n->tokens * sizeof *s->tokens, "a session's buffers");
 	s->host_encoded = calloc(n->encoded + 1, sizeof *s->host_encoded);
 	if (bars_experts(&s->opts) && !(s->mask = calloc(n->experts + 1, sizeof *s->mask)))
 		return moe_err_nomem(err, n->experts * sizeof *s->mask, "a session's buffers");
@@ -204,63 +200,6 @@ static enum moe_status find_policy(struct moe_session *s, struct moe_err *err)
 	return moe_policy_check(s->policy, &params, err);
 }
 
-static enum moe_status make_rope(struct moe_session *s, struct moe_err *err)
-{
-	const struct moe_config *config = &s->model->config;
-	const size_t n = (size_t)s->opts.n_ctx * (size_t)(config->rope.n_dims / 2);
-	const int n_tables = rope_tables(config, &s->opts);
-	float *cos = calloc(2 * n * (size_t)n_tables + 1, sizeof *cos), *sin = cos + n * (size_t)n_tables;
-	if (!cos)
-		return moe_err_nomem(err, 2 * n * (size_t)n_tables * sizeof *cos, "the rotation tables");
-	for (int i = 0; i < n_tables; i++)
-		moe_rope_tables(&config->rope, s->opts.n_ctx, i == 1, cos + (size_t)i * n, sin + (size_t)i * n);
-	enum moe_status status = s->device->ops->upload(s->device, s->cos, cos, n * (size_t)n_tables, err);
-	if (!status)
-		status = s->device->ops->upload(s->device, s->sin, sin, n * (size_t)n_tables, err);
-	free(cos);
-	const double own = config->attention_scale, scale = own != 0 ? own : 1 / sqrt((double)config->head_dim);
-	s->softmax_scale = (float)(moe_rope_softmax_factor(&config->rope) * scale);
-	return status;
-}
-
-/* Factors on queries: 1 + temperature ln(1 + floor((pos + 1) / temperature_floor)). */
-static enum moe_status make_temperature(struct moe_session *s, struct moe_err *err)
-{
-	const struct moe_config *config = &s->model->config;
-	const size_t n = config->temperature != 0 ? (size_t)s->opts.n_ctx : 0;
-	float *factors = calloc(n + 1, sizeof *factors);
-	if (!factors)
-		return moe_err_nomem(err, n * sizeof *factors, "the factors on queries");
-	for (size_t pos = 0; pos < n; pos++)
-		factors[pos] = (float)(1 + config->temperature *
-		                               log1p(floor(((double)pos + 1) / config->temperature_floor)));
-	enum moe_status status = s->device->ops->upload(s->device, s->temperature, factors, n, err);
-	free(factors);
-	return status;
-}
-
-/* Biases on scores of each stack, from its first layer. */
-static enum moe_status make_biases(struct moe_session *s, struct moe_err *err)
-{
-	const struct moe_config *config = &s->model->config;
-	const int64_t spans[2] = { s->opts.n_ctx, s->opts.n_encoder_ctx };
-	enum moe_status status = MOE_OK;
-	for (int encoder = 0; encoder < 2 && !status; encoder++) {
-		const size_t n = biases(config, spans[encoder]);
-		const int32_t first = encoder ? 0 : config->n_encoder_layers;
-		const struct moe_weight *w = &s->model->layers[first].part[MOE_PART_RELATIVE_BIAS];
-		float *table = n ? calloc(n, sizeof *table) : NULL;
-		if (n && !table)
-			return moe_err_nomem(err, n * sizeof *table, "the biases on scores");
-		if (n)
-			status = moe_relative_table(config, w, encoder, spans[encoder], table, err);
-		if (n && !status)
-			status = s->device->ops->upload(s->device, s->bias[encoder], table, n, err);
-		free(table);
-	}
-	return status;
-}
-
 enum moe_status moe_session_open(struct moe_session **out, const struct moe_model *model, struct moe_device *device,
                                  const struct moe_session_opts *opts, struct moe_err *err)
 {
@@ -284,11 +223,7 @@ enum moe_status moe_session_open(struct moe_session **out, const struct moe_mode
 	if (!status)
 		status = moe_capacity_open(s, err);
 	if (!status)
-		status = make_rope(s, err);
-	if (!status)
-		status = make_temperature(s, err);
-	if (!status)
-		status = make_biases(s, err);
+		status = moe_tables_make(s, err);
 	if (status) {
 		moe_session_close(s);
 		return status;
@@ -316,7 +251,7 @@ void moe_session_close(struct moe_session *s)
 	moe_capacity_close(s);
 	void *host_memory[] = { s->cache, s->router_bias, s->host_router, s->host_rows, s->last_logits, s->host_hidden,
 		                s->ids,   s->weights,     s->margins,     s->scratch,      s->mask,        s->top_ids,
-		                s->cross, s->host_encoded, s->host_visible };
+		                s->cross, s->host_encoded, s->host_visible, s->tokens };
 	for (size_t i = 0; i < sizeof host_memory / sizeof *host_memory; i++)
 		free(host_memory[i]);
 	free(s);
@@ -517,6 +452,42 @@ enum moe_status moe_session_encode(struct moe_session *s, const int32_t *tokens,
 	return status;
 }
 
+static enum moe_status run_passes(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
+                                  enum moe_logits want, struct moe_err *err)
+{
+	for (int64_t done = 0; done < n_tokens;) {
+		const int64_t left = n_tokens - done, n = left < s->opts.chunk ? left : s->opts.chunk;
+		const enum moe_logits now = want == MOE_LOGITS_LAST && n < left ? MOE_LOGITS_NONE : want;
+		enum moe_status status = pass(s, tokens + done, n, generated, now, err);
+		if (status)
+			return status;
+		s->pos += n;
+		done += n;
+	}
+	return MOE_OK;
+}
+
+/* n_tokens are about to follow. Where they take the sequence past the length that its rotation is for, all before them
+ * are computed again as part of a long one, so that what follows is what a single pass would give. Nobody hears of it a
+ * second time, and nobody forces what they choose. */
+static enum moe_status lengthen(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, struct moe_err *err)
+{
+	const struct moe_session_opts opts = s->opts;
+	const struct moe_rope *rope = &s->model->config.rope;
+	const int64_t n_before = s->pos;
+	memcpy(s->tokens + n_before, tokens, (size_t)n_tokens * sizeof *tokens);
+	if (s->rope_at > 0 || n_before + n_tokens <= rope->original_positions)
+		return MOE_OK;
+	s->rope_at = s->opts.n_ctx * (rope->n_dims / 2);
+	s->opts.hooks = (struct moe_hooks){ 0 };
+	s->opts.ablation.forced = NULL;
+	s->pos = 0;
+	moe_capacity_again(s);
+	enum moe_status status = run_passes(s, s->tokens, n_before, false, MOE_LOGITS_NONE, err);
+	s->opts = opts;
+	return status;
+}
+
 enum moe_status moe_session_feed(struct moe_session *s, const int32_t *tokens, int64_t n_tokens, bool generated,
                                  enum moe_logits want, struct moe_err *err)
 {
@@ -529,14 +500,7 @@ enum moe_status moe_session_feed(struct moe_session *s, const int32_t *tokens, i
 	if (n_tokens > s->opts.n_ctx - s->pos)
 		return moe_err_set(err, MOE_EUSAGE, "%lld tokens do not fit a context of %lld (--ctx)",
 		                   (long long)(s->pos + n_tokens), (long long)s->opts.n_ctx);
-	for (int64_t done = 0; done < n_tokens;) {
-		const int64_t left = n_tokens - done, n = left < s->opts.chunk ? left : s->opts.chunk;
-		const enum moe_logits now = want == MOE_LOGITS_LAST && n < left ? MOE_LOGITS_NONE : want;
-		status = pass(s, tokens + done, n, generated, now, err);
-		if (status)
-			return status;
-		s->pos += n;
-		done += n;
-	}
-	return MOE_OK;
+	if (s->tokens)
+		status = lengthen(s, tokens, n_tokens, err);
+	return status ? status : run_passes(s, tokens, n_tokens, generated, want, err);
 }

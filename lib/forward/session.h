@@ -37,7 +37,8 @@ struct moe_session {
 	float *bias[2];             /* decoder's, encoder's [n_heads][2 n_ctx - 1]: on scores, by distance */
 	/* [1 or 2][n_ctx][rope n_dims / 2]: where long sequences have factors of their own, these come second */
 	float *cos, *sin;
-	int64_t rope_at;            /* of the tables of this sequence: chosen by what is given, not by what else runs */
+	int64_t rope_at;            /* of the tables of this sequence: chosen by its own length */
+	int32_t *tokens;            /* [n_ctx] of the sequence, where growing may change its tables; NULL elsewhere */
 	float *temperature;         /* [n_ctx]: factors on queries, where some layer has them */
 	float softmax_scale;
 	int32_t *visible;           /* [chunk + 1][index_top_k]: the last indexer's choice; NULL where none is needed */
@@ -73,6 +74,8 @@ MOE_MUST_USE enum moe_status moe_router_run(struct moe_session *session, int32_t
 /* The limit of a capacity: buffers, the start of a sequence of n_given tokens, and its effect on ids and weights. */
 MOE_MUST_USE enum moe_status moe_capacity_open(struct moe_session *session, struct moe_err *err);
 void moe_capacity_begin(struct moe_session *session, int64_t n_given);
+/* The same sequence starts over: its queues are empty, the limit stays. */
+void moe_capacity_again(struct moe_session *session);
 /* From here on the limit is that of a sequence of so many tokens, where it is a share of them. */
 void moe_capacity_group(struct moe_session *session, int64_t n_tokens);
 void moe_capacity_apply(struct moe_session *session, int32_t layer, int64_t n_tokens);
@@ -108,6 +111,13 @@ MOE_MUST_USE enum moe_status moe_cross_run(struct moe_session *session, int32_t 
  * w [buckets][n_heads]. MOE_ENOMEM aside it cannot fail. */
 MOE_MUST_USE enum moe_status moe_relative_table(const struct moe_config *config, const struct moe_weight *w,
                                                 bool bidirectional, int64_t span, float *table, struct moe_err *err);
+
+/* Numbers of a table of biases by distance, for every head: 0 where there are none. */
+size_t moe_tables_biases(const struct moe_config *config, int64_t n_ctx);
+/* Sets of cos and sin that n_ctx positions need: 2 where long sequences have factors of their own, else 1. */
+int moe_tables_rotations(const struct moe_config *config, int64_t n_ctx);
+/* Fills the session's tables, which are allocated. */
+MOE_MUST_USE enum moe_status moe_tables_make(struct moe_session *session, struct moe_err *err);
 
 /* cos and sin of every position [n_ctx][n_dims/2] with the context scaling applied; lengthened: with the factors for
  * sequences longer than those the model was first made for (LongRoPE), where it has such. */

@@ -441,3 +441,25 @@ rounded()
 	[ "$long" = "$(moe-run m --ids --score short long | grep '^long')" ]
 	[ "$long" != "$(moe-run "$GOLDEN/models/phimoe" --ids --score long | grep '^long')" ]
 }
+
+@test "generation past the length of the short rotation goes on as a prompt of that length would" {
+	mkdir m
+	cp "$GOLDEN"/models/phimoe/model.safetensors m
+	sed 's/"original_max_position_embeddings": [0-9]*/"original_max_position_embeddings": 12/' \
+		"$GOLDEN/models/phimoe/config.json" >m/config.json
+	prompt='7 3 99 41 5 60 2 18'
+	moe-run m --ids -p "$prompt" -n 10 --ignore-eos --trace a.trace >made
+	[ "$(wc -w <made)" -eq 10 ]
+	text=$prompt
+	for next in $(cat made); do
+		[ "$(moe-run m --ids -p "$text" -n 1 --ignore-eos)" = "$next" ]
+		text="$text $next"
+	done
+	moe-run m --ids -p "$prompt" -n 10 --ignore-eos --chunk 3 -j 1 --trace b.trace | cmp made -
+	# every token is in the trace once, and replaying it gives the same text
+	moe-route --print a.trace >a
+	moe-route --print b.trace >b
+	expect_same a b
+	[ "$(awk -F'\t' 'NR > 1 { print $3, $5, $6 }' a | sort -u | wc -l)" -eq "$(($(wc -l <a) - 1))" ]
+	moe-run m --ids -p "$prompt" -n 10 --ignore-eos --replay a.trace | cmp made -
+}
