@@ -108,14 +108,6 @@ static void route_close(struct route *route)
 	moe_setup_close(&route->setup);
 }
 
-static void list_policies(void)
-{
-	for (size_t i = 0; moe_policy_at(i); i++) {
-		const struct moe_policy *p = moe_policy_at(i);
-		printf("%s\t%s\t%s\n", p->name, p->help, p->source);
-	}
-}
-
 /* Text and ids belong to models, policies to traces: NULL, or what does not go together. */
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg, bool traces)
 {
@@ -180,9 +172,8 @@ int main(int argc, char **argv)
 	const char *command = moe_command_line(&arena, argc, argv);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	if (cfg.list_policies) {
-		list_policies();
 		moe_arena_free(&arena);
-		return tool_end(&ctx);
+		return route_list(&ctx, &err) ? tool_fail(&ctx, &err) : tool_end(&ctx);
 	}
 	const bool traces = !cfg.from && ctx.n_operands > 0 &&
 	                    (strcmp(ctx.operands[0], "-") == 0 || moe_trace_probe(ctx.operands[0]));

@@ -51,6 +51,8 @@ MOE_MUST_USE enum moe_status route_open_output(void *arg, const struct moe_trace
 MOE_MUST_USE enum moe_status route_traces(struct route *route, struct moe_err *err);
 /* The operands are a model and texts. */
 MOE_MUST_USE enum moe_status route_text(struct route *route, struct moe_err *err);
+/* No operands: the policies that are known. */
+MOE_MUST_USE enum moe_status route_list(struct tool_ctx *ctx, struct moe_err *err);
 /* The operands are files of another tool. */
 MOE_MUST_USE enum moe_status route_import(struct route *route, struct moe_err *err);
 

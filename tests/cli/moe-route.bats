@@ -164,6 +164,33 @@ short_text()
 	[ "$(grep -vc '^#\|^layer' load.tsv)" -eq $((26 * 64)) ]
 }
 
+@test "--list-policies tells what each reads, and that alone is taken" {
+	echo 1 5 9 33 >ids
+	moe-route --ids --logits -o l.trace "$GOLDEN/models/mixtral" ids
+	moe-route --list-policies >list
+	[ "$(head -n 1 list)" = 'policy	help	reads	source' ]
+	printf 'layer\texpert\tbias\n' >bias
+	for l in 0 1 2; do for e in 0 1 2 3 4 5 6 7; do printf '%s\t%s\t0\n' $l $e; done; done >>bias
+	for policy in $(sed 1d list | cut -f1); do
+		reads=" $(awk -F'\t' -v p="$policy" '$1 == p { print $3 }' list) "
+		for option in '-k 1' '--groups 2' '--top-groups 1' '--group-score max' '--scale 2' --normalize \
+			'--bias bias' '--eps 0.1' '--p-norm 2'; do
+			# shellcheck disable=SC2086
+			if [[ $reads == *" ${option% *} "* ]]; then
+				moe-route -q --policy "$policy" $option --print l.trace >/dev/null
+			else
+				fails 2 moe-route --policy "$policy" $option --print l.trace
+				expect_message "policy $policy does not read ${option% *}"
+			fi
+		done
+	done
+	moe-route --list-policies --json | jq -e -s 'length > 5 and (.[0] | keys) == ["help","policy","reads","source"]'
+	moe-route --list-policies -o kept
+	expect_same list kept
+	fails 2 moe-route --list-policies -o kept
+	fails 2 moe-route --list-policies l.trace
+}
+
 @test "misuse is 2" {
 	moe-route -o a.trace tiny-v3 --ids -p '0 1 2'
 	fails 2 moe-route

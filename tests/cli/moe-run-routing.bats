@@ -64,7 +64,7 @@ record()
 	model=$GOLDEN/models/mixtral
 	echo 1 5 9 33 77 12 64 100 3 >ids
 	moe-route --ids --logits -o logits.trace "$model" ids
-	for policy in $(moe-route --list-policies | cut -f1); do
+	for policy in $(moe-route --list-policies | sed 1d | cut -f1); do
 		moe-run --force --ids -n 0 --policy "$policy" --trace run.trace "$model" ids
 		moe-route --print run.trace | awk -F'\t' '$5 == 0' | cut -f2- >a
 		moe-route -q --policy "$policy" --print logits.trace | awk -F'\t' '$5 == 0' | cut -f2- >b
