@@ -17,20 +17,28 @@ static bool put_count(json_t *to, const char *key, double value)
 
 static bool put_model(json_t *info, const struct moe_config *c)
 {
+	json_t *with_experts = json_array();
 	int32_t n_moe = 0;
-	bool ok = true;
+	bool ok = with_experts;
 
-	for (int32_t l = 0; l < c->n_layers; l++)
-		n_moe += c->layers[l].ffn == MOE_FFN_MOE;
+	for (int32_t l = 0; l < c->n_layers; l++) {
+		if (c->layers[l].ffn != MOE_FFN_MOE)
+			continue;
+		n_moe++;
+		ok = !json_array_append_new(with_experts, json_integer(l)) && ok;
+	}
 	ok = put(info, "family", json_string(c->family->name)) && ok;
 	ok = put(info, "architecture", json_string(c->architecture)) && ok;
 	ok = put_int(info, "layers", c->n_layers) && ok;
 	ok = put_int(info, "moe_layers", n_moe) && ok;
 	ok = put_int(info, "mtp_layers", c->n_mtp_layers) && ok;
+	ok = put_int(info, "encoder_layers", c->n_encoder_layers) && ok;
+	ok = put(info, "layers_with_experts", with_experts) && ok;
 	ok = put_int(info, "hidden_size", c->hidden_size) && ok;
 	ok = put_int(info, "heads", c->n_heads) && ok;
 	ok = put_int(info, "vocab_size", c->vocab_size) && ok;
-	ok = put_int(info, "max_positions", c->max_positions) && ok;
+	ok = put(info, "max_positions",
+	         c->max_positions < INT32_MAX ? json_integer(c->max_positions) : json_null()) && ok;
 	ok = put_int(info, "experts", c->n_experts) && ok;
 	ok = put_int(info, "experts_per_token", c->router.top_k) && ok;
 	ok = put_int(info, "shared_experts", c->n_shared_experts) && ok;
@@ -40,7 +48,8 @@ static bool put_model(json_t *info, const struct moe_config *c)
 	ok = put_int(info, "groups", c->router.n_groups) && ok;
 	ok = put_int(info, "top_groups", c->router.top_groups) && ok;
 	ok = put(info, "scale", json_real(c->router.scale)) && ok;
-	return put(info, "normalize", json_boolean(c->router.normalize)) && ok;
+	ok = put(info, "normalize", json_boolean(c->router.normalize)) && ok;
+	return put(info, "capacity", c->router.capacity ? json_integer(c->router.capacity) : json_null()) && ok;
 }
 
 static bool put_account(json_t *info, const struct moe_account *a)

@@ -24,6 +24,41 @@ static void add_bytes(struct moe_buf *b, const json_t *object, double total)
 			             100 * json_number_value(value) / total);
 }
 
+/* "1-3, 5": the numbers of an ascending list. */
+static void add_ranges(struct moe_buf *b, const json_t *list)
+{
+	const size_t n = json_array_size(list);
+
+	for (size_t i = 0, end; i < n; i = end) {
+		const json_int_t first = json_integer_value(json_array_get(list, i));
+
+		for (end = i + 1; end < n; end++)
+			if (json_integer_value(json_array_get(list, end)) != first + (json_int_t)(end - i))
+				break;
+		moe_buf_addf(b, "%s%lld", i ? ", " : "", (long long)first);
+		if (end > i + 1)
+			moe_buf_addf(b, "-%lld", (long long)first + (long long)(end - i) - 1);
+	}
+}
+
+/* How many layers there are, and which of them are what. */
+static void add_layers(struct moe_buf *b, const json_t *info)
+{
+	const long long n_encoder = whole(info, "encoder_layers");
+
+	moe_buf_addf(b, "layers               %lld, %lld of them with experts", whole(info, "layers"),
+	             whole(info, "moe_layers"));
+	if (whole(info, "mtp_layers"))
+		moe_buf_addf(b, "; %lld more for multi-token prediction", whole(info, "mtp_layers"));
+	if (n_encoder)
+		moe_buf_addf(b, "\n  encoder            0-%lld\n  decoder            %lld-%lld", n_encoder - 1, n_encoder,
+		             whole(info, "layers") - 1);
+	if (whole(info, "moe_layers")) {
+		moe_buf_adds(b, "\n  with experts       ");
+		add_ranges(b, json_object_get(info, "layers_with_experts"));
+	}
+}
+
 static void add_experts(struct moe_buf *b, const json_t *info)
 {
 	if (!whole(info, "experts")) {
@@ -33,11 +68,13 @@ static void add_experts(struct moe_buf *b, const json_t *info)
 	moe_buf_addf(b, "experts              %lld of width %lld, %lld chosen per token, %lld shared\n",
 	             whole(info, "experts"),
 	             whole(info, "expert_width"), whole(info, "experts_per_token"), whole(info, "shared_experts"));
-	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g\n",
+	moe_buf_addf(b, "router               %s, %lld of %lld groups, weights %stimes %g",
 	             json_string_value(json_object_get(info, "policy")), whole(info, "top_groups"),
 	             whole(info, "groups"),
 	             json_is_true(json_object_get(info, "normalize")) ? "normalised, " : "", number(info, "scale"));
-	moe_buf_addf(b, "combinations         %s per layer\n",
+	if (whole(info, "capacity"))
+		moe_buf_addf(b, ", %lld tokens of a sequence for an expert at most", whole(info, "capacity"));
+	moe_buf_addf(b, "\ncombinations         %s per layer\n",
 	             json_string_value(json_object_get(info, "combinations")));
 }
 
@@ -49,13 +86,13 @@ void moe_info_text(struct moe_buf *b, const json_t *info)
 
 	moe_buf_addf(b, "family               %s (%s)\n", json_string_value(json_object_get(info, "family")),
 	             json_string_value(json_object_get(info, "architecture")));
-	moe_buf_addf(b, "layers               %lld, %lld of them with experts", whole(info, "layers"),
-	             whole(info, "moe_layers"));
-	if (whole(info, "mtp_layers"))
-		moe_buf_addf(b, "; %lld more for multi-token prediction", whole(info, "mtp_layers"));
-	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, %lld positions\n",
-	             whole(info, "hidden_size"),
-	             whole(info, "heads"), whole(info, "vocab_size"), whole(info, "max_positions"));
+	add_layers(b, info);
+	moe_buf_addf(b, "\nwidth                %lld, %lld heads, vocabulary %lld, ", whole(info, "hidden_size"),
+	             whole(info, "heads"), whole(info, "vocab_size"));
+	if (json_is_null(json_object_get(info, "max_positions")))
+		moe_buf_adds(b, "any number of positions\n");
+	else
+		moe_buf_addf(b, "%lld positions\n", whole(info, "max_positions"));
 	add_experts(b, info);
 	moe_buf_addf(b, "parameters           %lld\n", whole(info, "parameters"));
 	if (whole(info, "mtp_layers"))

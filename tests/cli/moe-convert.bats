@@ -65,6 +65,36 @@ copy_v3()
 	expect_status 0
 }
 
+@test "--info tells which layers have experts, what an encoder has, and what has no end" {
+	run_split moe-convert --info "$GOLDEN/models/switch"
+	expect_line 'layers               8, 4 of them with experts'
+	expect_line '  encoder            0-3'
+	expect_line '  decoder            4-7'
+	expect_line '  with experts       1, 3, 5, 7'
+	[[ $output == *', any number of positions'* ]]
+	[[ $output == *'weights times 1, 5 tokens of a sequence for an expert at most'* ]]
+	moe-convert --info --json "$GOLDEN/models/switch" | jq -e '.encoder_layers == 4 and .max_positions == null and
+		.layers_with_experts == [1, 3, 5, 7] and .capacity == 5'
+	run_split moe-convert --info "$DATA/configs/deepseek-v3.json"
+	expect_line '  with experts       3-60'
+	[[ $output == *', 163840 positions'* && $output != *encoder* && $output != *' at most'* ]]
+	run_split moe-convert --info "$GOLDEN/models/qwen2_moe_sparse"
+	expect_line '  with experts       1, 5'
+	run_split moe-convert --info "$GOLDEN/models/llama"
+	[[ $output != *'  with experts'* ]]
+	moe-convert --info --json "$GOLDEN/models/llama" | jq -e '.layers_with_experts == [] and .capacity == null'
+}
+
+@test "every key of --info --json is in the page" {
+	for model in "$MODEL_V3" "$GOLDEN/models/switch" "$GOLDEN/models/gpt_oss_mxfp4"; do
+		moe-convert --info --json "$model" | jq -r 'keys[]'
+	done | sort -u | while read -r key; do
+		grep -qwE -- "$key" "$TOP/man/moe-convert.1" || echo "$key"
+	done >missing
+	cat missing
+	[ ! -s missing ]
+}
+
 @test "--info of 10^9 experts answers at once" {
 	sed 's/"n_routed_experts": 256/"n_routed_experts": 1000000000/' "$DATA/configs/deepseek-v3.json" >config.json
 	run_split moe-convert --info config.json
