@@ -101,10 +101,19 @@ rounded()
 	done
 }
 
+@test "ids without a tokenizer are scored, and their bytes are not known" {
+	echo 1 2 3 4 >ids
+	run_split moe-run "$GOLDEN/models/mixtral" --ids --score ids
+	expect_status 0
+	awk -F'\t' '$1 == "ids" { exit !($2 == 3 && $3 == 0 && $4 < 0 && $6 == "nan") }' .out
+	moe-run "$GOLDEN/models/mixtral" --ids --score --json ids | jq -e -s 'all(.bytes == 0 and .bpb == null)'
+}
+
 @test "generation: --json, --echo, --ids, several prompts, -o" {
 	run_split moe-run tiny-v3 -p 'And the LORD said' -n 4 --json
 	expect_status 0
 	jq -e '.prompt_tokens == 6 and .tokens == 4 and (.ids | length) == 4 and .stop == "length"' .out
+	for key in $(jq -r 'keys[]' .out); do grep -qx "\.Li $key\( ,\)\?" "$TOP/man/moe-run.1"; done
 	run_split moe-run tiny-v3 -p 'And the LORD said' -n 4 --echo
 	[[ $output == 'And the LORD said'* ]]
 	run_split moe-run tiny-v3 -p one -p two -n 3 --ids
