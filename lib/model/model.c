@@ -225,6 +225,29 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
 	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }
 
+/* A second copy of the embedding must be one: then it does not matter which of the two is read. */
+static enum moe_status check_copy(struct binder *b, const struct moe_tensor *t, struct moe_err *err)
+{
+	const struct moe_tensor_spec *spec = b->config->family->tensors;
+	const struct moe_tensor *of;
+	bool same;
+
+	while (spec->part != MOE_PART_EMBED)
+		spec++;
+	b->name.n = 0;
+	moe_names_format(b->config, &(struct moe_tensor_id){ .spec = spec, .layer = -1, .expert = -1 },
+	                 b->ckpt->format->naming, &b->name);
+	of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
+	same = of && of->data && t->data && t->codec == of->codec && t->n_dims == of->n_dims && t->n_bytes == of->n_bytes;
+	for (int32_t i = 0; same && i < t->n_dims; i++)
+		same = t->dims[i] == of->dims[i];
+	if (same && !memcmp(t->data, of->data, t->n_bytes))
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected a copy of '%s' (%s: tie_word_embeddings %s), "
+	                   "found other %s", moe_ckpt_file(b->ckpt, t), t->name, b->name.p, b->where,
+	                   b->config->tie_embeddings ? "true" : "false", same ? "numbers" : "types or shapes");
+}
+
 /* All expected tensors are there; names the first that is not one of them. */
 static enum moe_status no_others(struct binder *b, struct moe_err *err)
 {
@@ -244,6 +267,12 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 				return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' scales '%s', which is of type "
 				                   "%s and needs no scales", moe_ckpt_file(b->ckpt, t), t->name,
 				                   of->name, of->codec->name);
+		}
+		if (!known && moe_names_copies(b->config, naming, t->name)) {
+			enum moe_status st = check_copy(b, t, err);
+			if (st)
+				return st;
+			continue;
 		}
 		if (!known && moe_names_skipped(b->config, naming, t->name))
 			continue;

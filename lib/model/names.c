@@ -149,6 +149,23 @@ bool moe_names_parse(const struct moe_config *c, enum moe_naming naming, const c
 	return false;
 }
 
+bool moe_names_copies(const struct moe_config *c, enum moe_naming naming, const char *name)
+{
+	const char *const *copy = naming == MOE_NAMING_HF ? c->family->copies : NULL;
+	const char *prefix = prefix_of(c, naming);
+
+	if (strncmp(name, prefix, strlen(prefix)))
+		return false;
+	name += strlen(prefix);
+	for (; copy && *copy; copy++)
+		if (!strcmp(name, *copy))
+			return true;
+	for (const struct moe_tensor_spec *spec = c->family->tensors; c->tie_embeddings && !is_end(spec); spec++)
+		if (spec->part == MOE_PART_HEAD && pattern_of(spec, naming) && !strcmp(name, pattern_of(spec, naming)))
+			return true;
+	return false;
+}
+
 bool moe_names_skipped(const struct moe_config *c, enum moe_naming naming, const char *name)
 {
 	const char *const *begin = naming == MOE_NAMING_HF ? c->family->skipped : NULL;
@@ -159,7 +176,7 @@ bool moe_names_skipped(const struct moe_config *c, enum moe_naming naming, const
 		if (match(*begin, name, &layer, &expert) && (layer < 0 || layer >= c->n_layers + c->n_mtp_layers))
 			return true;
 	}
-	return false;
+	return moe_names_copies(c, naming, name);
 }
 
 void moe_names_format(const struct moe_config *c, const struct moe_tensor_id *id, enum moe_naming naming,

@@ -19,7 +19,9 @@ struct moe_tensor_id {
  * the stack of all experts has expert -1. */
 bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name,
                      struct moe_tensor_id *id);
-/* Is it a name that the family leaves alone (moe_family.skipped)? */
+/* Is it another name of the embedding (moe_family.copies)? */
+bool moe_names_copies(const struct moe_config *config, enum moe_naming naming, const char *name);
+/* Is it a name that the family leaves alone (moe_family.skipped), or another one of the embedding? */
 bool moe_names_skipped(const struct moe_config *config, enum moe_naming naming, const char *name);
 /* Appends the name. A GGUF name of an expert tensor is that of its stack. */
 void moe_names_format(const struct moe_config *config, const struct moe_tensor_id *id, enum moe_naming naming,

@@ -13,9 +13,7 @@
 
 static const char *const architectures[] = {"SwitchTransformersForConditionalGeneration", NULL};
 static const char *const model_types[] = {"switch_transformers", NULL};
-/* copies of shared.weight, and of it as a head where embeddings are tied */
-static const char *const skipped[] = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight",
-                                      NULL};
+static const char *const copies[] = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", NULL};
 
 static const struct moe_number numbers[] = {
 	MOE_NUMBER("vocab_size", vocab_size, 1, INT32_MAX),
@@ -199,5 +197,5 @@ const struct moe_family moe_family_switch = {
 	.model_types = model_types,
 	.parse = parse,
 	.tensors = tensors,
-	.skipped = skipped,
+	.copies = copies,
 };
