@@ -24,6 +24,8 @@ static enum moe_status add(const struct moe_stream_tokens *tokens, void *state, 
 			return moe_stream_bad(tokens, t, "the margin is not a number from -2^40 to 2^40", err);
 		s->n_tokens++;
 		s->n_below += margin < tokens->setup->flip_below;
+		for (int i = MOE_MARGIN_LIMITS - 1; i >= 0 && margin < moe_margin_limit(i); i--)
+			s->below[i]++;
 		moe_fixed_add(&s->sum, margin);
 	}
 	return MOE_OK;
@@ -38,6 +40,8 @@ static enum moe_status merge(const struct moe_stream_setup *setup, void *into, c
 	(void)err;
 	to->n_tokens += s->n_tokens;
 	to->n_below += s->n_below;
+	for (int i = 0; i < MOE_MARGIN_LIMITS; i++)
+		to->below[i] += s->below[i];
 	moe_fixed_merge(&to->sum, &s->sum);
 	return MOE_OK;
 }

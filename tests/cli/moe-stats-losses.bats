@@ -136,4 +136,18 @@ near()
 		moe-stats --flip-below $x --metric flip_risk,margin m.trace | tail -n 1 |
 			awk '{ printf "%.9f\t%.6f\n", $2, $3 }' | diff - want
 	done
+	# The text has a line for each of the four experts that a token chooses.
+	moe-stats --metric margin_curve m.trace >curve
+	[ "$(head -n 1 curve)" = 'layer	below	choices	share' ]
+	awk -F '\t' -v c="$column" 'NR > 1 && $c != "inf" { n++; for (i = -7; i <= 1; i++) below[i] += $c < 10 ^ i }
+		END { for (i = -7; i <= 1; i++) printf "%d\t%.9f\n", below[i] / 4, below[i] / n }' text >want
+	awk '$1 == "all" { printf "%d\t%.9f\n", $3, $4 }' curve | diff - want
+	[ "$(wc -l <curve)" = $((5 * 9 + 1)) ]
+	[ "$(awk '$1 == 2 && $2 == 0.1 { print $3 }' curve)" -gt 0 ]
+	cat m.trace m.trace >mm.trace
+	moe-stats --by source --json --metric margin_curve mm.trace |
+		jq -s -e '.[-1] == {source: "code", layer: "all", below: 10, choices: (2 * '"$(tail -n 1 curve | cut -f 3)"'), share: 1}'
+	fails 2 moe-stats --metric margin,margin_curve m.trace
+	expect_message "'margin_curve' is a table of its own"
+	fails 2 moe-stats --by expert --metric margin_curve m.trace
 }
