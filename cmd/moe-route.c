@@ -47,7 +47,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_INT(0, "top-groups", "N", struct config, top_groups, 1, INT32_MAX, "groups kept [as in the trace]"),
 	MOE_OPT_ENUM(0, "group-score", "max|top2", struct config, group_score,
 	             "what a group counts: its best, or the sum of its two best [the policy's]"),
-	MOE_OPT_F64(0, "scale", "X", struct config, scale, 0, 0, "factor on the weights [as in the trace]"),
+	MOE_OPT_F64(0, "scale", "X", struct config, scale, 1e-9, 1e9, "factor on the weights [as in the trace]"),
 	MOE_OPT_F64(0, "eps", "X", struct config, eps, 0, 1,
 	            "sparsemixer: how near the best a score must come [as in the trace, or 0.01]"),
 	MOE_OPT_F64(0, "p-norm", "P", struct config, p_norm, 0, 1000,

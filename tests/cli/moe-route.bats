@@ -209,6 +209,11 @@ short_text()
 	fails 2 moe-route --policy noaux_tc -o a.trace l.trace
 	expect_message '--force'
 }
+	# weights that are no weights
+	for scale in 0 -1 1e308 1e-300; do
+		fails 2 moe-route --policy noaux_tc --scale "$scale" -o s.trace l.trace
+		expect_message 'option --scale: .* is out of range'
+	done
 
 @test "no output takes the place of what is read, but for a trace's own" {
 	echo words >text
