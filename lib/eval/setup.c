@@ -72,8 +72,11 @@ enum moe_status moe_setup_bias(const struct moe_setup *setup, struct moe_bias *b
 		const struct moe_weight *w = &setup->model->layers[l].part[MOE_PART_ROUTER_BIAS];
 		if (!w->data)
 			continue;
-		w->codec->decode(w->data, bias->values + (int64_t)bias->n_layers * config->n_experts,
-		                 (size_t)config->n_experts);
+		float *values = bias->values + (int64_t)bias->n_layers * config->n_experts;
+		w->codec->decode(w->data, values, (size_t)config->n_experts);
+		enum moe_status status = moe_bias_check(values, config->n_experts, l, setup->ckpt->path, err);
+		if (status)
+			return status;
 		bias->layers[bias->n_layers++] = l;
 	}
 	if (bias->n_layers == 0)

@@ -179,6 +179,11 @@ static enum moe_status prepare_routers(struct moe_session *s, struct moe_err *er
 			return moe_err_nomem(err, (size_t)config->n_experts * sizeof **s->router_bias,
 			                     "a router's bias");
 		bias->codec->decode(bias->data, s->router_bias[l], (size_t)config->n_experts);
+		/* the choice compares: what is not a number would bar its expert without a word */
+		enum moe_status status =
+		    moe_bias_check(s->router_bias[l], config->n_experts, l, s->model->ckpt->path, err);
+		if (status)
+			return status;
 	}
 	return MOE_OK;
 }

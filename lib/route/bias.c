@@ -40,6 +40,17 @@ static float *row_of(const struct moe_bias *bias, int32_t layer)
 	return at ? bias->values + (at - bias->layers) * bias->n_experts : NULL;
 }
 
+enum moe_status moe_bias_check(const float *values, int32_t n_experts, int32_t layer, const char *path,
+                               struct moe_err *err)
+{
+	for (int32_t e = 0; e < n_experts; e++)
+		if (!isfinite(values[e]))
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: layer %d, expert %d: expected a finite correction bias, found %g", path,
+			                   (int)layer, (int)e, (double)values[e]);
+	return MOE_OK;
+}
+
 static enum moe_status fill(struct moe_bias *bias, const struct moe_table *table, const int columns[3],
                             struct moe_err *err)
 {
@@ -67,7 +78,11 @@ static enum moe_status fill(struct moe_bias *bias, const struct moe_table *table
 			                   "%s: layer %d, expert %d is missing: every expert of a layer needs a row",
 			                   moe_table_name(table), (int)bias->layers[i / bias->n_experts],
 			                   (int)(i % bias->n_experts));
-	return MOE_OK;
+	enum moe_status status = MOE_OK;
+	for (int32_t l = 0; l < bias->n_layers && !status; l++)
+		status = moe_bias_check(bias->values + (int64_t)l * bias->n_experts, bias->n_experts, bias->layers[l],
+		                        moe_table_name(table), err);
+	return status;
 }
 
 enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n_experts, struct moe_err *err)

@@ -115,6 +115,9 @@ struct moe_bias {
 };
 MOE_MUST_USE enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n_experts,
                                            struct moe_err *err);
+/* Fails unless the biases of a layer [n_experts] are all finite: `path` is where they come from. */
+MOE_MUST_USE enum moe_status moe_bias_check(const float *values, int32_t n_experts, int32_t layer, const char *path,
+                                            struct moe_err *err);
 const float *moe_bias_at(const struct moe_bias *bias, int32_t layer); /* NULL where the table has no such layer */
 void moe_bias_free(struct moe_bias *bias);
 

@@ -111,6 +111,9 @@ short_text()
 	sed 's/^4\t31\t/4\t30\t/' bias.tsv >twice.tsv
 	fails 1 moe-route --policy noaux_tc --bias twice.tsv --print a.trace
 	expect_message 'twice.tsv: line'
+	sed '$s/[^\t]*$/1e300/' bias.tsv >far.tsv
+	fails 1 moe-route --policy noaux_tc --bias far.tsv --print a.trace
+	expect_message 'far.tsv: layer 4, expert 31: expected a finite correction bias, found inf'
 	sed '/^4\t/d' bias.tsv >three.tsv
 	fails 2 moe-route --policy noaux_tc --bias three.tsv --print a.trace
 	expect_message 'layer 4'
@@ -206,14 +209,14 @@ short_text()
 	expect_message 'does not read --groups'
 	fails 2 moe-route --policy noaux_tc -k 33 --print l.trace
 	fails 2 moe-route --policy noaux_tc --groups 5 --print l.trace
-	fails 2 moe-route --policy noaux_tc -o a.trace l.trace
-	expect_message '--force'
-}
 	# weights that are no weights
 	for scale in 0 -1 1e308 1e-300; do
 		fails 2 moe-route --policy noaux_tc --scale "$scale" -o s.trace l.trace
 		expect_message 'option --scale: .* is out of range'
 	done
+	fails 2 moe-route --policy noaux_tc -o a.trace l.trace
+	expect_message '--force'
+}
 
 @test "no output takes the place of what is read, but for a trace's own" {
 	echo words >text

@@ -317,6 +317,23 @@ rounded()
 	expect_message 'm: some, sequence 0: layer 1, position 0: the router'
 }
 
+@test "a correction bias that is no number is refused: it would bar its expert silently" {
+	mkdir m
+	cp "$MODEL_V3"/* m
+	chmod u+w m/*
+	moe-route -q --logits -o t.trace tiny-v3 --ids -p '0 1 2'
+	read -r offset bytes < <(moe-convert --list m | awk '$1 == "model.layers.2.mlp.gate.e_score_correction_bias"' | cut -f 5,6)
+	[ "$bytes" -eq 128 ]
+	# NaN in f32, of expert 3; then infinity
+	for value in '\xc0\x7f' '\x80\x7f'; do
+		printf '%b' "\\x00\\x00$value" | dd of=m/model.safetensors bs=1 seek=$((offset + 12)) conv=notrunc 2>dd.err
+		fails 1 moe-run m --ids -p '0 1 2' -n 2
+		expect_message 'm: layer 2, expert 3: expected a finite correction bias, found (nan|inf)'
+		fails 1 moe-route --policy noaux_tc --bias m --print t.trace
+		expect_message 'm: layer 2, expert 3: expected a finite correction bias'
+	done
+}
+
 @test "empty files of a model are called empty" {
 	mkdir m
 	cp "$MODEL_V3"/* m
