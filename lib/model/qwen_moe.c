@@ -39,6 +39,19 @@ enum moe_status moe_qwen_dense_parse(struct moe_config *c, const json_t *json, c
 	return st ? st : refuse_windows(c, json, where, err);
 }
 
+/* num_local_experts, as transformers 5 writes num_experts. */
+static enum moe_status parse_experts(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	int32_t n = c->n_experts;
+	enum moe_status st = moe_json_i32(json, "num_local_experts", where, 0, INT32_MAX, &n, err);
+
+	if (!st && n != c->n_experts && moe_json_has(json, "num_experts"))
+		st = moe_err_set(err, MOE_EFORMAT, "%s: num_local_experts: expected %d as num_experts says, found %d",
+		                 where, c->n_experts, n);
+	c->n_experts = n;
+	return st;
+}
+
 enum moe_status moe_qwen_moe_parse(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
 {
 	int32_t step = 1;
@@ -46,6 +59,8 @@ enum moe_status moe_qwen_moe_parse(struct moe_config *c, const json_t *json, con
 
 	c->bos_id = -1;
 	st = moe_gqa_parse(c, json, where, numbers, err);
+	if (!st)
+		st = parse_experts(c, json, where, err);
 	if (!st)
 		st = moe_json_bool(json, "norm_topk_prob", where, &c->router.normalize, err);
 	if (!st)

@@ -42,6 +42,24 @@ static void one_expert(void)
 	}
 }
 
+/* Keys that one writer has and another has not. */
+static void other_keys(void)
+{
+	struct moe_config config;
+	struct moe_err err = {0};
+
+	ok(!parse("{'model_type': 'qwen3_moe', 'num_local_experts': 6, 'num_experts_per_tok': 2}", &config, &err),
+	   "num_local_experts parses %s", err.text);
+	is_i64(config.n_experts, 6, "as num_experts");
+	moe_config_free(&config);
+	ok(!parse("{'model_type': 'exaone_moe', 'num_hidden_layers': 4, "
+	          "'mlp_layer_types': ['sparse', 'dense', 'sparse', 'sparse'], "
+	          "'is_moe_layer': [true, false, true, true]}", &config, &err), "mlp_layer_types parses %s", err.text);
+	ok(config.layers[0].ffn == MOE_FFN_MOE && config.layers[1].ffn == MOE_FFN_DENSE &&
+	   config.layers[3].ffn == MOE_FFN_MOE, "and places the experts");
+	moe_config_free(&config);
+}
+
 /* Scalings whose formulas are a family's own are refused elsewhere. */
 static void refused(void)
 {
@@ -64,6 +82,10 @@ static void refused(void)
 		 "partial_rotary_factor"},
 		{"{'model_type': 'mixtral', 'rope_parameters': {'rope_type': 'default', "
 		 "'partial_rotary_factor': 0.5}}", "rotates whole heads, found 0.5"},
+		{"{'model_type': 'qwen3_moe', 'num_experts': 8, 'num_local_experts': 6}",
+		 "num_local_experts: expected 8 as num_experts says, found 6"},
+		{"{'model_type': 'exaone_moe', 'num_hidden_layers': 2, 'mlp_layer_types': ['dense']}",
+		 "mlp_layer_types"},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -79,6 +101,7 @@ static void refused(void)
 int main(void)
 {
 	one_expert();
+	other_keys();
 	refused();
 	return done();
 }

@@ -71,7 +71,25 @@ static enum moe_status place_windows(struct moe_config *c, const json_t *json, c
 	return st;
 }
 
-/* is_moe_layer, where it is given, must say what first_k_dense_replace does. */
+/* Experts from first_k_dense_replace on, or as mlp_layer_types says. */
+static enum moe_status place(struct moe_config *c, const json_t *json, const char *where, struct moe_err *err)
+{
+	static const char *const words[] = {"dense", "sparse"};
+	int32_t first = 1;
+	enum moe_status st = moe_json_i32(json, "first_k_dense_replace", where, 0, INT32_MAX, &first, err);
+
+	if (!st)
+		st = moe_gqa_place_experts(c, json, where, first, 1, 0, NULL, err);
+	for (int32_t l = 0; !st && l < c->n_layers; l++) {
+		bool sparse = c->layers[l].ffn == MOE_FFN_MOE;
+
+		st = moe_parse_layer_word(json, "mlp_layer_types", where, c->n_layers, l, words, &sparse, err);
+		c->layers[l].ffn = sparse ? MOE_FFN_MOE : MOE_FFN_DENSE;
+	}
+	return st;
+}
+
+/* is_moe_layer, where it is given, must say the same. */
 static enum moe_status check_places(const struct moe_config *c, const json_t *json, const char *where,
                                     struct moe_err *err)
 {
@@ -87,7 +105,7 @@ static enum moe_status check_places(const struct moe_config *c, const json_t *js
 
 		if (!json_is_boolean(item) || json_is_true(item) != (c->layers[l].ffn == MOE_FFN_MOE))
 			return moe_json_refuse(err, item, where, "is_moe_layer: layer %d: expected %s as "
-			                       "first_k_dense_replace says", l,
+			                       "the other keys say", l,
 			                       c->layers[l].ffn == MOE_FFN_MOE ? "true" : "false");
 	}
 	return MOE_OK;
@@ -97,7 +115,6 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 {
 	static const char *const scorings[] = {"sigmoid", NULL}, *const methods[] = {"noaux_tc", NULL};
 	const char *word;
-	int32_t first = 1;
 	enum moe_status st;
 
 	c->vocab_size = 153600;
@@ -129,9 +146,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	if (!st)
 		st = place_windows(c, json, where, err);
 	if (!st)
-		st = moe_json_i32(json, "first_k_dense_replace", where, 0, INT32_MAX, &first, err);
-	if (!st)
-		st = moe_gqa_place_experts(c, json, where, first, 1, 0, NULL, err);
+		st = place(c, json, where, err);
 	if (!st)
 		st = check_places(c, json, where, err);
 	return st ? st : moe_parse_groups(c, where, 2, err);
