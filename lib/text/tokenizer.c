@@ -325,8 +325,8 @@ static bool take_companion(const struct moe_ckpt *ckpt, const char *name, struct
 
 	if (path)
 		snprintf(path, n, "%s/%s", ckpt->path, name);
-	if (found)
-		*file = (struct moe_text_file){path, (const char *)found->data, found->n_bytes};
+	if (found)   /* an empty one has no data, but it is there */
+		*file = (struct moe_text_file){path, found->n_bytes ? (const char *)found->data : "", found->n_bytes};
 	return !found || path;
 }
 
