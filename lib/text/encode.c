@@ -42,8 +42,8 @@ struct encoder {
 	struct moe_err *err;
 };
 
-/* Normalised text without added tokens. */
-static enum moe_status encode_plain(struct encoder *en, const uint32_t *codes, size_t n)
+/* Normalised text without added tokens; n_lead as in struct moe_codes. */
+static enum moe_status encode_plain(struct encoder *en, const uint32_t *codes, size_t n, size_t n_lead)
 {
 	const struct moe_tokenizer *tok = en->tok;
 	const struct moe_text_model *model = (const struct moe_text_model *)tok->model.part;
@@ -53,6 +53,7 @@ static enum moe_status encode_plain(struct encoder *en, const uint32_t *codes, s
 	split->text.n = 0;
 	split->pieces.n = 0;
 	split->byte_level = false;
+	split->text.n_lead = n_lead;
 	status = moe_codes_add(&split->text, codes, n, en->err);
 	if (!status)
 		status = moe_pieces_add(&split->pieces, 0, n, false, en->err);
@@ -77,13 +78,14 @@ static enum moe_status encode_plain(struct encoder *en, const uint32_t *codes, s
 	return status;
 }
 
-/* A part between two added tokens of the raw text. */
-static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, size_t n)
+/* A part between two added tokens of the raw text; leads: it is where the text begins. */
+static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, size_t n, bool leads)
 {
 	const struct moe_tokenizer *tok = en->tok;
 	enum moe_status status;
 
 	en->part.n = 0;
+	en->part.n_lead = leads;
 	status = moe_codes_add(&en->part, codes, n, en->err);
 	if (!status)
 		status = moe_normalize(&tok->normalizer, &en->part, &en->split.spare_text, en->n_left, en->err);
@@ -92,12 +94,13 @@ static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, si
 	if (status || en->part.n == 0)
 		return status;
 	if (!tok->normal)
-		return encode_plain(en, en->part.p, en->part.n);
+		return encode_plain(en, en->part.p, en->part.n, en->part.n_lead);
 	status = moe_added_divide(tok->normal, en->part.p, en->part.n, &en->normal, en->err);
 	for (size_t i = 0; i < en->normal.n && !status; i++) {
 		const struct moe_added_part *v = &en->normal.v[i];
+		size_t n_lead = en->part.n_lead > v->start ? en->part.n_lead - v->start : 0;
 		status = v->id >= 0 ? moe_ids_add(en->ids, v->id, en->err)
-		                    : encode_plain(en, en->part.p + v->start, v->end - v->start);
+		                    : encode_plain(en, en->part.p + v->start, v->end - v->start, n_lead);
 	}
 	return status;
 }
@@ -115,12 +118,13 @@ static enum moe_status encode_text(struct encoder *en, const char *text, size_t 
 	if (!en->scratch)
 		return moe_err_nomem(en->err, 0, "a tokenizer's scratch");
 	if (!tok->raw)
-		return encode_part(en, en->text.p, en->text.n);
+		return encode_part(en, en->text.p, en->text.n, true);
 	status = moe_added_divide(tok->raw, en->text.p, en->text.n, &en->raw, en->err);
 	for (size_t i = 0; i < en->raw.n && !status; i++) {
 		const struct moe_added_part *v = &en->raw.v[i];
 		status = v->id >= 0 ? moe_ids_add(en->ids, v->id, en->err)
-		                    : encode_part(en, en->text.p + v->start, v->end - v->start);
+		                    : encode_part(en, en->text.p + v->start, v->end - v->start,
+		                                  v->start == 0);
 	}
 	return status;
 }

@@ -18,6 +18,7 @@ struct moe_codes {
 	uint32_t *p;   /* [n] */
 	size_t n, cap;
 	size_t limit;  /* n may not pass it; 0: none */
+	size_t n_lead; /* how many of the first come from the first character of the whole text */
 };
 
 /* Room for n more behind p + n. */
@@ -27,6 +28,8 @@ MOE_MUST_USE enum moe_status moe_codes_add(struct moe_codes *codes, const uint32
 MOE_MUST_USE enum moe_status moe_codes_add_utf8(struct moe_codes *codes, const char *text, size_t n,
                                                 struct moe_err *err);
 void moe_codes_free(struct moe_codes *codes);
+/* text and spare change places; the first n_lead code points of what becomes the text come from its beginning. */
+void moe_codes_swap(struct moe_codes *text, struct moe_codes *spare, size_t n_lead);
 
 /* What every member begins with. parse gets the member's object; `where` is its key path, for messages. On failure it
  * leaves nothing behind. free takes what parse gave. */
@@ -38,7 +41,7 @@ struct moe_part {
 
 struct moe_normalizer {
 	struct moe_part part;
-	/* text becomes its normal form; spare is scratch, and the two may be exchanged. */
+	/* text becomes its normal form, n_lead included; spare is scratch, and the two may be exchanged. */
 	enum moe_status (*apply)(const void *self, struct moe_codes *text, struct moe_codes *spare,
 	                         struct moe_err *err);
 };
@@ -93,6 +96,16 @@ MOE_MUST_USE enum moe_status moe_split_regex(struct moe_split *split, const stru
 /* The same, where every character for which is() holds is a match. */
 MOE_MUST_USE enum moe_status moe_split_where(struct moe_split *split, bool (*is)(uint32_t code),
                                              enum moe_behavior behavior, struct moe_err *err);
+/* The same, where every copy of a character is a match. */
+MOE_MUST_USE enum moe_status moe_split_code(struct moe_split *split, uint32_t code, enum moe_behavior behavior,
+                                            struct moe_err *err);
+/* Puts a character before each piece that does not begin with it; only_lead: only before those that begin where the
+ * whole text does. */
+MOE_MUST_USE enum moe_status moe_split_prefix(struct moe_split *split, uint32_t code, bool only_lead,
+                                              struct moe_err *err);
+/* obj["behavior"]; not there: *out stays as it is. */
+MOE_MUST_USE enum moe_status moe_stage_behavior(const json_t *obj, const char *where, enum moe_behavior *out,
+                                                struct moe_err *err);
 
 struct moe_text_model {
 	struct moe_part part;
@@ -170,6 +183,12 @@ void moe_stages_free(void *stages);   /* NULL is fine */
 /* obj[key] must be there and a string; a view. */
 MOE_MUST_USE enum moe_status moe_stage_str(const json_t *obj, const char *key, const char *where, struct moe_str *out,
                                            struct moe_err *err);
+/* obj[key] must be there and a string of one character. */
+MOE_MUST_USE enum moe_status moe_stage_char(const json_t *obj, const char *key, const char *where, uint32_t *out,
+                                            struct moe_err *err);
+/* For members without fields. */
+enum moe_status moe_stage_parse_nothing(void **self, const json_t *obj, const char *where, struct moe_err *err);
+void moe_stage_free_nothing(void *self);
 /* The pattern {"Regex": ..} or {"String": ..} of obj["pattern"]. */
 MOE_MUST_USE enum moe_status moe_stage_pattern(const json_t *obj, const char *where, struct moe_regex **out,
                                                struct moe_err *err);

@@ -40,6 +40,28 @@ bool moe_unicode_is_numeric(uint32_t code)
 	return moe_unicode_in(moe_unicode_numeric, moe_unicode_n_numeric, code);
 }
 
+bool moe_unicode_is_punctuation(uint32_t code)
+{
+	return moe_unicode_in(moe_unicode_punctuation, moe_unicode_n_punctuation, code);
+}
+
+uint32_t moe_unicode_to_lower(uint32_t code)
+{
+	size_t lo = 0, hi = moe_unicode_n_lower;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (moe_unicode_lower[mid].last < code)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == moe_unicode_n_lower || moe_unicode_lower[lo].first > code ||
+	    (code - moe_unicode_lower[lo].first) % moe_unicode_lower[lo].step != 0)
+		return code;
+	return (uint32_t)((int64_t)code + moe_unicode_lower[lo].change);
+}
+
 uint32_t moe_unicode_category_mask(const char *name, size_t n)
 {
 	static const char *const names[MOE_N_CATEGORIES] = {

@@ -207,8 +207,8 @@ static void test_refused(void)
 		 "end_of_word_suffix"},
 		{"{\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"a\":0},\"merges\":[]}}",
 		 "unk_token: 'u'"},
-		{"{" GOOD ",\"normalizer\":{\"type\":\"Lowercase\"}}",
-		 "t.json: normalizer.type: 'Lowercase' is not known here, only NFC"},
+		{"{" GOOD ",\"normalizer\":{\"type\":\"Shuffle\"}}",
+		 "t.json: normalizer.type: 'Shuffle' is not known here, only Lowercase"},
 		{"{" GOOD ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
 		 "{\"type\":\"NFC\"},{\"type\":\"X\"}]}}",
 		 "normalizer.normalizers[1].type: 'X'"},

@@ -11,18 +11,6 @@ struct state {
 	size_t n, cap;
 };
 
-static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
-{
-	(void)obj, (void)where, (void)err;
-	*self = NULL;
-	return MOE_OK;
-}
-
-static void nothing_to_free(void *self)
-{
-	(void)self;
-}
-
 static int hex(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -97,7 +85,8 @@ static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
 }
 
 const struct moe_decoder moe_decoder_bytefallback = {
-	.part = {.type = "ByteFallback", .parse = parse, .free = nothing_to_free},
+	.part = {.type = "ByteFallback", .parse = moe_stage_parse_nothing,
+	         .free = moe_stage_free_nothing},
 	.needs_whole = true,
 	.state_bytes = sizeof(struct state),
 	.add = add,

@@ -13,18 +13,6 @@ struct state {
 	bool begun;
 };
 
-static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
-{
-	(void)obj, (void)where, (void)err;
-	*self = NULL;
-	return MOE_OK;
-}
-
-static void nothing_to_free(void *self)
-{
-	(void)self;
-}
-
 static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
 {
 	const uint8_t *p = (const uint8_t *)token.p;
@@ -106,7 +94,8 @@ static enum moe_status finish(struct moe_decode_link *link, struct moe_err *err)
 }
 
 const struct moe_decoder moe_decoder_bytelevel = {
-	.part = {.type = "ByteLevel", .parse = parse, .free = nothing_to_free},
+	.part = {.type = "ByteLevel", .parse = moe_stage_parse_nothing,
+	         .free = moe_stage_free_nothing},
 	.joins = true,
 	.needs_whole = true,
 	.state_bytes = sizeof(struct state),

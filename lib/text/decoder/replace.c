@@ -1,12 +1,14 @@
-/* Replaces a fixed string in every token. */
+/* Replaces every match of a pattern in every token. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "text/stage.h"
+#include "text/utf8.h"
 
 struct replace {
-	struct moe_str pattern, content;   /* own copies */
+	struct moe_str pattern, content;   /* own copies; pattern.p NULL: the regex */
+	struct moe_regex *regex;
 };
 
 static void replace_free(void *self)
@@ -17,6 +19,7 @@ static void replace_free(void *self)
 		return;
 	free((char *)rp->pattern.p);
 	free((char *)rp->content.p);
+	moe_regex_free(rp->regex);
 	free(rp);
 }
 
@@ -41,17 +44,17 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	*self = NULL;
 	if (!rp)
 		return moe_err_nomem(err, sizeof *rp, "a decoder");
-	if (!moe_json_has(object, "String"))
-		status = moe_err_set(err, MOE_EFORMAT, "%s.pattern: only {\"String\": ...} is supported in a decoder",
-		                     where);
-	else
-		status = moe_stage_str(object, "String", where, &pattern, err);
-	if (!status && pattern.n == 0)
-		status = moe_err_set(err, MOE_EFORMAT, "%s.pattern.String: the pattern is empty", where);
+	/* Says what is wrong with a pattern of either form. */
+	status = moe_stage_pattern(obj, where, &rp->regex, err);
 	if (!status)
 		status = moe_stage_str(obj, "content", where, &content, err);
-	if (!status)
-		status = copy(&rp->pattern, pattern, err);
+	if (!status && moe_json_has(object, "String")) {
+		moe_regex_free(rp->regex);
+		rp->regex = NULL;
+		status = moe_stage_str(object, "String", where, &pattern, err);
+		if (!status)
+			status = copy(&rp->pattern, pattern, err);
+	}
 	if (!status)
 		status = copy(&rp->content, content, err);
 	if (status)
@@ -61,9 +64,35 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
+static enum moe_status replace_matches(const struct replace *rp, struct moe_str token, struct moe_buf *out,
+                                       struct moe_err *err)
 {
-	const struct replace *rp = self;
+	struct moe_codes codes = {0};
+	struct moe_pieces matches = {0};
+	struct moe_regex_scan *scan = NULL;
+	enum moe_status status = moe_codes_add_utf8(&codes, token.p, token.n, err);
+
+	if (!status)
+		status = moe_regex_begin(&scan, rp->regex, codes.p, codes.n, err);
+	if (!status && codes.n > 0)
+		status = moe_pieces_match(&matches, scan, (struct moe_piece){0, codes.n, false}, false, err);
+	moe_regex_finish(scan);
+	for (size_t i = 0; i < matches.n && !status; i++) {
+		if (matches.v[i].is_match)
+			moe_buf_add(out, rp->content.p, rp->content.n);
+		for (size_t k = matches.v[i].start; k < matches.v[i].end && !matches.v[i].is_match; k++) {
+			uint8_t utf8[4];
+			moe_buf_add(out, utf8, moe_utf8_put(utf8, codes.p[k]));
+		}
+	}
+	free(matches.v);
+	moe_codes_free(&codes);
+	return status ? status : moe_buf_check(out, err);
+}
+
+/* The same for a fixed string. */
+static void replace_copies(const struct replace *rp, struct moe_str token, struct moe_buf *out)
+{
 	const char *hit;
 
 	while (token.n > 0 && (hit = memmem(token.p, token.n, rp->pattern.p, rp->pattern.n))) {
@@ -76,13 +105,31 @@ static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
 	moe_buf_add(out, token.p, token.n);
 }
 
+static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
+{
+	const struct replace *rp = self;
+	size_t first = out->n;
+
+	if (rp->pattern.p) {
+		replace_copies(rp, token, out);
+	} else if (replace_matches(rp, token, out, NULL)) {
+		out->n = first;
+		moe_buf_add(out, token.p, token.n);
+	}
+}
+
 static enum moe_status add(struct moe_decode_link *link, struct moe_str text, bool begins, struct moe_err *err)
 {
+	const struct replace *rp = link->self;
 	struct moe_buf out = {0};
-	enum moe_status status;
+	enum moe_status status = MOE_OK;
 
-	bytes(link->self, text, &out);
-	status = moe_buf_check(&out, err);
+	if (rp->pattern.p)
+		replace_copies(rp, text, &out);
+	else
+		status = replace_matches(rp, text, &out, err);
+	if (!status)
+		status = moe_buf_check(&out, err);
 	if (!status)
 		status = moe_decode_emit(link->next, (struct moe_str){out.p ? out.p : "", out.n}, begins, err);
 	moe_buf_free(&out);

@@ -35,7 +35,6 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
 {
 	const struct moe_codes *prefix = self;
-	struct moe_codes old = *text;
 	enum moe_status status;
 
 	if (text->n == 0)
@@ -44,10 +43,8 @@ static enum moe_status apply(const void *self, struct moe_codes *text, struct mo
 	status = moe_codes_add(spare, prefix->p, prefix->n, err);
 	if (!status)
 		status = moe_codes_add(spare, text->p, text->n, err);
-	if (!status) {
-		*text = *spare;
-		*spare = old;
-	}
+	if (!status)
+		moe_codes_swap(text, spare, text->n_lead ? text->n_lead + prefix->n : 0);
 	return status;
 }
 

@@ -43,8 +43,8 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
 {
 	const struct replace *rp = self;
-	struct moe_codes old = *text;
 	struct moe_pieces matches = {0};
+	size_t n_lead = 0;
 	struct moe_regex_scan *scan;
 	enum moe_status status = moe_regex_begin(&scan, rp->regex, text->p, text->n, err);
 
@@ -54,14 +54,18 @@ static enum moe_status apply(const void *self, struct moe_codes *text, struct mo
 	spare->n = 0;
 	for (size_t i = 0; i < matches.n && !status; i++) {
 		const struct moe_piece *v = &matches.v[i];
+
+		/* What replaces a match comes from where the last character of the match does. */
+		if (text->n_lead && v->is_match && (v->end == 0 || v->end - 1 < text->n_lead))
+			n_lead += rp->content.n;
+		else if (!v->is_match && v->start < text->n_lead)
+			n_lead += (v->end < text->n_lead ? v->end : text->n_lead) - v->start;
 		status = v->is_match ? moe_codes_add(spare, rp->content.p, rp->content.n, err)
 		                     : moe_codes_add(spare, text->p + v->start, v->end - v->start, err);
 	}
 	free(matches.v);
-	if (!status) {
-		*text = *spare;
-		*spare = old;
-	}
+	if (!status)
+		moe_codes_swap(text, spare, n_lead);
 	return status;
 }
 

@@ -45,36 +45,13 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status add_spaces(struct moe_split *split, struct moe_err *err)
-{
-	static const uint32_t space = ' ';
-	struct moe_codes old = split->text;
-	enum moe_status status = MOE_OK;
-
-	split->spare_text.n = 0;
-	for (size_t i = 0; i < split->pieces.n && !status; i++) {
-		struct moe_piece *v = &split->pieces.v[i];
-		size_t start = split->spare_text.n;
-
-		if (split->text.p[v->start] != ' ')
-			status = moe_codes_add(&split->spare_text, &space, 1, err);
-		if (!status)
-			status = moe_codes_add(&split->spare_text, split->text.p + v->start, v->end - v->start, err);
-		v->start = start;
-		v->end = split->spare_text.n;
-	}
-	split->text = split->spare_text;
-	split->spare_text = old;
-	return status;
-}
-
 static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
 {
 	const struct bytelevel *bl = self;
 	enum moe_status status = MOE_OK;
 
 	if (bl->add_prefix_space)
-		status = add_spaces(split, err);
+		status = moe_split_prefix(split, ' ', false, err);
 	if (!status && bl->regex)
 		status = moe_split_regex(split, bl->regex, MOE_SPLIT_ISOLATED, false, err);
 	split->byte_level = true;

@@ -1,0 +1,160 @@
+/* Unicode normalization forms: decomposition, canonical order, composition.
+ *
+ * The reference does this with the tables of Unicode 9. Characters assigned since then that decompose, combine or
+ * compose are left where they are, as starters that compose with nothing; for all others later versions say the same. */
+#include "text/normal.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <utf8proc.h>
+
+#include "text/unicode.h"
+
+enum {
+	FIRST_COMBINING = 0x300,   /* what is below is its own form C, and so is any text made of it */
+	MAX_DECOMPOSED = 18,       /* code points of the longest decomposition */
+	SHORT_RUN = 32,
+};
+
+/* Characters that no form changes, whatever is beside them. Unified ideographs neither decompose nor combine; they
+ * make most of a Chinese text. */
+static bool is_plain(uint32_t code, enum moe_form form)
+{
+	if (code < 0x80 || (code >= 0x4E00 && code <= 0x9FA5))
+		return true;
+	return form == MOE_FORM_C && code < FIRST_COMBINING;
+}
+
+/* Characters that are copied as they are and keep what is before them from what is behind. U+11A7 is one short of the
+ * trailing jamo and composes with nothing, which utf8proc 2.8 forgets. */
+static bool is_barrier(uint32_t code, enum moe_form form)
+{
+	if (code < FIRST_COMBINING)
+		return false;
+	return code == 0x11A7 || moe_unicode_in(moe_unicode_uncombined, moe_unicode_n_uncombined, code) ||
+	       ((form & MOE_FORM_KD) &&
+	        moe_unicode_in(moe_unicode_undecomposed, moe_unicode_n_undecomposed, code));
+}
+
+static int combining_class(uint32_t code)
+{
+	return utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
+}
+
+struct mark {
+	uint32_t code;
+	uint32_t class;
+	size_t at;
+};
+
+static int compare_marks(const void *a, const void *b)
+{
+	const struct mark *x = a, *y = b;
+
+	if (x->class != y->class)
+		return x->class < y->class ? -1 : 1;
+	return (x->at > y->at) - (x->at < y->at);
+}
+
+/* Sorts a run of non-starters by combining class, stably. Hostile text has runs of any length. */
+static enum moe_status order_run(uint32_t *p, size_t n, struct moe_err *err)
+{
+	struct mark few[SHORT_RUN], *marks = few;
+
+	if (n < 2)
+		return MOE_OK;
+	if (n > SHORT_RUN) {
+		marks = malloc(n * sizeof *marks);
+		if (!marks)
+			return moe_err_nomem(err, n * sizeof *marks, "a run of combining characters");
+	}
+	for (size_t i = 0; i < n; i++)
+		marks[i] = (struct mark){p[i], (uint32_t)combining_class(p[i]), i};
+	qsort(marks, n, sizeof *marks, compare_marks);
+	for (size_t i = 0; i < n; i++)
+		p[i] = marks[i].code;
+	if (marks != few)
+		free(marks);
+	return MOE_OK;
+}
+
+/* Appends the normal form of p[0 .. n), which holds no barrier. */
+static enum moe_status add_normalized(struct moe_codes *out, const uint32_t *p, size_t n, enum moe_form form,
+                                      struct moe_err *err)
+{
+	const int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (form & MOE_FORM_KD ? UTF8PROC_COMPAT : 0);
+	size_t first = out->n, i;
+	enum moe_status status = MOE_OK;
+	utf8proc_ssize_t kept;
+
+	for (size_t k = 0; k < n; k++) {
+		int boundary = 0;
+		utf8proc_ssize_t used;
+
+		status = moe_codes_room(out, MAX_DECOMPOSED + 1, err);
+		if (status)
+			return status;
+		used = utf8proc_decompose_char((utf8proc_int32_t)p[k], (utf8proc_int32_t *)(out->p + out->n),
+		                               MAX_DECOMPOSED, options, &boundary);
+		if (used < 0 || used > MAX_DECOMPOSED)
+			return moe_err_set(err, MOE_EFORMAT, "U+%04X does not decompose: %s", p[k],
+			                   used < 0 ? utf8proc_errmsg(used) : "too long");
+		out->n += (size_t)used;
+	}
+	for (i = first; i < out->n && !status;) {
+		size_t end = i;
+		while (end < out->n && combining_class(out->p[end]) != 0)
+			end++;
+		status = order_run(out->p + i, end - i, err);
+		i = end + 1;
+	}
+	if (status || out->n == first || !(form & MOE_FORM_C))
+		return status;
+	kept = utf8proc_normalize_utf32((utf8proc_int32_t *)(out->p + first), (utf8proc_ssize_t)(out->n - first),
+	                                UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+	if (kept < 0)
+		return moe_err_set(err, MOE_EFORMAT, "a text does not compose: %s", utf8proc_errmsg(kept));
+	out->n = first + (size_t)kept;
+	return MOE_OK;
+}
+
+/* Appends the form of p[0 .. n), from barrier to barrier. */
+static enum moe_status add_all(struct moe_codes *out, const uint32_t *p, size_t n, enum moe_form form,
+                               struct moe_err *err)
+{
+	size_t done = 0;
+	enum moe_status status = MOE_OK;
+
+	for (size_t i = 0; i < n && !status; i++) {
+		if (!is_barrier(p[i], form))
+			continue;
+		status = add_normalized(out, p + done, i - done, form, err);
+		if (!status)
+			status = moe_codes_add(out, p + i, 1, err);
+		done = i + 1;
+	}
+	return status ? status : add_normalized(out, p + done, n - done, form, err);
+}
+
+enum moe_status moe_normal_form(struct moe_codes *text, struct moe_codes *spare, enum moe_form form,
+                                struct moe_err *err)
+{
+	size_t i = 0, n_lead = text->n_lead;
+	enum moe_status status = MOE_OK;
+
+	while (i < text->n && is_plain(text->p[i], form))
+		i++;
+	if (i == text->n)
+		return MOE_OK;
+	spare->n = 0;
+	if (n_lead > 0 && !is_plain(text->p[0], form)) {
+		status = add_all(spare, text->p, n_lead < text->n ? n_lead : text->n, form, err);
+		n_lead = spare->n;
+		spare->n = 0;
+	}
+	if (!status)
+		status = add_all(spare, text->p, text->n, form, err);
+	if (!status)
+		moe_codes_swap(text, spare, n_lead);
+	return status;
+}

@@ -1,0 +1,38 @@
+/* Splits at punctuation. */
+#include <stdlib.h>
+
+#include "text/stage.h"
+#include "text/unicode.h"
+
+struct punctuation {
+	enum moe_behavior behavior;
+};
+
+static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
+{
+	struct punctuation *pn = calloc(1, sizeof *pn);
+	enum moe_status status;
+
+	*self = NULL;
+	if (!pn)
+		return moe_err_nomem(err, sizeof *pn, "a pre-tokenizer");
+	pn->behavior = MOE_SPLIT_ISOLATED;
+	status = moe_stage_behavior(obj, where, &pn->behavior, err);
+	if (status)
+		free(pn);
+	else
+		*self = pn;
+	return status;
+}
+
+static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+{
+	const struct punctuation *pn = self;
+
+	return moe_split_where(split, moe_unicode_is_punctuation, pn->behavior, err);
+}
+
+const struct moe_pretokenizer moe_pretokenizer_punctuation = {
+	.part = {.type = "Punctuation", .parse = parse, .free = free},
+	.split = split,
+};
