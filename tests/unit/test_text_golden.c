@@ -223,6 +223,7 @@ int main(int argc, char **argv)
 	if (argc == 1) {
 		check_packed(top, "deepseek_v3");
 		check_packed(top, "qwen3");
+		check_packed(top, "t5");
 		check_small(top);
 		check_dirs(top);
 		return done();

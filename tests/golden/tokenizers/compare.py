@@ -84,10 +84,10 @@ class Strings:
         return self.some(range(0xc0, 0x250), 8)
 
     def run(self):
-        return self.r.choice("a \n1'\u4e00\u0301=-\U0001f600") * self.r.randint(1, 90)
+        return self.r.choice("a \n1\u2581'\u4e00\u0301=-\U0001f600") * self.r.randint(1, 90)
 
     def word(self):
-        return self.r.choice(self.vocab).replace("\u0120", " ").replace("\u010a", "\n")
+        return self.r.choice(self.vocab).replace("\u0120", " ").replace("\u2581", " ").replace("\u010a", "\n")
 
     def wild(self):
         return chr(self.r.choice([*range(0xd800), *range(0xe000, 0x110000)]))

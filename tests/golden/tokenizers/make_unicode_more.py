@@ -68,9 +68,9 @@ def graphemes():
             out[c] = "PREPEND"
         elif of_mark(ch + mark + "\u0302") == ch + "M":
             out[c] = {13: "CR", 10: "LF"}.get(c, "CONTROL")
-        elif of_sign(sign + zwj + ch) == "C" + zwj + ch:
+        elif of_sign(sign + zwj + ch).startswith("C" + zwj):
             out[c] = "PICTURE"
-        elif 0x800 <= c < 0x10000 and rules((ch, "K"))(ka + virama + ch + mark) == ka + virama + "K" + mark:
+        elif 0x800 <= c < 0x10000 and rules((ch, "K"))(ka + virama + ch + mark).endswith(virama + "K" + mark):
             out[c] = "CONSONANT"
     for first, last, name in ((0x1100, 0x115F, "JAMO_L"), (0xA960, 0xA97C, "JAMO_L"), (0x1160, 0x11A7, "JAMO_V"),
                               (0xD7B0, 0xD7C6, "JAMO_V"), (0x11A8, 0x11FF, "JAMO_T"), (0xD7CB, 0xD7FB, "JAMO_T"),
