@@ -1,4 +1,4 @@
-/* Remembers the ids of short pieces, which a text repeats: one slot per hash, the last piece wins. Indoors of model/. */
+/* The ids of short pieces, which a text repeats: one slot per hash, the last piece wins. Indoors of the text folder. */
 #ifndef MOE_TEXT_MEMO_H
 #define MOE_TEXT_MEMO_H
 

@@ -1,7 +1,8 @@
 /* Unicode normalization forms: decomposition, canonical order, composition.
  *
  * The reference does this with the tables of Unicode 9. Characters assigned since then that decompose, combine or
- * compose are left where they are, as starters that compose with nothing; for all others later versions say the same. */
+ * compose are left where they are, as starters that compose with nothing; for all others later versions say the
+ * same. */
 #include "text/normal.h"
 
 #include <limits.h>

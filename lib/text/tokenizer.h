@@ -1,4 +1,4 @@
-/* Text <-> token ids, from a tokenizer.json: added tokens, normalizer, pre-tokenizer, byte-level BPE, decoder.
+/* Text <-> token ids: added tokens, normalizer, pre-tokenizer, model, decoder.
  *
  * Ids and text are those of the reference implementation on any input. Input that is not UTF-8 is read as Python's
  * bytes.decode(errors="replace") reads it: each maximal invalid subpart becomes one U+FFFD before anything else. */

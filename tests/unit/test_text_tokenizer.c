@@ -187,7 +187,7 @@ static void test_refused(void)
 		{"", "t.json: is empty"},
 		{"[]", "t.json: an object is expected"},
 		{"{}", "t.json: model: an object is expected"},
-		{"{\"model\":{\"type\":\"Unigram\"}}", "t.json: model.type: 'Unigram' is not known here, only BPE"},
+		{"{\"model\":{\"type\":\"WordPiece\"}}", "t.json: model.type: 'WordPiece' is not known here, only BPE"},
 		{"{\"model\":{\"vocab\":{}}}", "model.type: '(nothing)'"},
 		{"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", "model.merges: an array is expected"},
 		{"{" MODEL("{\"a\":0,\"b\":1,\"ab\":2}", "[]") "}",

@@ -75,8 +75,9 @@ static enum moe_status read_entry(struct unigram *ug, const json_t *item, const 
 	struct entry *e = &ug->entries[ug->n];
 
 	if (!json_is_array(item) || json_array_size(item) != 2 || !json_is_string(text) || !json_is_number(score))
-		return moe_err_set(err, MOE_EFORMAT, "%s.vocab[%zu]: a piece and its score are expected, as [\"a\", -1.5]",
-		                   where, ug->n);
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s.vocab[%zu]: a piece and its score are expected, as [\"a\", -1.5]", where,
+		                   ug->n);
 	memcpy(blob, json_string_value(text), json_string_length(text));
 	e->text = (struct moe_str){blob, json_string_length(text)};
 	e->score = json_number_value(score);

@@ -90,7 +90,7 @@ class Strings:
         return self.r.choice(self.vocab).replace("\u0120", " ").replace("\u2581", " ").replace("\u010a", "\n")
 
     def wild(self):
-        return chr(self.r.choice([*range(0xd800), *range(0xe000, 0x110000)]))
+        return chr(self.r.choice((self.r.randrange(0xd800), self.r.randrange(0xe000, 0x110000))))
 
     def make(self):
         return "".join(self.r.choice(self.makers)() for _ in range(self.r.choice((1, 2, 3, 5, 8, 20))))
