@@ -158,7 +158,8 @@ static void check_token(struct run *run, const int32_t *ids, const float *weight
 	const struct moe_router_spec *r = &run->config->router;
 	const int32_t n = run->config->n_experts, group = n / r->n_groups;
 	int32_t groups[256], n_groups = 0;
-	double sum = 0, wanted = r->scale;
+	const double wanted = r->scale;
+	double sum = 0;
 
 	for (int32_t k = 0; k < r->top_k; k++) {
 		if (ids[k] < 0 || ids[k] >= n || is_in(ids, k, ids[k])) {
@@ -172,9 +173,6 @@ static void check_token(struct run *run, const int32_t *ids, const float *weight
 	}
 	run->n_bad += n_groups > r->top_groups;
 	run->n_bad += !run->size->v3 && !is_best(ids, logits, n, r->top_k);
-	/* a single expert of V3 keeps its sigmoid */
-	if (run->size->v3 && r->top_k == 1)
-		wanted *= 1 / (1 + exp(-(double)logits[ids[0]]));
 	run->sum_error = fmax(run->sum_error, fabs(sum / wanted - 1));
 }
 
