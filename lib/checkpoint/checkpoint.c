@@ -214,6 +214,13 @@ enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct mo
 		status = ckpt->format->open(ckpt, path, err);
 	if (!status)
 		status = index_names(ckpt, err);
+	if (!status && ckpt->format->naming == MOE_NAMING_HF) {
+		const size_t n = ckpt->n_tensors;
+
+		status = moe_ckpt_unstack(ckpt, err);
+		if (!status && ckpt->n_tensors != n)
+			status = index_names(ckpt, err);
+	}
 	if (!status)
 		status = add_inputs(ckpt, err);
 	if (status)

@@ -51,3 +51,36 @@ copy()
 		expect_message "'decoder.embed_tokens.weight': expected a copy of 'shared.weight' .*$tied.*found other numbers"
 	done
 }
+
+@test "experts in stacks, as transformers 5 may save them, are those of the published form" {
+	for model in qwen3_moe deepseek_v3 ernie4_5_moe; do
+		copy $model m
+		want=$(logits m)
+		perl "$TOP/tests/ref/stack_experts.pl" m/model.safetensors
+		[ "$want" = "$(logits m)" ]
+		diff <(moe-convert --hash "$GOLDEN/models/$model" | sort) <(moe-convert --hash m | sort)
+		run_split moe-convert --verify "$GOLDEN/models/$model" m
+		expect_status 0
+		moe-convert -q m c
+		[ "$want" = "$(logits c)" ]
+		rm -r m c
+	done
+	# placed and put together again, the files are those there were
+	copy qwen3_moe m
+	perl "$TOP/tests/ref/stack_experts.pl" m/model.safetensors
+	echo 5 6 7 8 | moe-route -q m --ids -o t.trace
+	moe-split -q -n 2 t.trace -o p.tsv
+	moe-split -q --plan p.tsv -o shards m
+	moe-split -q --merge shards -o whole
+	cmp m/model.safetensors whole/model.safetensors
+	# gpt-oss publishes stacks under these names, by inputs first
+	moe-convert --list "$GOLDEN/models/gpt_oss" >list
+	grep -q 'experts.gate_up_proj	' list
+	# half of a stack is none
+	copy qwen3_moe half
+	perl "$TOP/tests/ref/stack_experts.pl" half/model.safetensors
+	LC_ALL=C sed -i 's/"model.layers.1.mlp.experts.down_proj"/"model.layers.1.mlp.experts.Down_proj"/' \
+	  half/model.safetensors
+	fails 1 moe-run half --ids -n 0 --logits l.st </dev/null
+	expect_message "'model.layers.1.mlp.experts.0.gate_proj.weight' is missing"
+}
