@@ -1,5 +1,5 @@
-/* LFM2's router: s = sigmoid(logits); choose by s + bias; weigh by s alone, divided by the sum of the chosen + 1e-6 where
- * `normalize`, times `scale`. The addend matters where all scores are small. */
+/* LFM2's router: s = sigmoid(logits); choose by s + bias; weigh by s alone, divided by the sum of the chosen + 1e-6
+ * where `normalize`, times `scale`. The addend matters where all scores are small. */
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }

@@ -1,5 +1,5 @@
-/* LongCat's router: s = softmax(logits) over all experts, those that compute nothing included; choose by s + bias; weigh
- * by s alone, times `scale`, not normalised. */
+/* LongCat's router: s = softmax(logits) over all experts, those that compute nothing included; choose by s + bias;
+ * weigh by s alone, times `scale`, not normalised. */
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
