@@ -40,7 +40,8 @@ my ($data, %out) = ('');
 for my $name (sort keys %kept) {
 	my $begin = length $data;
 	$data .= $kept{$name}{data};
-	$out{$name} = { dtype => $kept{$name}{dtype}, shape => $kept{$name}{shape}, data_offsets => [$begin, length $data] };
+	my ($dtype, $shape) = @{$kept{$name}}{qw(dtype shape)};
+	$out{$name} = { dtype => $dtype, shape => $shape, data_offsets => [$begin, length $data] };
 }
 my $text = $json->encode(\%out);
 $text .= ' ' x (-length($text) % 8);
