@@ -8,47 +8,20 @@
 
 #include "base/json.h"
 #include "text/bytechar.h"
+#include "text/memo.h"
 #include "text/utf8.h"
 
-enum {
-	CACHE_BYTES = 24,        /* longest piece remembered */
-	CACHE_IDS = 8,
-	CACHE_SLOTS = 1 << 14,   /* for a long text; a short one gets fewer */
-};
-
-struct cached {
-	uint8_t n_bytes, n_ids;
-	char text[CACHE_BYTES];
-	int32_t ids[CACHE_IDS];
-};
-
 struct scratch {
-	struct cached *cache;    /* [cache_mask + 1] */
-	size_t cache_mask;
+	struct moe_memo memo;
 	struct moe_merging merging;
 	struct moe_buf mapped;
 };
-
-static uint64_t hash_bytes(const char *p, size_t n)
-{
-	uint64_t h = UINT64_C(0x9E3779B97F4A7C15) ^ n, word;
-
-	for (; n >= 8; p += 8, n -= 8) {
-		memcpy(&word, p, 8);
-		h = (h ^ word) * UINT64_C(0xBF58476D1CE4E5B9);
-		h ^= h >> 32;
-	}
-	word = 0;
-	memcpy(&word, p, n);
-	h = (h ^ word) * UINT64_C(0x94D049BB133111EB);
-	return h ^ h >> 29;
-}
 
 int32_t moe_bpe_find(const void *self, struct moe_str text)
 {
 	const struct moe_bpe *bpe = self;
 
-	for (size_t i = hash_bytes(text.p, text.n) & bpe->slot_mask; bpe->slots[i]; i = (i + 1) & bpe->slot_mask) {
+	for (size_t i = moe_memo_hash(text.p, text.n) & bpe->slot_mask; bpe->slots[i]; i = (i + 1) & bpe->slot_mask) {
 		const struct moe_bpe_entry *e = &bpe->entries[bpe->slots[i] - 1];
 		if (e->n_bytes == text.n && memcmp(e->text, text.p, text.n) == 0)
 			return e->id;
@@ -98,7 +71,7 @@ enum moe_status moe_bpe_read_vocab(struct moe_bpe *bpe, const json_t *vocab, con
 		memcpy(bpe->blob + at, key, n);
 		*e = (struct moe_bpe_entry){bpe->blob + at, (uint32_t)n, (int32_t)id};
 		at += n;
-		slot = hash_bytes(key, n) & bpe->slot_mask;
+		slot = moe_memo_hash(key, n) & bpe->slot_mask;
 		while (bpe->slots[slot])
 			slot = (slot + 1) & bpe->slot_mask;
 		bpe->slots[slot] = (uint32_t)++bpe->n;
@@ -116,6 +89,7 @@ void moe_bpe_free(void *self)
 	free(bpe->entries);
 	free(bpe->slots);
 	moe_merges_free(&bpe->merges);
+	moe_seams_free(&bpe->seams);
 	free(bpe);
 }
 
@@ -137,6 +111,13 @@ void moe_bpe_settle(struct moe_bpe *bpe)
 	char code[8];
 	uint8_t utf8[4];
 
+	for (size_t i = 0; i < bpe->n; i++) {
+		const struct moe_str text = {bpe->entries[i].text, bpe->entries[i].n_bytes};
+		if (bpe->entries[i].id == bpe->unk_id)
+			moe_seam_ends(text, &bpe->unk_first, &bpe->unk_last);
+	}
+	for (int b = 0; b < 128; b++)
+		bpe->ascii_ids[b] = moe_bpe_find(bpe, (struct moe_str){&(const char){(char)b}, 1});
 	for (int b = 0; b < 256; b++) {
 		const size_t n = moe_utf8_put(utf8, moe_bytechar((uint8_t)b));
 		bpe->byte_ids[b] = moe_bpe_find(bpe, (struct moe_str){(char *)utf8, n});
@@ -153,7 +134,7 @@ void moe_bpe_scratch_free(void *scratch)
 
 	if (!sc)
 		return;
-	free(sc->cache);
+	moe_memo_free(&sc->memo);
 	moe_merging_free(&sc->merging);
 	moe_buf_free(&sc->mapped);
 	free(sc);
@@ -162,16 +143,9 @@ void moe_bpe_scratch_free(void *scratch)
 void *moe_bpe_scratch_new(const void *self, size_t n_bytes)
 {
 	struct scratch *sc = calloc(1, sizeof *sc);
-	size_t slots = 16;
 
 	(void)self;
-	while (slots < CACHE_SLOTS && slots < n_bytes / 8)
-		slots *= 2;
-	if (!sc)
-		return NULL;
-	sc->cache = calloc(slots, sizeof *sc->cache);
-	sc->cache_mask = slots - 1;
-	if (!sc->cache) {
+	if (sc && !moe_memo_new(&sc->memo, n_bytes)) {
 		moe_bpe_scratch_free(sc);
 		return NULL;
 	}
@@ -184,52 +158,130 @@ static enum moe_status unknown_char(const char *p, size_t n, struct moe_err *err
 	                   (int)n, p);
 }
 
-/* The ids of single characters into sc->merging.symbols. A character without an id becomes its bytes as <0xHH> if
- * byte_fallback says so and all are there, otherwise unk_token, one for several in a row if fuse_unk says so. */
-static enum moe_status first_symbols(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece,
-                                     bool byte_level, size_t *n, struct moe_err *err)
+/* A stretch of a piece of text on its way: symbols in scratch that no seam keeps apart. */
+struct stretch {
+	const struct moe_bpe *bpe;
+	struct scratch *sc;
+	struct moe_str piece;
+	size_t n;            /* symbols */
+	size_t start;        /* where it begins in the piece */
+	uint32_t last;       /* the character that its last symbol ends with */
+	bool plain;          /* every symbol is that of a character */
+	struct moe_ids *ids;
+	struct moe_err *err;
+};
+
+static enum moe_status add_ids(struct moe_ids *ids, const int32_t *from, size_t n, struct moe_err *err)
 {
+	enum moe_status status = MOE_OK;
+
+	for (size_t i = 0; i < n && !status; i++)
+		status = moe_ids_add(ids, from[i], err);
+	return status;
+}
+
+/* Merges the symbols there are and gives out their ids; `end` is where the stretch ends in the piece. */
+static enum moe_status close_stretch(struct stretch *st, size_t end)
+{
+	struct moe_merging *mg = &st->sc->merging;
+	const struct moe_str text = {st->piece.p + st->start, end - st->start};
+	/* With ignore_merges what is remembered of whole pieces may differ. */
+	const bool known = st->plain && st->n > 1 && !st->bpe->ignore_merges;
+	struct moe_memo_slot *slot = known ? moe_memo_slot(&st->sc->memo, text) : NULL;
+	size_t n = st->n;
+	enum moe_status status = MOE_OK;
+
+	st->n = 0;
+	if (moe_memo_holds(slot, text))
+		return add_ids(st->ids, slot->ids, slot->n_ids, st->err);
+	if (n > 1)
+		status = moe_merging_run(mg, &st->bpe->merges, &n, st->err);
+	if (!status)
+		moe_memo_put(slot, text, mg->symbols, n);
+	return status ? status : add_ids(st->ids, mg->symbols, n, st->err);
+}
+
+/* Appends a symbol that begins with the character `first` and ends with `last`, of the text at `at`. */
+static enum moe_status put(struct stretch *st, int32_t id, uint32_t first, uint32_t last, size_t at, bool plain)
+{
+	enum moe_status status = MOE_OK;
+
+	if (st->n > 0 && st->bpe->has_seams && !moe_seams_has(&st->bpe->seams, st->last, first))
+		status = close_stretch(st, at);
+	if (st->n == 0) {
+		st->start = at;
+		st->plain = true;
+	}
+	if (!status && st->n == st->sc->merging.cap)
+		status = moe_merging_room(&st->sc->merging, st->n + 1, st->err);
+	if (status)
+		return status;
+	st->sc->merging.symbols[st->n++] = id;
+	st->last = last;
+	st->plain &= plain;
+	return MOE_OK;
+}
+
+/* The character c of the text at `at`, which has no id: its bytes as <0xHH> if byte_fallback says so and all are there,
+ * otherwise unk_token, one for several in a row if fuse_unk says so. *pending: one is still to come. */
+static enum moe_status put_unknown(struct stretch *st, struct moe_str c, size_t at, bool *pending)
+{
+	const struct moe_bpe *bpe = st->bpe;
+	bool all = bpe->byte_fallback;
+	enum moe_status status = MOE_OK;
+
+	for (size_t k = 0; k < c.n && all; k++)
+		all = bpe->code_ids[(uint8_t)c.p[k]] >= 0;
+	for (size_t k = 0; k < c.n && all && !status; k++)
+		status = put(st, bpe->code_ids[(uint8_t)c.p[k]], '<', '>', at, false);
+	if (all)
+		return status;
+	if (bpe->unk_id < 0)
+		return unknown_char(c.p, c.n, st->err);
+	if (*pending && !bpe->fuse_unk)
+		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, at, false);
+	*pending = true;
+	return status;
+}
+
+/* The ids of all characters, stretch by stretch. */
+static enum moe_status put_all(struct stretch *st, bool byte_level)
+{
+	const struct moe_bpe *bpe = st->bpe;
+	const uint8_t *p = (const uint8_t *)st->piece.p;
 	bool pending = false;
 	uint8_t utf8[4];
 	size_t used = 1;
+	enum moe_status status = MOE_OK;
 
-	*n = 0;
-	for (size_t i = 0; i < piece.n; i += used) {
-		struct moe_str c = {piece.p + i, 1};
+	for (size_t i = 0; i < st->piece.n && !status; i += used) {
+		struct moe_str c = {st->piece.p + i, 1};
+		uint32_t code;
 		int32_t id;
-		bool all = bpe->byte_fallback;
 
 		used = 1;
 		if (byte_level) {
-			id = bpe->byte_ids[(uint8_t)piece.p[i]];
-			c = (struct moe_str){(char *)utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)piece.p[i]))};
+			code = moe_bytechar(p[i]);
+			id = bpe->byte_ids[p[i]];
+			c = (struct moe_str){(char *)utf8, moe_utf8_put(utf8, code)};
 		} else {
-			(void)moe_utf8_take((const uint8_t *)piece.p + i, piece.n - i, &used);
+			code = moe_utf8_take(p + i, st->piece.n - i, &used);
 			c.n = used;
-			id = moe_bpe_find(bpe, c);
+			id = code < 128 ? bpe->ascii_ids[code] : moe_bpe_find(bpe, c);
 		}
-		if (id >= 0) {
-			if (pending)
-				sc->merging.symbols[(*n)++] = bpe->unk_id;
-			pending = false;
-			sc->merging.symbols[(*n)++] = id;
+		if (id < 0) {
+			status = put_unknown(st, c, i, &pending);
 			continue;
 		}
-		for (size_t k = 0; k < c.n && all; k++)
-			all = bpe->code_ids[(uint8_t)c.p[k]] >= 0;
-		for (size_t k = 0; k < c.n && all; k++)
-			sc->merging.symbols[(*n)++] = bpe->code_ids[(uint8_t)c.p[k]];
-		if (all)
-			continue;
-		if (bpe->unk_id < 0)
-			return unknown_char(c.p, c.n, err);
-		if (pending && !bpe->fuse_unk)
-			sc->merging.symbols[(*n)++] = bpe->unk_id;
-		pending = true;
+		if (pending)
+			status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, i, false);
+		pending = false;
+		if (!status)
+			status = put(st, id, code, code, i, true);
 	}
-	if (pending)
-		sc->merging.symbols[(*n)++] = bpe->unk_id;
-	return MOE_OK;
+	if (pending && !status)
+		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, st->piece.n, false);
+	return status || st->n == 0 ? status : close_stretch(st, st->piece.n);
 }
 
 /* The id of a whole piece for ignore_merges; -1: none. */
@@ -245,66 +297,36 @@ static int32_t whole_id(const struct moe_bpe *bpe, struct scratch *sc, struct mo
 	return moe_bpe_find(bpe, (struct moe_str){sc->mapped.p ? sc->mapped.p : "", sc->mapped.n});
 }
 
-static enum moe_status add_ids(struct moe_ids *ids, const int32_t *from, size_t n, struct moe_err *err)
-{
-	enum moe_status status = MOE_OK;
-
-	for (size_t i = 0; i < n && !status; i++)
-		status = moe_ids_add(ids, from[i], err);
-	return status;
-}
-
 static enum moe_status encode_piece(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece,
-                                    bool byte_level, size_t *n, struct moe_err *err)
+                                    bool byte_level, struct moe_ids *ids, struct moe_err *err)
 {
-	enum moe_status status;
+	struct stretch st = {.bpe = bpe, .sc = sc, .piece = piece, .ids = ids, .err = err};
 
 	if (piece.n > INT32_MAX / 4)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "a piece of text of %zu bytes that nothing divides, at most %d are supported",
 		                   piece.n, INT32_MAX / 4);
-	/* A character of n bytes becomes at most 2 n symbols: the bytes of its visible characters. */
-	status = moe_merging_room(&sc->merging, 2 * piece.n, err);
-	if (status)
-		return status;
 	if (bpe->ignore_merges) {
 		int32_t id = whole_id(bpe, sc, piece, byte_level);
-		status = moe_buf_check(&sc->mapped, err);
-		if (status || id >= 0) {
-			sc->merging.symbols[0] = id;
-			*n = 1;
-			return status;
-		}
+		enum moe_status status = moe_buf_check(&sc->mapped, err);
+		if (status || id >= 0)
+			return status ? status : moe_ids_add(ids, id, err);
 	}
-	status = first_symbols(bpe, sc, piece, byte_level, n, err);
-	if (status)
-		return status;
-	return moe_merging_run(&sc->merging, &bpe->merges, n, err);
+	return put_all(&st, byte_level);
 }
 
 enum moe_status moe_bpe_encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
                                struct moe_ids *ids, struct moe_err *err)
 {
 	struct scratch *sc = scratch;
-	struct cached *slot = NULL;
-	size_t n = 0;
+	struct moe_memo_slot *slot = moe_memo_slot(&sc->memo, piece);
+	size_t first = ids->n;
 	enum moe_status status;
 
-	if (piece.n == 0)
-		return MOE_OK;
-	if (piece.n <= CACHE_BYTES) {
-		slot = &sc->cache[hash_bytes(piece.p, piece.n) & sc->cache_mask];
-		if (slot->n_bytes == piece.n && memcmp(slot->text, piece.p, piece.n) == 0)
-			return add_ids(ids, slot->ids, slot->n_ids, err);
-	}
-	status = encode_piece(self, sc, piece, byte_level, &n, err);
-	if (status)
-		return status;
-	if (slot && n <= CACHE_IDS) {
-		slot->n_bytes = (uint8_t)piece.n;
-		slot->n_ids = (uint8_t)n;
-		memcpy(slot->text, piece.p, piece.n);
-		memcpy(slot->ids, sc->merging.symbols, n * sizeof *slot->ids);
-	}
-	return add_ids(ids, sc->merging.symbols, n, err);
+	if (moe_memo_holds(slot, piece))
+		return add_ids(ids, slot->ids, slot->n_ids, err);
+	status = encode_piece(self, sc, piece, byte_level, ids, err);
+	if (!status)
+		moe_memo_put(slot, piece, ids->ids + first, ids->n - first);
+	return status;
 }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "text/merge.h"
+#include "text/seams.h"
 #include "text/stage.h"
 
 struct moe_bpe_entry {
@@ -20,9 +21,13 @@ struct moe_bpe {
 	uint32_t *slots;         /* [slot_mask + 1] index into entries + 1; 0: empty */
 	size_t slot_mask;
 	struct moe_merges merges;
+	struct moe_seams seams;  /* where merges join, if has_seams; otherwise they may anywhere */
+	bool has_seams;
+	int32_t ascii_ids[128];  /* of characters; -1: none */
 	int32_t byte_ids[256];   /* of the visible character of a byte; -1: none */
 	int32_t code_ids[256];   /* of <0xHH>; -1: none */
 	int32_t unk_id;          /* -1: none */
+	uint32_t unk_first, unk_last;   /* the characters that its text begins and ends with */
 	bool byte_fallback, fuse_unk;
 	bool ignore_merges;      /* a piece that is in the vocabulary as a whole is that token */
 	bool any_merges;
@@ -31,7 +36,7 @@ struct moe_bpe {
 /* blob, entries and slots, from an object piece: id. */
 MOE_MUST_USE enum moe_status moe_bpe_read_vocab(struct moe_bpe *bpe, const json_t *vocab, const char *where,
                                                 struct moe_err *err);
-/* byte_ids and code_ids, once the vocabulary is there. */
+/* What is looked up once the vocabulary and unk_id are there: the ids of characters and bytes. */
 void moe_bpe_settle(struct moe_bpe *bpe);
 void moe_bpe_free(void *self);   /* NULL is fine */
 

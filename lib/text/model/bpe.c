@@ -44,6 +44,7 @@ static enum moe_status read_merges(struct moe_bpe *bpe, const json_t *merges, co
 		                   "%s.merges: an array is expected; a vocabulary without its merges cannot "
 		                   "encode", where);
 	bpe->any_merges = n > 0;
+	bpe->has_seams = true;
 	status = moe_merges_room(&bpe->merges, n, err);
 	for (size_t i = 0; i < n && !status; i++) {
 		const json_t *item = json_array_get(merges, i);
@@ -70,6 +71,8 @@ static enum moe_status read_merges(struct moe_bpe *bpe, const json_t *merges, co
 				                     "%s.merges[%zu]: '%.*s' is not in the vocabulary", where, i,
 				                     (int)(s.n < 100 ? s.n : 100), s.p);
 		}
+		if (!status)
+			status = moe_seams_add(&bpe->seams, pair[0], pair[1], err);
 		if (!status)
 			moe_merges_put(&bpe->merges, ids[0], ids[1], ids[2], (uint32_t)i);
 	}
