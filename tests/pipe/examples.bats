@@ -40,6 +40,7 @@ setup_file()
 	mkdir -p "$BATS_FILE_TMPDIR/fixture"
 	cd "$BATS_FILE_TMPDIR/fixture" || return 1
 	moe-route -o run.trace "$MODEL_V3" "$TEXT"/code.txt "$TEXT"/zh.txt
+	moe-route --logits --margin -o logits.trace -p 'int main(void)' "$MODEL_V3"
 	moe-stats --load run.trace >load.tsv
 	moe-split -n 4 --nodes 2 --slots 40 --planner greedy load.tsv >plan.tsv
 	moe-convert "$MODEL_V3" tiny-v3.gguf
