@@ -19,7 +19,8 @@ struct moe_kquant {
 
 /* Codes 0..code_max, scales and minima 0..level_max, n_sub sub-blocks. The squared error is made small: for each
  * sub-block several steps are tried, the best scale and minimum of each by least squares; then scales and minima are
- * rounded, the neighbours of a rounded scale are tried too, and the two units follow from least squares over the block. */
+ * rounded, the neighbours of a rounded scale are tried too, and the two units follow from least squares over the
+ * block. */
 void moe_kquant_affine(const float *x, int n_sub, int code_max, int level_max, struct moe_kquant *out);
 
 /* The same without minima: codes -code_half..code_half - 1, scales -level_half..level_half - 1, d_min 0. */

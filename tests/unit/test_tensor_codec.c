@@ -311,8 +311,9 @@ static void fill_weights(float *x, size_t n, uint64_t seed)
 	}
 }
 
-/* Relative rms error of a type on numbers like weights, as the search reaches it. ggml's quantisers without an importance
- * matrix reach 0.2886 (q2_k), 0.1476, 0.0695, 0.0354, 0.0172 (q6_k) and 0.0776 (iq4_nl) on the same numbers. */
+/* Relative rms error of a type on numbers like weights, as the search reaches it. ggml's quantisers without an
+ * importance matrix reach 0.2886 (q2_k), 0.1476, 0.0695, 0.0354, 0.0172 (q6_k) and 0.0776 (iq4_nl) on the same
+ * numbers. */
 static void check_quality(const char *name, double limit)
 {
 	enum { N = 256 * 64 };
