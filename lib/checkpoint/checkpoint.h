@@ -1,7 +1,8 @@
 /* A checkpoint: named tensors, a config and companion files, whatever the container.
  *
  * A Hugging Face directory (config.json, *.safetensors with or without an index), one .safetensors file, or a GGUF
- * file (also split). Experts that transformers 5 stacked are seen one by one (stacks.c). Nothing is copied: tensors are views into mappings that live until moe_ckpt_close. */
+ * file (also split). Experts that transformers 5 stacked are seen one by one (stacks.c). Nothing is copied: tensors are
+ * views into mappings that live until moe_ckpt_close. */
 #ifndef MOE_CHECKPOINT_CHECKPOINT_H
 #define MOE_CHECKPOINT_CHECKPOINT_H
 

@@ -259,8 +259,8 @@ static void add_notes(struct moe_convert *conv)
 			moe_buf_addf(&conv->details, "%s: left out\n", src->tensors[i].name);
 		}
 	if (n_skipped)
-		moe_buf_addf(&conv->notes, "%zu tensors that are copies or not of the text model are left out (-v names "
-		             "them)\n", n_skipped);
+		moe_buf_addf(&conv->notes, "%zu tensors that are copies or not of the text model are left out (-v "
+		             "names them)\n", n_skipped);
 	if (conv->n_fallback)
 		moe_buf_addf(&conv->notes, "%zu tensors have rows that are not whole blocks of the type asked for: "
 		             "stored otherwise (-v says how)\n", conv->n_fallback);

@@ -51,8 +51,8 @@ static void add_layers(struct moe_buf *b, const json_t *info)
 	if (whole(info, "mtp_layers"))
 		moe_buf_addf(b, "; %lld more for multi-token prediction", whole(info, "mtp_layers"));
 	if (n_encoder)
-		moe_buf_addf(b, "\n  encoder            0-%lld\n  decoder            %lld-%lld", n_encoder - 1, n_encoder,
-		             whole(info, "layers") - 1);
+		moe_buf_addf(b, "\n  encoder            0-%lld\n  decoder            %lld-%lld", n_encoder - 1,
+		             n_encoder, whole(info, "layers") - 1);
 	if (whole(info, "moe_layers")) {
 		moe_buf_adds(b, "\n  with experts       ");
 		add_ranges(b, json_object_get(info, "layers_with_experts"));

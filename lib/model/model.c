@@ -238,7 +238,8 @@ static enum moe_status check_copy(struct binder *b, const struct moe_tensor *t, 
 	moe_names_format(b->config, &(struct moe_tensor_id){ .spec = spec, .layer = -1, .expert = -1 },
 	                 b->ckpt->format->naming, &b->name);
 	of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
-	same = of && of->data && t->data && t->codec == of->codec && t->n_dims == of->n_dims && t->n_bytes == of->n_bytes;
+	same = of && of->data && t->data && t->codec == of->codec && t->n_dims == of->n_dims &&
+	       t->n_bytes == of->n_bytes;
 	for (int32_t i = 0; same && i < t->n_dims; i++)
 		same = t->dims[i] == of->dims[i];
 	if (same && !memcmp(t->data, of->data, t->n_bytes))

@@ -249,8 +249,8 @@ struct moe_family {
 	/* What the names of tensors outside the model begin with: they are left alone. A {l} stands for a layer behind
 	 * the model's last. NULL-terminated; NULL: none. */
 	const char *const *skipped;
-	/* Other names that checkpoints may hold the embedding under, beside its own; NULL-terminated; NULL: none. The head
-	 * of a model with tied embeddings is one in every family. */
+	/* Other names that checkpoints may hold the embedding under, beside its own; NULL-terminated; NULL: none. The
+	 * head of a model with tied embeddings is one in every family. */
 	const char *const *copies;
 	/* GGUF keys that no config key gives, added to the object; NULL: none. */
 	MOE_MUST_USE enum moe_status (*gguf_extra)(const struct moe_config *config, json_t *keys, struct moe_err *err);

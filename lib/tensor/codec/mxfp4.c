@@ -1,8 +1,8 @@
 /* MXFP4 (OCP microscaling formats, 1.0) as GGUF holds it: 32 numbers as the biased exponent e of a power of two and 32
  * E2M1 codes, numbers j and j + 16 in one byte, x = E2M1(code) 2^(e - 127).
  *
- * Encoding as the reference does: e = floor(log2 max|x|) - 2 + 127, so that the largest number lies in [4, 8) units, and
- * each number takes the nearest of the 16 values, the one of the lower code where two are as near. The exponent 255
+ * Encoding as the reference does: e = floor(log2 max|x|) - 2 + 127, so that the largest number lies in [4, 8) units,
+ * and each number takes the nearest of the 16 values, the one of the lower code where two are as near. The exponent 255
  * stands for NaN, as in the standard: a block that holds one becomes NaN as a whole. */
 #include <float.h>
 #include <math.h>
