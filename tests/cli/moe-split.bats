@@ -48,7 +48,7 @@ check_plan()
 @test "the planners are listed" {
 	run_split moe-split --list-planners
 	expect_status 0
-	[ "$(cut -f 1 .out | tr '\n' ' ')" = 'planner contiguous greedy ' ]
+	[ "$(cut -f 1 .out | tr '\n' ' ')" = 'planner contiguous eplb greedy round_robin snake ' ]
 	run_split moe-split --list-planners --json
 	[ "$(jq -r .planner .out 2>/dev/null || sed -n 's/.*"planner":"\([a-z]*\)".*/\1/p' .out)" = $'contiguous\ngreedy' ]
 }
