@@ -50,7 +50,8 @@ check_plan()
 	expect_status 0
 	[ "$(cut -f 1 .out | tr '\n' ' ')" = 'planner contiguous eplb greedy round_robin snake ' ]
 	run_split moe-split --list-planners --json
-	[ "$(jq -r .planner .out 2>/dev/null || sed -n 's/.*"planner":"\([a-z]*\)".*/\1/p' .out)" = $'contiguous\ngreedy' ]
+	[ "$(sed -n 's/.*"planner":"\([a-z_]*\)".*/\1/p' .out | tr '\n' ' ')" = \
+	  'contiguous eplb greedy round_robin snake ' ]
 }
 
 @test "a plan is a table with its keys, and says on stderr what it costs" {

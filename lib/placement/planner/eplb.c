@@ -129,8 +129,9 @@ static void replicate(struct scratch *s, const double *counts, const int32_t *ex
 }
 
 static enum moe_status plan_node(struct scratch *s, const double *counts, const int32_t *experts,
-                                 int32_t n_node_experts, int32_t n_node_ranks, int32_t capacity, int32_t n_experts, int32_t layer,
-                                 struct moe_plan_entry *entries, struct moe_err *err)
+                                 int32_t n_node_experts, int32_t n_node_ranks, int32_t capacity,
+                                 int32_t n_experts, int32_t layer, struct moe_plan_entry *entries,
+                                 struct moe_err *err)
 {
 	const int32_t n = n_node_ranks * capacity;
 

@@ -45,7 +45,8 @@ static enum moe_status plan_layer(const struct moe_planner_opts *opts, const dou
 	for (int32_t i = 0; i < n; i++) {
 		const int32_t k = i / n_ranks, at = i % n_ranks, r = k % 2 ? n_ranks - 1 - at : at;
 
-		entries[(int64_t)r * capacity + k] = (struct moe_plan_entry){ .layer = layer, .expert = copies[i].expert };
+		entries[(int64_t)r * capacity + k] =
+			(struct moe_plan_entry){ .layer = layer, .expert = copies[i].expert };
 	}
 	for (int32_t r = 0; r < n_ranks; r++)
 		ranks[r] = r;
