@@ -9,56 +9,30 @@
 #include "base/json.h"
 #include "convert/gguf_meta.h"
 #include "model/gguf_keys.h"
+#include "text/pre.h"
 
 enum { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
-
-#define TAIL "|\\s+(?!\\S)|\\s+"
-
-/* Pre-tokenizers that readers know by name: the regular expressions of their Split steps, in order. An entry that ends
- * in "..." need only start so. In the patterns of some, \r and \n are the characters themselves. */
-static const struct {
-	const char *name;
-	const char *splits[6];
-} pres[] = {
-	{"deepseek-v3", {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
-		"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
-		" ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+" TAIL}},
-	{"deepseek-llm", {"[\r\n]", "\\s?[A-Za-zµÀ-ÖØ-öø-ƺ...", "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$",
-		"[一-龥ࠀ-一가-퟿]+"}},
-	{"qwen2", {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-		"\\s*[\\r\\n]+" TAIL}},
-	{"llama-bpe", {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
-		" ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+" TAIL}},
-};
-
-static bool same_split(const char *want, const char *have)
-{
-	const size_t n = strlen(want);
-
-	return have && (n > 3 && !strcmp(want + n - 3, "...") ? !strncmp(want, have, n - 3) : !strcmp(want, have));
-}
 
 static const char *pre_name(const json_t *tokenizer)
 {
 	const json_t *pre = json_object_get(tokenizer, "pre_tokenizer");
 	const json_t *list = json_object_get(pre, "pretokenizers"), *step;
-	const char *found[7] = {0};
+	const char *found[MOE_PRE_SPLITS];
+	const struct moe_pre *known;
 	size_t n = 0, i;
 
 	json_array_foreach(list, i, step) {
 		const char *type = json_string_value(json_object_get(step, "type"));
 		const json_t *pattern = json_object_get(step, "pattern");
-		if (type && !strcmp(type, "Split") && n < 7)
-			found[n++] = json_string_value(json_object_get(pattern, "Regex"));
+		const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+		if (!type || strcmp(type, "Split") != 0)
+			continue;
+		if (!regex || n == MOE_PRE_SPLITS)
+			return NULL;
+		found[n++] = regex;
 	}
-	for (i = 0; i < sizeof pres / sizeof pres[0]; i++) {
-		size_t k = 0;
-		while (k < 6 && pres[i].splits[k] && k < n && same_split(pres[i].splits[k], found[k]))
-			k++;
-		if (k == n && (k == 6 || !pres[i].splits[k]))
-			return pres[i].name;
-	}
-	return NULL;
+	known = moe_pre_by_splits(found, n);
+	return known ? known->name : NULL;
 }
 
 struct tokens {

@@ -18,7 +18,11 @@ struct moe_text_file {
 struct moe_text_files {
 	struct moe_text_file json, config;   /* tokenizer.json, tokenizer_config.json */
 	struct moe_text_file tiktoken;       /* tiktoken.model */
+	const json_t *gguf;                  /* all keys of a GGUF file, as checkpoint/write.h has them; NULL: none */
+	const char *gguf_name;
 };
+
+struct moe_pre;
 
 struct moe_text_source {
 	const char *needs;   /* the file or keys it reads, for messages */
@@ -41,5 +45,12 @@ MOE_MUST_USE enum moe_status moe_tokenizer_finish(struct moe_tokenizer *tok, str
  * fine. */
 MOE_MUST_USE enum moe_status moe_tokenizer_read_config(struct moe_tokenizer *tok, const struct moe_text_file *file,
                                                        struct moe_err *err);
+
+/* A stage from an object made for it, which is taken over also on failure; NULL stands for lack of memory. */
+MOE_MUST_USE enum moe_status moe_stage_take(struct moe_stage *stage, enum moe_stage_kind kind, json_t *obj,
+                                            const char *where, struct moe_err *err);
+/* Normalizer, pre-tokenizer and decoder of a byte-level model. */
+MOE_MUST_USE enum moe_status moe_tokenizer_byte_level(struct moe_tokenizer *tok, const struct moe_pre *pre,
+                                                      struct moe_err *err);
 
 #endif

@@ -332,6 +332,10 @@ static bool take_companion(const struct moe_ckpt *ckpt, const char *name, struct
 
 static bool take_files(const struct moe_ckpt *ckpt, struct moe_arena *names, struct moe_text_files *files)
 {
+	if (ckpt->format->naming == MOE_NAMING_GGUF) {
+		files->gguf = ckpt->metadata;
+		files->gguf_name = ckpt->path;
+	}
 	return take_companion(ckpt, "tokenizer.json", names, &files->json) &&
 	       take_companion(ckpt, "tiktoken.model", names, &files->tiktoken) &&
 	       take_companion(ckpt, "tokenizer_config.json", names, &files->config);

@@ -1,4 +1,4 @@
-/* Text <-> token ids: added tokens, normalizer, pre-tokenizer, model, decoder.
+/* Text <-> token ids: added tokens, normalizer, pre-tokenizer, model, decoder, from the sources in source/.
  *
  * Ids and text are those of the reference implementation on any input. Input that is not UTF-8 is read as Python's
  * bytes.decode(errors="replace") reads it: each maximal invalid subpart becomes one U+FFFD before anything else. */
@@ -77,7 +77,7 @@ int32_t moe_tokenizer_find(const struct moe_tokenizer *tok, const char *content,
 bool moe_tokenizer_bytes(const struct moe_tokenizer *tok, int32_t id, struct moe_str *bytes);
 /* Whether id is an added token marked special. */
 bool moe_tokenizer_is_special(const struct moe_tokenizer *tok, int32_t id);
-/* XXH3-128 of the bytes of tokenizer.json, 32 hex digits; a view. */
+/* XXH3-128 of the bytes of tokenizer.json, of tiktoken.model, or of the keys of GGUF; 32 hex digits, a view. */
 const char *moe_tokenizer_hash(const struct moe_tokenizer *tok);
 
 #endif

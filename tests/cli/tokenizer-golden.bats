@@ -37,3 +37,17 @@ check()
 	fails 1 moe-run --tokenize t text
 	expect_message 'tokenizer_config.json beside t/tiktoken.model: is not there'
 }
+
+@test "the keys of a GGUF file give the ids of the directory it was made of" {
+	moe-convert -q "$MODEL_V3" m.gguf
+	"$BUILD/tests/unit/test_text_gguf" "$MODEL_V3" m.gguf "$TEXT"/*.txt
+	# The same file as another program would have written it, without the files of the directory.
+	LC_ALL=C sed 's/moe\.file\./moe.gone./g' m.gguf >bare.gguf
+	! grep -q 'moe\.file\.' bare.gguf
+	moe-run bare.gguf -p 'And the LORD' -n 12 >have
+	moe-run "$MODEL_V3" -p 'And the LORD' -n 12 >want
+	expect_same want have
+	LC_ALL=C sed 's/deepseek-v3/deepseek-v9/' bare.gguf >odd.gguf
+	fails 1 moe-run odd.gguf -p x -n 1
+	expect_message "tokenizer.ggml.pre: 'deepseek-v9' is not known here, only deepseek-v3, deepseek-llm, qwen2"
+}

@@ -1,12 +1,13 @@
 /* tiktoken.model of Kimi and Moonlight: a line of base64 and a rank for each piece of bytes; the rank is the id, and of
- * two neighbours those merge whose concatenation has the lowest. The file names neither the pattern that divides text,
- * which goes with the class of tokenizer_config.json, nor the special tokens: its added_tokens_decoder does. */
+ * two neighbours those merge whose concatenation has the lowest. What divides text goes with the class that
+ * tokenizer_config.json names, and its added_tokens_decoder names the special tokens. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "text/bytechar.h"
+#include "text/pre.h"
 #include "text/source.h"
 #include "text/utf8.h"
 
@@ -16,17 +17,9 @@ enum {
 	N_RESERVED = 256,       /* ids behind the pieces that are special tokens, named or not */
 };
 
-/* The class that is known: letters of the script Han by themselves, others as words in either case with an English
- * ending, digits by three. */
+/* The class that is known, and what divides its text. */
 #define CLASS "TikTokenTokenizer"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
-#define ENDING "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-static const char pattern[] =
-	"[\\p{Han}]+|"
-	"[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" ENDING "|"
-	"[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" ENDING "|"
-	"\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+#define PRE "kimi-k2"
 
 /* -- the file ----------------------------------------------------------------------------------------------------- */
 
@@ -256,34 +249,13 @@ static enum moe_status check_class(const json_t *config, const char *where, stru
 	return status;
 }
 
-/* Takes obj over, also on failure. */
-static enum moe_status make_stage(struct moe_stage *stage, enum moe_stage_kind kind, json_t *obj, const char *where,
-                                  struct moe_err *err)
-{
-	enum moe_status status = obj ? moe_stage_new(stage, kind, obj, where, err)
-	                             : moe_err_nomem(err, 0, "a tokenizer");
-
-	json_decref(obj);
-	return status;
-}
-
 static enum moe_status make_stages(struct moe_tokenizer *tok, json_t *vocab, struct moe_err *err)
 {
-	enum moe_status status;
+	enum moe_status status = moe_stage_take(&tok->model, MOE_STAGE_MODEL,
+	                                        json_pack("{s:s, s:b, s:O}", "type", "Ranks", "ignore_merges", 1,
+	                                                  "vocab", vocab), tok->name, err);
 
-	status = make_stage(&tok->model, MOE_STAGE_MODEL,
-	                    json_pack("{s:s, s:b, s:O}", "type", "Ranks", "ignore_merges", 1, "vocab", vocab),
-	                    tok->name, err);
-	if (!status)
-		status = make_stage(&tok->pretokenizer, MOE_STAGE_PRETOKENIZER,
-		                    json_pack("{s:s, s:[{s:s, s:{s:s}, s:s}, {s:s, s:b, s:b}]}", "type", "Sequence",
-		                              "pretokenizers", "type", "Split", "pattern", "Regex", pattern, "behavior",
-		                              "Isolated", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0),
-		                    tok->name, err);
-	if (!status)
-		status = make_stage(&tok->decoder, MOE_STAGE_DECODER, json_pack("{s:s}", "type", "ByteLevel"),
-		                    tok->name, err);
-	return status;
+	return status ? status : moe_tokenizer_byte_level(tok, moe_pre_by_name(PRE), err);
 }
 
 static bool is_there(const struct moe_text_files *files)
