@@ -6,6 +6,7 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/str.h"
 #include "text/pattern.h"
@@ -17,7 +18,15 @@ enum {
 	MAX_JIT_STACK = 64 << 20,
 	MATCH_STEPS = 64,        /* per code point of the text, on top of PCRE2's own limit for short ones */
 	MATCH_STEPS_MIN = 10000000,
+	STARTS = 64,             /* places at which one call of PCRE2 tries to begin a match */
+	LOOK_AT_CLOCK = 256,     /* after as many matches */
 };
+
+/* Seconds of one thread that a search through a text may take, and more per code point: hundreds of times what
+ * patterns of linear time need. PCRE2's own limit is one per place where a match may begin, so that a pattern may still
+ * take the square of a text's length. */
+#define SECONDS 5.0
+#define SECONDS_PER_CODE 5e-6
 
 struct moe_regex {
 	pcre2_code *code;
@@ -33,6 +42,9 @@ struct moe_regex_scan {
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack;
 	uint8_t *classes;              /* [n] */
+	size_t n_calls;
+	double seconds;                /* of this thread that it may take */
+	double since;                  /* what the thread's clock said at the first look; 0: no look yet */
 };
 
 /* The classes: an elementary interval is a run of code points that no range of any set divides; two intervals are of
@@ -196,8 +208,8 @@ static enum moe_status emit(const struct moe_pattern *ps, const struct division 
 	}
 	status = moe_buf_check(&out, ps->err);
 	if (!status) {
-		re->code = pcre2_compile((PCRE2_SPTR)(out.p ? out.p : ""), out.n, PCRE2_NEVER_UTF | PCRE2_NEVER_UCP,
-		                         &code, &at, NULL);
+		re->code = pcre2_compile((PCRE2_SPTR)(out.p ? out.p : ""), out.n, PCRE2_NEVER_UTF | PCRE2_NEVER_UCP |
+		                         PCRE2_USE_OFFSET_LIMIT, &code, &at, NULL);
 		if (!re->code) {
 			pcre2_get_error_message(code, text, sizeof text);
 			status = moe_err_set(ps->err, MOE_EFORMAT, "%s: the pattern does not compile: %s", ps->where,
@@ -284,18 +296,32 @@ enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_re
 	                                     ? MATCH_STEPS_MIN + MATCH_STEPS * (uint32_t)n : UINT32_MAX);
 	for (size_t i = 0; i < n; i++)
 		scan->classes[i] = regex->blocks[regex->block_of[codes[i] / BLOCK] * (size_t)BLOCK + codes[i] % BLOCK];
+	scan->seconds = SECONDS + SECONDS_PER_CODE * (double)n;
 	*out = scan;
 	return MOE_OK;
 }
 
-enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool *found,
-                               size_t *start, size_t *stop, struct moe_err *err)
+/* Whether the search has taken too long. */
+static bool is_late(struct moe_regex_scan *scan)
 {
-	const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scan->match);
-	PCRE2_UCHAR text[256];
-	int rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
-	                     scan->context);
+	struct timespec now;
 
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0)
+		return false;
+	const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+	if (scan->since == 0)
+		scan->since = seconds;
+	return seconds - scan->since > scan->seconds;
+}
+
+/* The result of PCRE2 for a match that begins at `from` or up to STARTS behind it. */
+static int match(struct moe_regex_scan *scan, size_t first, size_t end, size_t from)
+{
+	int rc;
+
+	pcre2_set_offset_limit(scan->context, from - first + STARTS);
+	rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
+	                 scan->context);
 	if (rc == PCRE2_ERROR_JIT_STACKLIMIT && !scan->stack) {
 		/* The 32 KiB that PCRE2 takes from the caller's stack do for all but long runs of a repeated group. */
 		scan->stack = pcre2_jit_stack_create(1 << 15, MAX_JIT_STACK, NULL);
@@ -303,6 +329,26 @@ enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t
 		rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
 		                 scan->context);
 	}
+	return rc;
+}
+
+enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool *found,
+                               size_t *start, size_t *stop, struct moe_err *err)
+{
+	const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scan->match);
+	PCRE2_UCHAR text[256];
+	int rc = match(scan, first, end, from);
+	bool late = ++scan->n_calls % LOOK_AT_CLOCK == 0 && is_late(scan);
+
+	while (rc == PCRE2_ERROR_NOMATCH && end - from > STARTS && !late) {
+		from += STARTS + 1;
+		rc = match(scan, first, end, from);
+		late = is_late(scan);
+	}
+	if (late)
+		return moe_err_set(err, MOE_EFORMAT,
+		                   "%s: the pattern takes more than %.0f seconds on a piece of %zu characters",
+		                   scan->regex->where, scan->seconds, end - first);
 	*found = rc >= 0;
 	if (rc == PCRE2_ERROR_NOMATCH)
 		return MOE_OK;

@@ -23,7 +23,7 @@ static const struct moe_text_source *const sources[] = {
 #undef X
 
 enum {
-	MAX_FILE = 1 << 30,    /* bytes of tokenizer.json; the largest known has 33 million */
+	MAX_FILE = 1 << 27,    /* bytes of tokenizer.json; the largest known has 33 million */
 	MAX_CHAIN = 64,        /* decoders */
 };
 

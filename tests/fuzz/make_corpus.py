@@ -29,3 +29,14 @@ v=tj['model']['vocab']; keep=dict(sorted(v.items(),key=lambda x:x[1])[:300]); tj
 ok=lambda m:(lambda a,b:a in keep and b in keep and a+b in keep)(*(m if isinstance(m,list) else m.split(' ')))
 tj['model']['merges']=[m for m in tj['model']['merges'] if ok(m)]
 w('tokenizer/bpe.json',json.dumps(tj,ensure_ascii=False).encode())
+sys.path.insert(0,'tests/golden/tokenizers')
+from charsmap import charsmap
+rules={'type':'Sequence','normalizers':[{'type':'Precompiled','precompiled_charsmap':charsmap({'\u00e4'.encode():b'a','\u4e2d'.encode():b'',b'end':b'END',b'=':b' = '})},
+    *[{'type':t} for t in ('Nmt','NFKC','NFD','Lowercase','StripAccents')],{'type':'Strip','strip_left':True,'strip_right':False},
+    {'type':'Replace','pattern':{'Regex':' {2,}'},'content':' '}]}
+pieces=[['<unk>',0],['</s>',0],['\u2581',-2],*[[c,-4-i/8] for i,c in enumerate('abcdefghijklmnopqrstuvwxyz=;1')],['\u2581end',-3.5],['int',-5],['stat',-6],['<0xFF>',-9]]
+space={'type':'Metaspace','replacement':'\u2581','prepend_scheme':'first','split':True}
+w('tokenizer/unigram.json',json.dumps({'added_tokens':[{'id':1,'content':'</s>','special':True}],'normalizer':rules,
+    'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':'Punctuation','behavior':'Contiguous'},{'type':'WhitespaceSplit'},space]},
+    'decoder':space,'post_processor':{'type':'TemplateProcessing','single':[{'Sequence':{'id':'A'}},{'SpecialToken':{'id':'</s>'}}],'special_tokens':{'</s>':{'ids':[1]}}},
+    'model':{'type':'Unigram','unk_id':0,'byte_fallback':True,'vocab':pieces}}).encode())

@@ -5,6 +5,8 @@
 #include "base/json.h"
 #include "text/source.h"
 
+enum { MAX_ADDED = 1 << 20 };   /* the most known are a thousand */
+
 static enum moe_status read_added_token(struct moe_tokenizer *tok, const json_t *obj, const char *where,
                                         struct moe_err *err)
 {
@@ -41,6 +43,9 @@ static enum moe_status read_added(struct moe_tokenizer *tok, const json_t *list,
 		return MOE_OK;
 	if (!json_is_array(list))
 		return moe_err_set(err, MOE_EFORMAT, "%s: added_tokens: an array is expected", tok->name);
+	if (json_array_size(list) > MAX_ADDED)
+		return moe_err_set(err, MOE_EFORMAT, "%s: added_tokens: %zu of them, at most %d are supported",
+		                   tok->name, json_array_size(list), MAX_ADDED);
 	for (size_t i = 0; i < json_array_size(list) && !status; i++) {
 		snprintf(where, sizeof where, "%.400s: added_tokens[%zu]", tok->name, i);
 		status = read_added_token(tok, json_array_get(list, i), where, err);
