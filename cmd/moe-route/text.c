@@ -20,6 +20,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 	const struct moe_inputs inputs = {
 		.tokenizer = tok,
 		.encoder = config->n_encoder_layers > 0,
+		.start_id = config->decoder_start_id,
 		.n_vocab = config->vocab_size,
 		.windows = { cfg->window              ? cfg->window
 		             : most > 0 && most < 512 ? most

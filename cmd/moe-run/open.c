@@ -52,6 +52,7 @@ enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err 
 	const struct moe_inputs inputs = {
 		.tokenizer = cfg->ids || cfg->detokenize ? NULL : run->setup.tokenizer,
 		.encoder = run->setup.model && run->setup.model->config.n_encoder_layers > 0,
+		.start_id = run->setup.model ? run->setup.model->config.decoder_start_id : 0,
 		.n_vocab = cfg->detokenize || !run->setup.model ? 0 : run->setup.model->config.vocab_size,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
 		.prompts = cfg->prompts.items,
@@ -59,6 +60,9 @@ enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err 
 		.files = run->ctx->operands + 1,
 		.n_files = run->ctx->n_operands - 1,
 	};
+	if (inputs.tokenizer && inputs.encoder && cfg->score)
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--score: a text is what the encoder is given, and nothing says what the decoder should answer (--ids: encoder ids, a TAB, decoder ids)");
 	return moe_sequences_read(&run->seqs, &inputs, err);
 }
 

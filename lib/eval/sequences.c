@@ -144,9 +144,45 @@ enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *so
 	return status;
 }
 
+/* The windows of a text, each behind what an encoder is given before (BOS) and before what it is given behind (EOS). */
+static enum moe_status add_encoder_text(struct moe_sequences *seqs, const struct moe_inputs *in, const char *source,
+                                        const char *text, size_t n_bytes, struct moe_err *err)
+{
+	const struct moe_windows *w = &in->windows;
+	const bool eos = moe_tokenizer_add_eos(in->tokenizer);
+	struct moe_ids ids = { 0 };
+	const char *label = NULL;
+	enum moe_status status = moe_tokenizer_encode(in->tokenizer, text, n_bytes, &ids, err);
+	if (!status)
+		status = copy_source(seqs, source, &label, err);
+	const int64_t n = (int64_t)ids.n, window = w->window > 0 && n > 0 ? w->window : n + 1;
+	for (int64_t begin = 0; (begin < n || begin == 0) && !status; begin += window) {
+		const int64_t end = n - begin < window ? n : begin + window;
+		const int64_t from = begin > w->overlap ? begin - w->overlap : 0, first = w->bos_id >= 0;
+		int32_t *tokens = MOE_NEW(&seqs->arena, int32_t, (size_t)(end - from) + 3);
+		if (!tokens) {
+			status = moe_err_nomem(err, (size_t)(end - from) * sizeof *tokens, "a window");
+			break;
+		}
+		tokens[0] = in->start_id;
+		tokens[1] = w->bos_id;
+		if (end > from)
+			memcpy(tokens + 1 + first, ids.ids + from, (size_t)(end - from) * sizeof *tokens);
+		if (eos)
+			tokens[1 + first + end - from] = moe_tokenizer_eos_id(in->tokenizer);
+		const struct moe_sequence seq = { .source = label, .tokens = tokens, .n_tokens = 1, .n_given = 1,
+			                          .encoder = tokens + 1, .n_encoder = first + end - from + eos };
+		status = add(seqs, &seq, err);
+	}
+	moe_ids_free(&ids);
+	return status;
+}
+
 static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
                                const char *name, const char *text, size_t n, struct moe_err *err)
 {
+	if (in->tokenizer && in->encoder)
+		return add_encoder_text(seqs, in, label, text, n, err);
 	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)
 	                     : moe_sequences_add_ids(seqs, label, name, in->n_vocab, in->encoder, text, n, err);
 }

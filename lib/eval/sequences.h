@@ -46,7 +46,10 @@ MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, c
  * before files; where there is neither, stdin is read. "-" is stdin too. */
 struct moe_inputs {
 	const struct moe_tokenizer *tokenizer;
-	bool encoder;      /* the model has an encoder: lines are its ids, a TAB, the decoder's ids */
+	/* The model has an encoder: lines are its ids, a TAB, the decoder's ids; a text is for the encoder, with what
+	 * the tokenizer puts around it, window by window, and the decoder is given start_id. */
+	bool encoder;
+	int32_t start_id;
 	int32_t n_vocab;   /* ids in lines are below it; 0: not checked */
 	struct moe_windows windows;
 	const char *const *prompts;

@@ -122,6 +122,7 @@ struct moe_config {
 	bool fp8_blocks;         /* matrices are stored as f8_e4m3 with a scale per block of MOE_SCALE_BLOCK squared */
 	int32_t dtype_bytes;     /* of a stored number, where nothing else is said; 0: the config does not say */
 	int32_t bos_id;          /* -1: none */
+	int32_t decoder_start_id;   /* with an encoder: what the decoder is given before its own first token */
 	int32_t n_eos;
 	int32_t eos_ids[16];
 	const char *hf_prefix;   /* before every tensor name of a Hugging Face checkpoint; NULL: nothing */

@@ -489,3 +489,34 @@ rounded()
 	[ "$(awk -F'\t' 'NR > 1 { print $3, $5, $6 }' a | sort -u | wc -l)" -eq "$(($(wc -l <a) - 1))" ]
 	moe-run m --ids -p "$prompt" -n 10 --ignore-eos --replay a.trace | cmp made -
 }
+
+@test "text is what an encoder is given, ended as its tokenizer says; the decoder begins with its start" {
+	mkdir switch
+	cp "$GOLDEN"/models/switch/{config.json,model.safetensors} switch
+	cat >switch/tokenizer.json <<-'END'
+	{"added_tokens": [{"id": 1, "content": "</s>", "special": true}],
+	 "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"},
+	 "decoder": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"},
+	 "post_processor": {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+	  "special_tokens": {"</s>": {"ids": [1]}}},
+	 "model": {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["_", -2], ["a", -4],
+	  ["c", -4.5], ["t", -5], ["_the", -3], ["_cat", -9], ["ca", -5.5]]}}
+	END
+	run_split moe-run --tokenize switch -p "the cat?"
+	expect_status 0
+	[ "$output" = "7 8 2" ]
+	printf '7 8 2 1\t0\n' >ids
+	moe-run -n 0 --logits by-text switch -p "the cat?"
+	moe-run -n 0 --logits by-ids --ids switch ids
+	cmp by-text by-ids
+	moe-route -o by-text.trace switch -p "the cat?"
+	moe-route -o by-ids.trace --ids switch ids
+	[ "$(moe-route --print by-text.trace | cut -f2-)" = "$(moe-route --print by-ids.trace | cut -f2-)" ]
+	run_split moe-run --score switch -p "the cat?"
+	expect_status 2
+	expect_message "--score: a text is what the encoder is given"
+	jq '.decoder_start_token_id = 128' "$GOLDEN"/models/switch/config.json >switch/config.json
+	run_split moe-run switch -p "the cat?"
+	expect_status 1
+	expect_message "decoder_start_token_id: expected less than the vocab_size of 128, found 128"
+}

@@ -22,6 +22,7 @@ static const struct moe_number numbers[] = {
 	MOE_NUMBER("d_kv", head_dim, 1, 1 << 20),
 	MOE_NUMBER("num_heads", n_heads, 1, 1 << 20),
 	MOE_NUMBER("num_layers", n_encoder_layers, 1, 50000),
+	MOE_NUMBER("decoder_start_token_id", decoder_start_id, 0, INT32_MAX),
 	MOE_NUMBER("num_experts", n_experts, 1, INT32_MAX),
 	MOE_NUMBER("relative_attention_num_buckets", relative_buckets, 4, 1 << 20),
 	MOE_NUMBER("relative_attention_max_distance", relative_distance, 3, INT32_MAX),
@@ -59,6 +60,9 @@ static enum moe_status check_variant(const struct moe_config *c, const json_t *j
 		st = moe_parse_word(json, "feed_forward_proj", where, relu, "relu", &word, err);
 	if (!st)
 		st = moe_parse_word(json, "router_dtype", where, f32, "float32", &word, err);
+	if (!st && c->decoder_start_id >= c->vocab_size)
+		st = moe_err_set(err, MOE_EFORMAT, "%s: decoder_start_token_id: expected less than the vocab_size of "
+		                 "%d, found %d", where, c->vocab_size, c->decoder_start_id);
 	if (!st && c->relative_buckets % 4)
 		st = moe_err_set(err, MOE_EFORMAT, "%s: relative_attention_num_buckets: expected a multiple of 4, "
 		                 "found %d", where, c->relative_buckets);
