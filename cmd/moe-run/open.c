@@ -62,7 +62,8 @@ enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err 
 	};
 	if (inputs.tokenizer && inputs.encoder && cfg->score)
 		return moe_err_set(err, MOE_EUSAGE,
-		                   "--score: a text is what the encoder is given, and nothing says what the decoder should answer (--ids: encoder ids, a TAB, decoder ids)");
+		                   "--score: a text is what the encoder is given, and nothing says what the decoder "
+		                   "should answer (--ids: encoder ids, a TAB, decoder ids)");
 	return moe_sequences_read(&run->seqs, &inputs, err);
 }
 
