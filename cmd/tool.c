@@ -306,6 +306,17 @@ enum moe_status tool_pool(struct tool_ctx *ctx, struct moe_pool **out, struct mo
 
 unsigned tool_out_flags(const struct tool_ctx *ctx) { return ctx->common.force ? MOE_OUT_FORCE : 0; }
 
+void tool_values(const struct tool_ctx *ctx, const char *const *skip, struct moe_buf *out)
+{
+	static const char *const common[] = {"output", "force", "dry-run", "threads", "progress", "quiet", "verbose",
+	                                     "help", "version", "complete", "complete-words", NULL};
+	const struct moe_opt *const own[] = {ctx->tool->options, NULL}, *const shared[] = {common_options, NULL};
+	void *const own_base[] = {ctx->cfg}, *const shared_base[] = {(void *)&ctx->common};
+
+	moe_opt_values(own, own_base, skip, out);
+	moe_opt_values(shared, shared_base, common, out);
+}
+
 void tool_on_interrupt(struct tool_ctx *ctx, const char *sentence)
 {
 	(void)ctx;

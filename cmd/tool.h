@@ -85,6 +85,10 @@ void tool_raise_open_files(void);
 /* MOE_OUT_FORCE if --force was given. */
 unsigned tool_out_flags(const struct tool_ctx *ctx);
 
+/* Appends what of the command line bears on a result: "name=value" lines of all options but those that say where
+ * output goes, what is shown, and how many threads compute; and but those in `skip`, a NULL-terminated list. */
+void tool_values(const struct tool_ctx *ctx, const char *const *skip, struct moe_buf *out);
+
 /* What an interrupted run prints last, e.g. "--resume continues"; NULL takes it back. The text must stay valid. */
 void tool_on_interrupt(struct tool_ctx *ctx, const char *sentence);
 

@@ -47,10 +47,20 @@ enum moe_out_flags {
 	/* Replace what exists; otherwise that is MOE_EUSAGE and names --force. Ignore a lack of free space. */
 	MOE_OUT_FORCE = 1,
 	MOE_OUT_BINARY = 2,  /* refuse to write to a terminal */
+	MOE_OUT_RESUME = 4,  /* moe_out_open_partial: go on with what is there */
 };
 
 MOE_MUST_USE enum moe_status moe_out_open(struct moe_out **out, const char *path, unsigned flags,
                                           struct moe_watch *watch, struct moe_err *err);
+/* As moe_out_open, under a temporary name that outlives a run that ends too early: PATH.partial, found again with
+ * MOE_OUT_RESUME. Without it a file of that name is refused, or begun anew with MOE_OUT_FORCE. No two runs can have it
+ * open. "-", a device or a FIFO is written as ever. */
+MOE_MUST_USE enum moe_status moe_out_open_partial(struct moe_out **out, const char *path, unsigned flags,
+                                                  struct moe_watch *watch, struct moe_err *err);
+/* The name of that file, NULL where there is none; a view. */
+const char *moe_out_partial(const struct moe_out *out);
+/* Keeps the first n_bytes of it and appends from there. */
+MOE_MUST_USE enum moe_status moe_out_cut(struct moe_out *out, uint64_t n_bytes, struct moe_err *err);
 /* The refusals of moe_out_open, before any work: creates and opens nothing. */
 MOE_MUST_USE enum moe_status moe_out_check(const char *path, unsigned flags, struct moe_watch *watch,
                                            struct moe_err *err);
@@ -69,7 +79,7 @@ uint64_t moe_out_bytes(const struct moe_out *out);   /* appended so far */
 const char *moe_out_path(const struct moe_out *out);
 /* Frees out whatever happens. On failure nothing is left under either name (except what was there before). */
 MOE_MUST_USE enum moe_status moe_out_commit(struct moe_out *out, struct moe_err *err);
-void moe_out_abort(struct moe_out *out);   /* NULL is fine */
+void moe_out_abort(struct moe_out *out);   /* NULL is fine; a partial file stays, unless nothing was written to it */
 
 /* All of a text, as an output of its own. */
 MOE_MUST_USE enum moe_status moe_out_text(const struct moe_buf *text, const char *path, unsigned flags,

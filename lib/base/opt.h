@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/str.h"
 
 enum moe_opt_kind {
 	MOE_OPT_KIND_END,
@@ -95,6 +96,11 @@ void moe_opt_usage(const struct moe_opt *const *tables, FILE *to);
  * kind: flag value file dir ask (moe_opt_words tells); words are separated by spaces. A negated flag gives a second
  * line for no-NAME. Empty fields are "-". */
 void moe_opt_complete(const struct moe_opt *const *tables, FILE *to);
+
+/* Appends "name=value" and a newline for every option that has a value, but for those whose names are in `skip`, a
+ * NULL-terminated list: what of the command line bears on the result. */
+void moe_opt_values(const struct moe_opt *const *tables, void *const *bases, const char *const *skip,
+                    struct moe_buf *out);
 
 /* The words that option --NAME takes, one a line; none where they are not listed. */
 void moe_opt_words(const struct moe_opt *const *tables, const char *name, FILE *to);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ struct moe_out {
 	char *temp;
 	int fd;
 	bool regular, replace, inner;
+	bool stays;       /* temp is PATH.partial */
 	_Atomic bool failed;
 	uint64_t n_appended;
 	size_t n_buffered;
@@ -55,6 +57,36 @@ static enum moe_status open_temp(struct moe_out *out, bool exists, mode_t old_mo
 	if (exists && fchmod(out->fd, old_mode & 0777) != 0 && errno != EPERM)
 		return moe_err_sys(err, "%s", out->path);
 	return MOE_OK;
+}
+
+static enum moe_status open_partial(struct moe_out *out, bool resume, struct moe_err *err)
+{
+	struct moe_buf name = {0};
+	struct stat st;
+
+	out->final = moe_path_resolve(out->path);
+	moe_buf_addf(&name, "%s.partial", out->final ? out->final : "");
+	out->temp = name.p;
+	out->stays = true;
+	if (!out->final || name.failed)
+		return moe_err_nomem(err, strlen(out->path) + 9, "a path");
+	enum moe_status status = lstat(out->temp, &st) == 0 ? moe_guard_file(out->temp, out->watch, err) : MOE_OK;
+	if (status)
+		return status;
+	out->fd = open(out->temp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (resume || out->replace ? 0 : O_EXCL),
+	               0666);
+	if (out->fd < 0 && errno == EEXIST)
+		return moe_err_set(err, MOE_EUSAGE, "'%s' is there, what an interrupted run did: --resume goes on with "
+		                   "it, --force begins anew", out->temp);
+	if (out->fd < 0 || fstat(out->fd, &st) != 0)
+		return moe_err_sys(err, "%s", out->temp);
+	if (!S_ISREG(st.st_mode))
+		return moe_err_set(err, MOE_EUSAGE, "'%s' is not a regular file", out->temp);
+	/* File systems without locks go without. */
+	if (flock(out->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+		return moe_err_set(err, MOE_EIO, "'%s' is being written by another run", out->temp);
+	out->regular = true;
+	return moe_out_cut(out, resume ? (uint64_t)st.st_size : 0, err);
 }
 
 static bool is_stdout(const char *path) { return strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0; }
@@ -93,7 +125,7 @@ enum moe_status moe_out_check(const char *path, unsigned flags, struct moe_watch
 }
 
 /* Opens whatever path means: stdout, a device or FIFO as it is, or a temporary. */
-static enum moe_status open_target(struct moe_out *out, struct moe_err *err)
+static enum moe_status open_target(struct moe_out *out, bool partial, unsigned flags, struct moe_err *err)
 {
 	const char *path = out->path;
 	enum moe_status status;
@@ -112,7 +144,8 @@ static enum moe_status open_target(struct moe_out *out, struct moe_err *err)
 		out->fd = open(path, O_WRONLY | O_CLOEXEC);
 		return out->fd < 0 ? moe_err_sys(err, "%s", path) : MOE_OK;
 	}
-	return open_temp(out, exists, exists ? st.st_mode : 0, err);
+	return partial ? open_partial(out, flags & MOE_OUT_RESUME, err)
+	               : open_temp(out, exists, exists ? st.st_mode : 0, err);
 }
 
 static struct moe_out *new_out(const char *path, unsigned flags, struct moe_watch *watch)
@@ -132,15 +165,15 @@ static struct moe_out *new_out(const char *path, unsigned flags, struct moe_watc
 	return NULL;
 }
 
-enum moe_status moe_out_open(struct moe_out **result, const char *path, unsigned flags, struct moe_watch *watch,
-                             struct moe_err *err)
+static enum moe_status open_any(struct moe_out **result, const char *path, bool partial, unsigned flags,
+                                struct moe_watch *watch, struct moe_err *err)
 {
 	struct moe_out *out = new_out(path, flags, watch);
 	enum moe_status status;
 
 	if (!out)
 		return moe_err_nomem(err, BUFFER_BYTES, "an output");
-	status = open_target(out, err);
+	status = open_target(out, partial, flags, err);
 	if (!status && (flags & MOE_OUT_BINARY) && isatty(out->fd))
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "binary data is not written to a terminal: name a file or redirect it");
@@ -149,6 +182,30 @@ enum moe_status moe_out_open(struct moe_out **result, const char *path, unsigned
 		return status;
 	}
 	*result = out;
+	return MOE_OK;
+}
+
+enum moe_status moe_out_open(struct moe_out **result, const char *path, unsigned flags, struct moe_watch *watch,
+                             struct moe_err *err)
+{
+	return open_any(result, path, false, flags, watch, err);
+}
+
+enum moe_status moe_out_open_partial(struct moe_out **result, const char *path, unsigned flags,
+                                     struct moe_watch *watch, struct moe_err *err)
+{
+	return open_any(result, path, true, flags, watch, err);
+}
+
+const char *moe_out_partial(const struct moe_out *out) { return out->stays ? out->temp : NULL; }
+
+enum moe_status moe_out_cut(struct moe_out *out, uint64_t n_bytes, struct moe_err *err)
+{
+	out->n_buffered = 0;
+	out->n_appended = n_bytes;
+	if (n_bytes > INT64_MAX || ftruncate(out->fd, (off_t)n_bytes) != 0 ||
+	    lseek(out->fd, (off_t)n_bytes, SEEK_SET) < 0)
+		return moe_err_sys(err, "%s: cannot write", out->temp);
 	return MOE_OK;
 }
 
@@ -320,7 +377,10 @@ void moe_out_abort(struct moe_out *out)
 {
 	if (!out)
 		return;
-	if (out->temp && moe_watch_lock(out->watch)) {
+	if (out->temp && out->stays) {
+		if (out->regular && out->n_appended == 0)
+			unlink(out->temp);
+	} else if (out->temp && moe_watch_lock(out->watch)) {
 		unlink(out->temp);
 		moe_watch_remove_temp(out->watch, out->temp);
 		moe_watch_unlock(out->watch);

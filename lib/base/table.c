@@ -94,12 +94,14 @@ static enum moe_status split_line(const struct moe_table *table, struct moe_str 
 	return MOE_OK;
 }
 
-/* "#key=value #key=value"; words without "=" are a remark. */
+/* "#key=value #key=value"; words without "=" are a remark. "#command=" has the rest of its line. */
 static enum moe_status add_meta(struct moe_table *table, char *line, struct moe_err *err)
 {
+	const bool whole = strncmp(line, "#command=", 9) == 0;
 	char *state = NULL;
 
-	for (char *word = strtok_r(line, " \t", &state); word; word = strtok_r(NULL, " \t", &state)) {
+	for (char *word = whole ? line : strtok_r(line, " \t", &state); word;
+	     word = whole ? NULL : strtok_r(NULL, " \t", &state)) {
 		char *key = word + (*word == '#'), *equals = strchr(key, '=');
 		struct meta *grown;
 
@@ -220,9 +222,20 @@ enum moe_status moe_table_parse(struct moe_table **out, const char *text, size_t
 	return MOE_OK;
 }
 
+/* The number of the line that holds `end`, counted from `p`. */
+static size_t line_at(const char *p, const char *end)
+{
+	size_t n = 1;
+
+	for (; p < end; p++)
+		n += *p == '\n';
+	return n;
+}
+
 /* Checked as it comes: what has no end, such as /dev/zero, is refused at its first bytes. */
 enum moe_status moe_table_text(struct moe_buf *text, int fd, const char *name, struct moe_err *err)
 {
+	const size_t text_begin = text->n;
 	size_t n_read = 0;
 
 	for (;;) {
@@ -241,7 +254,8 @@ enum moe_status moe_table_text(struct moe_buf *text, int fd, const char *name, s
 		nul = memchr(room, 0, (size_t)n);
 		text->n += nul ? (size_t)(nul - room) : (size_t)n;
 		if (nul)
-			return moe_err_set(err, MOE_EFORMAT, "%s: expected a table, found a NUL byte at byte %zu", name,
+			return moe_err_set(err, MOE_EFORMAT, "%s: line %zu: expected a table, found a NUL byte at byte "
+			                   "%zu", name, line_at(text->p + text_begin, text->p + text->n),
 			                   n_read + (size_t)(nul - room));
 		n_read += (size_t)n;
 		if (n_read > MAX_BYTES)

@@ -1,8 +1,9 @@
 /* The tab-separated dialect of load, plan and topology tables.
  *
  * `#key=value` pairs (separated by spaces) may stand on lines before the header line; unknown keys are kept and
- * ignored. Then one header line of column names, then rows. Tab, newline and backslash inside a field are \t \n \\;
- * any other byte stands for itself, UTF-8 or not. */
+ * ignored. `#command=` is followed by blanks and all up to the end of its line. Then one header line of column names,
+ * then rows. Tab, newline and backslash inside a field are \t \n \\; any other byte stands for itself, UTF-8 or not.
+ */
 #ifndef MOE_BASE_TABLE_H
 #define MOE_BASE_TABLE_H
 

@@ -124,3 +124,47 @@ void moe_opt_words(const struct moe_opt *const *tables, const char *name, FILE *
 				fprintf(to, "%.*s\n", (int)word.n, word.p);
 		}
 }
+
+static bool is_among(const char *const *list, const char *name)
+{
+	for (size_t i = 0; list[i]; i++)
+		if (strcmp(list[i], name) == 0)
+			return true;
+	return false;
+}
+
+static void add_value(const struct moe_opt *opt, const void *field, struct moe_buf *out)
+{
+	if (opt->kind == MOE_OPT_KIND_LIST) {
+		const struct moe_opt_list *list = field;
+
+		for (int i = 0; i < list->n; i++)
+			moe_buf_addf(out, "%s=%zu:%s\n", opt->name, strlen(list->items[i]), list->items[i]);
+		return;
+	}
+	if (opt->kind == MOE_OPT_KIND_STR && !*(const char *const *)field)
+		return;
+	moe_buf_addf(out, "%s=", opt->name);
+	if (opt->kind == MOE_OPT_KIND_STR)
+		moe_buf_adds(out, *(const char *const *)field);
+	else if (opt->kind == MOE_OPT_KIND_FLAG)
+		moe_buf_adds(out, *(const bool *)field ? "1" : "0");
+	else if (opt->kind == MOE_OPT_KIND_F64)
+		moe_buf_add_f64(out, *(const double *)field);
+	else if (opt->kind == MOE_OPT_KIND_I64)
+		moe_buf_addf(out, "%jd", (intmax_t)*(const int64_t *)field);
+	else if (opt->kind == MOE_OPT_KIND_BYTES)
+		moe_buf_addf(out, "%ju", (uintmax_t)*(const uint64_t *)field);
+	else
+		moe_buf_addf(out, "%d", (int)*(const int32_t *)field);
+	moe_buf_addc(out, '\n');
+}
+
+void moe_opt_values(const struct moe_opt *const *tables, void *const *bases, const char *const *skip,
+                    struct moe_buf *out)
+{
+	for (size_t t = 0; tables[t]; t++)
+		for (const struct moe_opt *opt = tables[t]; opt->kind != MOE_OPT_KIND_END; opt++)
+			if (opt->kind != MOE_OPT_KIND_GROUP && !is_among(skip, opt->name))
+				add_value(opt, (const char *)bases[t] + opt->offset, out);
+}

@@ -25,7 +25,8 @@ static void refused(const char *text, const char *sentence)
 
 static void test_read(void)
 {
-	struct moe_table *t = parsed("#ranks=4 #nodes=2 #model=xxh3:ab\n# just words\nlayer\texpert\tname\n"
+	struct moe_table *t = parsed("#ranks=4 #nodes=2 #model=xxh3:ab\n# just words\n#command=moe-x --seed=7 ranks=5\n"
+	                             "layer\texpert\tname\n"
 	                             "0\t7\ta\\tb\\\\c\\nd\n1\t-3\t\n2\t2.5e-1\t\xff#x\n");
 	struct moe_err err = {0};
 	int64_t v = 0;
@@ -38,22 +39,23 @@ static void test_read(void)
 	is_str(moe_table_meta(t, "ranks"), "4", "#ranks");
 	is_str(moe_table_meta(t, "model"), "xxh3:ab", "#model");
 	ok(moe_table_meta(t, "words") == NULL, "remarks are no keys");
+	is_str(moe_table_meta(t, "command"), "moe-x --seed=7 ranks=5", "#command has its line");
 	is_i64(moe_table_find(t, "name"), 2, "a column by name");
 	is_i64(moe_table_find(t, "nam"), -1, "the whole name");
 	is_str(moe_table_str(t, 0, 2).p, "a\tb\\c\nd", "escapes");
 	is_i64((int64_t)moe_table_str(t, 1, 2).n, 0, "an empty last field");
 	is_str(moe_table_str(t, 2, 2).p, "\xff#x", "any other byte stands for itself");
-	is_i64(moe_table_line(t, 0), 4, "line numbers count what is before the header");
+	is_i64(moe_table_line(t, 0), 5, "line numbers count what is before the header");
 	is_i64(moe_table_i64(t, 1, 1, -5, 5, &v, &err), MOE_OK, "an integer");
 	is_i64(v, -3, "its value");
 	is_i64(moe_table_f64(t, 2, 1, &f, &err), MOE_OK, "a real");
 	is_close(f, 0.25, 0, "its value");
 	is_i64(moe_table_i64(t, 2, 1, 0, 9, &v, &err), MOE_EFORMAT, "not an integer");
-	is_str(err.text, "t.tsv: line 6, column 'expert': '2.5e-1' is not an integer", "says where");
+	is_str(err.text, "t.tsv: line 7, column 'expert': '2.5e-1' is not an integer", "says where");
 	is_i64(moe_table_i64(t, 0, 1, 0, 6, &v, &err), MOE_EFORMAT, "out of range");
-	is_str(err.text, "t.tsv: line 4, column 'expert': '7' is out of range 0..6", "says the range");
+	is_str(err.text, "t.tsv: line 5, column 'expert': '7' is out of range 0..6", "says the range");
 	is_i64(moe_table_need(t, "rank", &column, &err), MOE_EFORMAT, "a missing column");
-	is_str(err.text, "t.tsv: line 3: has no column 'rank', only: layer expert name", "lists those there are");
+	is_str(err.text, "t.tsv: line 4: has no column 'rank', only: layer expert name", "lists those there are");
 	moe_table_free(t);
 }
 
