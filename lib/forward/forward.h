@@ -84,6 +84,10 @@ void moe_session_close(struct moe_session *session); /* NULL is fine */
  * from its beginning, unheard. */
 void moe_session_reset(struct moe_session *session, int64_t n_given);
 int64_t moe_session_pos(const struct moe_session *session);
+/* Back to the first `pos` tokens of the sequence, as those of one of n_given: what follows goes on from there, with the
+ * same bits as after a reset. False, and nothing changes, where the session has not got that far or cannot take back
+ * what it did: behind an encoder, with MTP or a limited capacity, or where n_given tokens are rotated otherwise. */
+bool moe_session_rewind(struct moe_session *session, int64_t pos, int64_t n_given);
 
 /* Runs the encoder on its tokens: once for a sequence, before the first of the decoder's. Only for models with an
  * encoder, which take no other token before. */

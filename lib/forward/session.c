@@ -262,14 +262,28 @@ void moe_session_close(struct moe_session *s)
 	free(s);
 }
 
-void moe_session_reset(struct moe_session *s, int64_t n_given)
+/* Where in the tables the rotation of a sequence of n_given tokens is. */
+static int64_t rope_offset(const struct moe_session *s, int64_t n_given)
 {
 	const struct moe_rope *rope = &s->model->config.rope;
+	const bool two = rope_tables(&s->model->config, &s->opts) == 2;
+	return two && n_given > rope->original_positions ? s->opts.n_ctx * (rope->n_dims / 2) : 0;
+}
+
+void moe_session_reset(struct moe_session *s, int64_t n_given)
+{
 	s->pos = s->n_encoded = 0;
-	s->rope_at = rope_tables(&s->model->config, &s->opts) == 2 && n_given > rope->original_positions
-	                 ? s->opts.n_ctx * (rope->n_dims / 2)
-	                 : 0;
+	s->rope_at = rope_offset(s, n_given);
 	moe_capacity_begin(s, n_given);
+}
+
+bool moe_session_rewind(struct moe_session *s, int64_t pos, int64_t n_given)
+{
+	if (pos < 0 || pos > s->pos || s->n_encoded > 0 || s->opts.mtp || s->capacity.queues ||
+	    rope_offset(s, n_given) != s->rope_at)
+		return false;
+	s->pos = pos;
+	return true;
 }
 
 int64_t moe_session_pos(const struct moe_session *s) { return s->pos; }
