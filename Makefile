@@ -210,7 +210,7 @@ completions: all
 
 # ---- installing ------------------------------------------------------------------------------------------------------
 
-SHARE_DIRS := models text pipelines topologies
+SHARE_DIRS := models text eval pipelines topologies
 SHARE_FILES = $(patsubst share/%,%,$(sort $(shell find $(SHARE_DIRS:%=share/%) -type f 2>/dev/null)))
 MAN_PAGES   = $(notdir $(PAGES))
 SECTIONS   := 1 5 7

@@ -26,6 +26,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_F64(0, "min-p", "P", struct config, min_p, 0, 1, "drop tokens below P times the likeliest [0]"),
 	MOE_OPT_FLAG(0, "ignore-eos", struct config, ignore_eos, "do not stop at the end-of-text token"),
 	MOE_OPT_FLAG(0, "echo", struct config, echo, "print the prompt before the text"),
+	MOE_OPT_LIST(0, "stop", "TEXT", struct config, stops, "end before TEXT; may be repeated"),
 	MOE_OPT_GROUP("Measuring"),
 	MOE_OPT_FLAG(0, "score", struct config, score, "log-likelihood, perplexity and bits per byte of each text"),
 	MOE_OPT_I64(0, "window", "N", struct config, window, 1, 0x1p61,
@@ -39,6 +40,16 @@ static const struct moe_opt options[] = {
 	             "the layer of multi-token prediction too: in --score, --logits and --trace"),
 	MOE_OPT_FILE(0, "trace", "FILE", struct config, trace, "write a trace of the experts chosen"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
+	MOE_OPT_GROUP("Evaluation"),
+	MOE_OPT_FILE(0, "choices", "FILE", struct config, choices,
+	             "accuracy of multiple choice by log-likelihood; table: item context choice correct"),
+	MOE_OPT_FILE(0, "exact", "FILE", struct config, exact,
+	             "generate and compare: exact match and F1; table: item prompt answer"),
+	MOE_OPT_FILE(0, "prefix", "FILE", struct config, prefix,
+	             "text before every context or prompt: examples of the task"),
+	MOE_OPT_INT(0, "samples", "N", struct config, n_samples, 1, 1 << 20,
+	            "write N texts for each prompt or item of --exact as JSON lines"),
+	MOE_OPT_FLAG(0, "resume", struct config, resume, "go on with the -o FILE of an interrupted run"),
 	MOE_OPT_GROUP("Routing otherwise"),
 	MOE_OPT_INT('k', "experts-per-token", "N", struct config, ablate.top_k, 1, INT32_MAX,
 	            "experts per token [the model's]"),
@@ -88,6 +99,10 @@ static enum moe_status commit(struct run *run, struct moe_err *err)
 		status = moe_dump_commit(run->hidden, err);
 		run->hidden = NULL;
 	}
+	if (!status && run->result) {
+		status = moe_result_commit(run->result, err);
+		run->result = NULL;
+	}
 	if (!status && run->out) {
 		status = moe_out_commit(run->out, err);
 		run->out = NULL;
@@ -102,6 +117,12 @@ static void run_close(struct run *run)
 	moe_dump_abort(run->logits);
 	moe_dump_abort(run->hidden);
 	moe_out_abort(run->out);
+	tool_on_interrupt(run->ctx, NULL);
+	moe_result_abort(run->result);
+	moe_items_free(&run->items);
+	moe_buf_free(&run->meta);
+	moe_buf_free(&run->hint);
+	free(run->keys);
 	moe_session_close(run->session);
 	free(run->scorer.likeliest);
 	moe_ablate_close(&run->ablate);
@@ -132,13 +153,22 @@ static enum moe_status open_model(struct run *run, struct moe_err *err)
 static enum moe_status run_all(struct run *run, const char *command, struct moe_err *err)
 {
 	const struct config *cfg = run->cfg;
-	const bool feeds = cfg->score || cfg->logits || cfg->hidden || cfg->n_generate == 0;
+	const bool evaluates = run_evaluates(cfg), makes_result = cfg->score || evaluates;
+	const bool feeds = cfg->score || cfg->logits || cfg->hidden || cfg->choices || cfg->n_generate == 0;
 	const int64_t n_max = feeds ? 0 : cfg->n_generate < 0 ? 128 : cfg->n_generate;
-	const char *const outputs[] = { run->ctx->common.output, cfg->logits, cfg->hidden, cfg->trace };
-	enum moe_status status = tool_files(run->ctx, 1, outputs, 4, err);
+	/* What --resume finds under the name of the output is looked at once it is known what it should be. */
+	const char *const outputs[] = { cfg->resume ? NULL : run->ctx->common.output, cfg->logits, cfg->hidden,
+		                        cfg->trace };
+	const char *const inputs[] = { cfg->choices, cfg->exact, cfg->prefix };
+	enum moe_status status = MOE_OK;
+	for (size_t i = 0; i < sizeof inputs / sizeof *inputs && !status; i++)
+		if (inputs[i])
+			status = moe_watch_add_input(run->ctx->watch, inputs[i], err);
+	if (!status)
+		status = tool_files(run->ctx, 1, outputs, 4, err);
 	if (!status)
 		status = open_model(run, err);
-	if (!status && !run->ctx->common.dry_run)
+	if (!status && !run->ctx->common.dry_run && !makes_result)
 		status = moe_out_open(&run->out, run->ctx->common.output ? run->ctx->common.output : "-",
 		                      tool_out_flags(run->ctx), run->ctx->watch, err);
 	if (status)
@@ -147,24 +177,29 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 		return run_convert_tokens(run, err);
 
 	const int64_t most = run->setup.model->config.max_positions;
-	const int64_t window = cfg->window ? cfg->window : most > 0 && most < 512 ? most : 512;
+	run->window = cfg->window ? cfg->window : most > 0 && most < 512 ? most : 512;
 	int64_t n_ctx = 0;
-	status = run_read_inputs(run, n_max ? 0 : window, err);
+	status = evaluates ? run_read_items(run, err) : run_read_inputs(run, n_max ? 0 : run->window, err);
 	if (!status)
 		status = run_open_session(run, n_max, command, &n_ctx, err);
 	if (status || run->ctx->common.dry_run)
 		return status;
-	return n_max ? run_generate(run, n_ctx, n_max, err) : run_feed(run, err);
+	if (evaluates)
+		return run_evaluate(run, n_ctx, n_max, command, err);
+	return n_max ? run_generate(run, n_ctx, n_max, err) : run_feed(run, command, err);
 }
 
 /* Options that contradict each other; NULL where none do. */
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg)
 {
 	const bool measures = cfg->score || cfg->logits || cfg->hidden;
-	const bool prints = cfg->score || cfg->n_generate != 0; /* something of its own on stdout */
+	/* something of its own on stdout */
+	const bool prints = cfg->score || run_evaluates(cfg) || cfg->n_generate != 0;
 	const bool to_stdout = !ctx->common.output || strcmp(ctx->common.output, "-") == 0;
 	if (ctx->n_operands < 1)
 		return "no MODEL given";
+	if (run_eval_misuse(ctx, cfg))
+		return run_eval_misuse(ctx, cfg);
 	if (cfg->tokenize && cfg->detokenize)
 		return "--tokenize and --detokenize exclude each other";
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
@@ -223,6 +258,8 @@ int main(int argc, char **argv)
 	enum moe_status status = command ? run_all(&run, command, &err) : moe_err_nomem(&err, 0, "the command line");
 	if (!status)
 		status = commit(&run, &err);
+	if (status && run.result && moe_result_partial(run.result) && moe_result_done(run.result))
+		tool_note(&ctx, "%s", run.hint.p);
 	run_close(&run);
 	moe_arena_free(&arena);
 	return status ? tool_fail(&ctx, &err) : tool_end(&ctx);

@@ -42,8 +42,10 @@ _moe()
 		moe-run:--top-k | \
 		moe-run:--top-p | \
 		moe-run:--min-p | \
+		moe-run:--stop | \
 		moe-run:--window | \
 		moe-run:--overlap | \
+		moe-run:--samples | \
 		moe-run:--experts-per-token | moe-run:-k | \
 		moe-run:--disable | \
 		moe-run:--mask-top | \
@@ -90,6 +92,9 @@ _moe()
 		moe-run:--logits | \
 		moe-run:--hidden | \
 		moe-run:--trace | \
+		moe-run:--choices | \
+		moe-run:--exact | \
+		moe-run:--prefix | \
 		moe-run:--replay | \
 		moe-run:--output | moe-run:-o | \
 		moe-split:--topology | \
@@ -163,7 +168,7 @@ _moe()
 	case $tool in
 	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --mtp --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --score --window --overlap --logits --hidden --mtp --trace --gates -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-run) options='-p --prompt --ids -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --groups --top-groups --batch-tokens --flip-below --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac

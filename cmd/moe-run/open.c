@@ -9,7 +9,7 @@ static enum moe_status on_logits(void *arg, int64_t pos, int64_t n, const float 
 	enum moe_status status = MOE_OK;
 	if (run->logits)
 		status = moe_dump_rows(run->logits, run->seq, pos, n, logits, err);
-	if (!status && run->cfg->score)
+	if (!status && (run->cfg->score || run->cfg->choices))
 		status = moe_scorer_rows(&run->scorer, pos, n, logits, err);
 	return status;
 }
@@ -138,7 +138,7 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 	printf("buffers\t%s\n", moe_format_bytes(text, (double)moe_session_bytes(config, opts)));
 	printf("sequences\t%lld\ntokens\t%lld\npositions\t%lld\n", (long long)run->seqs.n,
 	       (long long)moe_sequences_all_tokens(&run->seqs), (long long)opts->n_ctx);
-	if (generates || cfg->score)
+	if (generates || cfg->score || cfg->choices)
 		tool_would_write(run->ctx->common.output, -1);
 	if (cfg->logits)
 		tool_would_write(cfg->logits, 4 * vocab * rows);
@@ -170,7 +170,7 @@ enum moe_status run_open_session(struct run *run, int64_t n_generate, const char
 		return status;
 	const int64_t longest = moe_sequences_longest(&run->seqs), encoder = moe_sequences_longest_encoder(&run->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
-	const bool rows = cfg->logits || cfg->score;
+	const bool rows = cfg->logits || cfg->score || cfg->choices;
 	status =
 	    moe_ablate_open(&run->ablate, &cfg->ablate, &run->setup.model->config, run->pool, run->ctx->watch, err);
 	if (status)

@@ -3,8 +3,11 @@
 #define MOE_CMD_RUN_RUN_H
 
 #include "eval/ablate.h"
+#include "eval/choices.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
+#include "eval/items.h"
+#include "eval/result.h"
 #include "eval/score.h"
 #include "eval/tokens.h"
 #include "tool.h"
@@ -19,6 +22,10 @@ struct config {
 	const char *logits, *hidden, *trace, *device;
 	int32_t gates, chunk, mla;
 	struct moe_ablate_opts ablate;
+	const char *choices, *exact, *prefix;
+	int32_t n_samples;
+	struct moe_opt_list stops;
+	bool resume;
 };
 
 /* What a run has open; run_close undoes all of it. */
@@ -38,7 +45,31 @@ struct run {
 	struct moe_ablate ablate;
 	int64_t seq; /* the current sequence */
 	struct tool_progress progress;
+	struct moe_items items;
+	struct moe_result *result; /* in place of out, where rows are written */
+	struct moe_buf meta, hint; /* what made the result; what an interrupted run says */
+	const char **keys;         /* [rows of the result] */
+	const struct moe_sequence *before; /* what the session was fed last */
+	int64_t window;
 };
+
+/* Ready to add up logits. */
+MOE_MUST_USE enum moe_status run_new_scorer(struct run *run, struct moe_err *err);
+/* Is there one of --choices, --exact, --samples? */
+static inline bool run_evaluates(const struct config *cfg) { return cfg->choices || cfg->exact || cfg->n_samples; }
+/* Does a run write rows that --resume finds again? */
+bool run_is_resumable(const struct run *run);
+/* Opens the result of these columns with n_keys rows to come, their first fields in run->keys; *done: there already,
+ * as all are where the result is complete. `mode` lines of meta stand before those of the command. */
+MOE_MUST_USE enum moe_status run_open_result(struct run *run, const char *columns, bool json, int64_t n_keys,
+                                             const char *command, int64_t *done, struct moe_err *err);
+/* Options of evaluations that contradict each other or the others; NULL where none do. */
+const char *run_eval_misuse(const struct tool_ctx *ctx, const struct config *cfg);
+/* Reads items, or prompts for --samples, into sequences. */
+MOE_MUST_USE enum moe_status run_read_items(struct run *run, struct moe_err *err);
+/* --choices, --exact, --samples. */
+MOE_MUST_USE enum moe_status run_evaluate(struct run *run, int64_t n_ctx, int64_t n_max, const char *command,
+                                          struct moe_err *err);
 
 /* Every text or line of ids becomes sequences. window 0: a text stays whole. */
 MOE_MUST_USE enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err *err);
@@ -47,7 +78,10 @@ MOE_MUST_USE enum moe_status run_read_inputs(struct run *run, int64_t window, st
 MOE_MUST_USE enum moe_status run_open_session(struct run *run, int64_t n_generate, const char *command, int64_t *n_ctx,
                                               struct moe_err *err);
 /* Feeds every sequence as it is: scores, logits, hidden states, trace. */
-MOE_MUST_USE enum moe_status run_feed(struct run *run, struct moe_err *err);
+MOE_MUST_USE enum moe_status run_feed(struct run *run, const char *command, struct moe_err *err);
+/* What generation of at most n_max tokens within n_ctx positions is given by the options; session, record and replay
+ * are the run's. */
+struct moe_generate run_generation(const struct run *run, int64_t n_ctx, int64_t n_max);
 /* Goes on from every sequence, n_max tokens each. */
 MOE_MUST_USE enum moe_status run_generate(struct run *run, int64_t n_ctx, int64_t n_max, struct moe_err *err);
 /* Ids of texts as the tokenizer gives them, without BOS; or the text of lines of ids. */

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/rng.h"
 
 const char *moe_stop_name(enum moe_stop stop)
 {
-	static const char *const names[] = { "length", "eos", "context" };
+	static const char *const names[] = { "length", "eos", "context", "text" };
 	return names[stop];
 }
 
@@ -30,7 +31,39 @@ void moe_generated_print(const struct moe_generated *made, const struct moe_sequ
 	moe_buf_free(&line);
 }
 
-static bool ends(const struct moe_config *config, int32_t id)
+size_t moe_stops_find(const struct moe_stops *stops, const char *text, size_t n, size_t searched)
+{
+	size_t first = n;
+	for (int i = 0; i < stops->n; i++) {
+		const size_t m = strlen(stops->texts[i]), from = searched > m - 1 ? searched - (m - 1) : 0;
+		const char *at = from < n ? memmem(text + from, n - from, stops->texts[i], m) : NULL;
+		if (at && (size_t)(at - text) < first)
+			first = (size_t)(at - text);
+	}
+	return first;
+}
+
+size_t moe_stops_safe(const struct moe_stops *stops, const char *text, size_t n)
+{
+	size_t held = 0;
+	for (int i = 0; i < stops->n; i++) {
+		size_t m = strlen(stops->texts[i]) - 1;
+		for (m = m < n ? m : n; m > held; m--)
+			if (memcmp(text + n - m, stops->texts[i], m) == 0)
+				held = m;
+	}
+	return n - held;
+}
+
+uint64_t moe_generate_stream(const char *item, int32_t sample)
+{
+	uint64_t stream = moe_rng_mix((uint64_t)sample);
+	for (; *item; item++)
+		stream = moe_rng_mix(stream ^ (unsigned char)*item);
+	return stream | 1;
+}
+
+static bool is_eos(const struct moe_config *config, int32_t id)
 {
 	for (int32_t i = 0; i < config->n_eos; i++)
 		if (config->eos_ids[i] == id)
@@ -55,23 +88,28 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
 		                   prompt->source, (long long)seq);
 	enum moe_status status = g->replay ? moe_replay_begin(g->replay, prompt, err) : MOE_OK;
 	if (!status)
-		status = moe_record_start(g->record, g->session, prompt, seq, err);
+		status = moe_record_go_on(g->record, g->session, prompt, seq, g->before, prompt->n_tokens - 1, err);
+	const int64_t kept = moe_session_pos(g->session);
+	const uint64_t stream = g->stream ? g->stream : (uint64_t)seq;
+	bool ends = false;
 	if (!status)
-		status = feed(g, prompt->tokens, prompt->n_tokens, false, err);
+		status = feed(g, prompt->tokens + kept, prompt->n_tokens - kept, false, err);
 	while (!status && out->n_tokens < g->n_max) {
 		const int64_t pos = moe_session_pos(g->session);
 		int32_t id;
-		status = moe_sample(&g->sampling, moe_session_logits(g->session), g->config->vocab_size, (uint64_t)seq,
+		status = moe_sample(&g->sampling, moe_session_logits(g->session), g->config->vocab_size, stream,
 		                    (uint64_t)pos, &id, err);
 		if (status)
 			break;
-		if (!g->ignore_eos && ends(g->config, id)) {
+		if (!g->ignore_eos && is_eos(g->config, id)) {
 			out->stop = MOE_STOP_EOS;
 			break;
 		}
 		out->n_tokens++;
-		status = g->token(g->arg, id, err);
-		if (status || out->n_tokens == g->n_max)
+		status = g->token(g->arg, id, &ends, err);
+		if (ends)
+			out->stop = MOE_STOP_TEXT;
+		if (status || ends || out->n_tokens == g->n_max)
 			break;
 		if (pos == g->n_ctx) {
 			out->stop = MOE_STOP_CONTEXT;

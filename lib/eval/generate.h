@@ -8,8 +8,19 @@
 #include "forward/forward.h"
 #include "forward/sample.h"
 
-enum moe_stop { MOE_STOP_LENGTH, MOE_STOP_EOS, MOE_STOP_CONTEXT };
-const char *moe_stop_name(enum moe_stop stop); /* length eos context */
+enum moe_stop { MOE_STOP_LENGTH, MOE_STOP_EOS, MOE_STOP_CONTEXT, MOE_STOP_TEXT };
+const char *moe_stop_name(enum moe_stop stop); /* length eos context text */
+
+/* Texts that end what is generated, none empty; views. */
+struct moe_stops {
+	const char *const *texts; /* [n] */
+	int n;
+};
+/* Where in text[0, n) the first of them begins, n where none is; the first `searched` bytes were looked at before. */
+size_t moe_stops_find(const struct moe_stops *stops, const char *text, size_t n, size_t searched);
+/* How many bytes of a text without any of them cannot become part of one. */
+size_t moe_stops_safe(const struct moe_stops *stops, const char *text, size_t n);
+
 
 struct moe_generate {
 	struct moe_session *session;
@@ -20,10 +31,17 @@ struct moe_generate {
 	bool ignore_eos;
 	struct moe_replay *replay; /* forces choices; NULL: nothing does */
 	struct moe_record *record; /* told of every token fed; NULL: nobody */
+	/* Fed before in the same session, and nothing since but what came out of it: what both begin with is not fed
+	 * again. NULL: nothing was. */
+	const struct moe_sequence *before;
+	uint64_t stream; /* of random numbers; 0: the number of the sequence */
 	void *arg;
-	/* A new token, the end-of-text token not included. */
-	enum moe_status (*token)(void *arg, int32_t id, struct moe_err *err);
+	/* A new token, the end-of-text token not included; true in *ends makes it the last: MOE_STOP_TEXT. */
+	enum moe_status (*token)(void *arg, int32_t id, bool *ends, struct moe_err *err);
 };
+
+/* The stream of a sample of an item. */
+uint64_t moe_generate_stream(const char *item, int32_t sample);
 
 struct moe_generated {
 	int64_t n_tokens;

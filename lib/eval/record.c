@@ -261,6 +261,18 @@ enum moe_status moe_record_start(struct moe_record *r, struct moe_session *sessi
 	return status;
 }
 
+enum moe_status moe_record_go_on(struct moe_record *r, struct moe_session *session, const struct moe_sequence *seq,
+                                 int64_t number, const struct moe_sequence *before, int64_t n_kept,
+                                 struct moe_err *err)
+{
+	if (!r && before) {
+		const int64_t common = moe_sequence_common(before, seq);
+		if (moe_session_rewind(session, common < n_kept ? common : n_kept, seq->n_tokens))
+			return MOE_OK;
+	}
+	return moe_record_start(r, session, seq, number, err);
+}
+
 static const char *copy(struct moe_arena *arena, const char *prefix, const char *text)
 {
 	const size_t n = strlen(prefix), m = strlen(text);

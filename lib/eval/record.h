@@ -45,6 +45,12 @@ MOE_MUST_USE enum moe_status moe_record_finish(struct moe_record *record, struct
 MOE_MUST_USE enum moe_status moe_record_start(struct moe_record *record, struct moe_session *session,
                                               const struct moe_sequence *seq, int64_t number, struct moe_err *err);
 
+/* The same, but what the sequence has in common with the one fed `before` (NULL: nothing), at most n_kept tokens, stays
+ * where it is if nobody records and the session can go back there: the tokens from moe_session_pos on are to be fed. */
+MOE_MUST_USE enum moe_status moe_record_go_on(struct moe_record *record, struct moe_session *session,
+                                              const struct moe_sequence *seq, int64_t number,
+                                              const struct moe_sequence *before, int64_t n_kept, struct moe_err *err);
+
 /* The header of a trace of this model; layers [n_moe_layers] and strings are owned by *header's arena. */
 struct moe_record_header {
 	struct moe_arena arena;

@@ -5,9 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/json.h"
-#include "base/table.h"
-
 double moe_score_ppl(const struct moe_score *s) { return s->n_tokens ? exp(-s->logprob / (double)s->n_tokens) : NAN; }
 
 double moe_score_bpb(const struct moe_score *s)
@@ -20,71 +17,52 @@ double moe_mtp_agree(const struct moe_mtp_score *s)
 	return s->score.n_tokens ? (double)s->n_agree / (double)s->score.n_tokens : NAN;
 }
 
-void moe_score_add(struct moe_score *sum, const struct moe_score *add)
+/* Columns of one head, from `at` on. */
+enum { TOKENS, BYTES, LOGPROB, PPL, BPB, N_OF_HEAD };
+enum { OWN = 1, MTP = OWN + N_OF_HEAD, AGREE = MTP + N_OF_HEAD };
+
+static void add_fields(const struct moe_score *s, struct moe_field *fields)
 {
-	sum->n_tokens += add->n_tokens;
-	sum->n_bytes += add->n_bytes;
-	sum->logprob += add->logprob;
+	fields[TOKENS] = moe_field_int(s->n_tokens);
+	fields[BYTES] = moe_field_int(s->n_bytes);
+	fields[LOGPROB] = moe_field_real(s->logprob);
+	fields[PPL] = moe_field_real(moe_score_ppl(s));
+	fields[BPB] = moe_field_real(moe_score_bpb(s));
 }
 
-void moe_mtp_score_add(struct moe_mtp_score *sum, const struct moe_mtp_score *add)
+enum moe_status moe_score_row(struct moe_result *result, const struct moe_score *score, const struct moe_mtp_score *mtp,
+                              const char *source, struct moe_err *err)
 {
-	moe_score_add(&sum->score, &add->score);
-	sum->n_agree += add->n_agree;
-}
-
-static void add_number(struct moe_buf *out, const char *name, double value)
-{
-	moe_buf_addf(out, ",\"%s\":", name);
-	isfinite(value) ? moe_buf_addf(out, "%.6f", value) : moe_buf_adds(out, "null");
-}
-
-void moe_score_head(bool mtp, struct moe_buf *out)
-{
-	moe_buf_adds(out, "source\ttokens\tbytes\tlogprob\tppl\tbpb");
-	moe_buf_adds(out, mtp ? "\tmtp_tokens\tmtp_bytes\tmtp_logprob\tmtp_ppl\tmtp_bpb\tmtp_agree\n" : "\n");
-}
-
-static void print_columns(const struct moe_score *s, struct moe_buf *out)
-{
-	moe_buf_addf(out, "\t%lld\t%lld\t%.6f\t%.6f\t%.6f", (long long)s->n_tokens, (long long)s->n_bytes, s->logprob,
-	             moe_score_ppl(s), moe_score_bpb(s));
-}
-
-static void print_keys(const struct moe_score *s, const char *const names[5], struct moe_buf *out)
-{
-	moe_buf_addf(out, ",\"%s\":%lld,\"%s\":%lld", names[0], (long long)s->n_tokens, names[1],
-	             (long long)s->n_bytes);
-	add_number(out, names[2], s->logprob);
-	add_number(out, names[3], moe_score_ppl(s));
-	add_number(out, names[4], moe_score_bpb(s));
-}
-
-void moe_score_print(const struct moe_score *s, const struct moe_mtp_score *mtp, const char *source, bool json,
-                     struct moe_buf *out)
-{
-	static const char *const names[2][5] = {
-		{ "tokens", "bytes", "logprob", "ppl", "bpb" },
-		{ "mtp_tokens", "mtp_bytes", "mtp_logprob", "mtp_ppl", "mtp_bpb" },
-	};
-	if (!json) {
-		moe_table_quote(out, source, strlen(source));
-		print_columns(s, out);
-		if (mtp) {
-			print_columns(&mtp->score, out);
-			moe_buf_addf(out, "\t%.6f", moe_mtp_agree(mtp));
-		}
-		moe_buf_addc(out, '\n');
-		return;
-	}
-	moe_buf_adds(out, "{\"source\":");
-	moe_json_quote(out, source, strlen(source));
-	print_keys(s, names[0], out);
+	struct moe_field fields[MOE_SCORE_N_MTP_COLUMNS] = { moe_field_text(source, strlen(source)) };
+	add_fields(score, fields + OWN);
 	if (mtp) {
-		print_keys(&mtp->score, names[1], out);
-		add_number(out, "mtp_agree", moe_mtp_agree(mtp));
+		add_fields(&mtp->score, fields + MTP);
+		fields[AGREE] = moe_field_real(moe_mtp_agree(mtp));
 	}
-	moe_buf_adds(out, "}\n");
+	return moe_result_row(result, fields, err);
+}
+
+static struct moe_score sum_of(const struct moe_result *result, int at)
+{
+	return (struct moe_score){
+		.n_tokens = (int64_t)moe_result_sum(result, at + TOKENS),
+		.n_bytes = (int64_t)moe_result_sum(result, at + BYTES),
+		.logprob = moe_result_sum(result, at + LOGPROB),
+	};
+}
+
+enum moe_status moe_score_total(struct moe_result *result, bool mtp, struct moe_err *err)
+{
+	struct moe_field fields[MOE_SCORE_N_MTP_COLUMNS] = { moe_field_text("total", 5) };
+	const struct moe_score own = sum_of(result, OWN);
+	add_fields(&own, fields + OWN);
+	if (mtp) {
+		const struct moe_score other = sum_of(result, MTP);
+		add_fields(&other, fields + MTP);
+		const double n_agree = moe_result_dot(result, MTP + TOKENS, AGREE);
+		fields[AGREE] = moe_field_real(other.n_tokens ? n_agree / (double)other.n_tokens : NAN);
+	}
+	return moe_result_last(result, fields, err);
 }
 
 double moe_log_prob(const float *logits, int32_t n, int32_t id)
@@ -196,4 +174,21 @@ enum moe_status moe_scorer_mtp_rows(struct moe_scorer *scorer, int64_t pos, int6
 			                       rows.best[i] == scorer->likeliest[rows.first + i - 1];
 	}
 	return status;
+}
+
+enum moe_status moe_scorer_continuation(struct moe_scorer *scorer, struct moe_session *session,
+                                        struct moe_record *record, const struct moe_sequence *seq, int64_t number,
+                                        const struct moe_sequence *before, struct moe_err *err)
+{
+	const int64_t last = seq->n_given - 1;   /* the first row of logits that is wanted */
+	scorer->seq = seq;
+	scorer->sum = (struct moe_score){ 0 };
+	enum moe_status status = moe_record_go_on(record, session, seq, number, before, last, err);
+	const int64_t from = moe_session_pos(session);
+	if (!status && last > from)
+		status = moe_session_feed(session, seq->tokens + from, last - from, false, MOE_LOGITS_NONE, err);
+	if (!status)
+		status = moe_session_feed(session, seq->tokens + last, seq->n_tokens - 1 - last, false, MOE_LOGITS_ALL,
+		                          err);
+	return status ? status : moe_record_finish(record, err);
 }

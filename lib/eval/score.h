@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include "base/pool.h"
+#include "eval/record.h"
+#include "eval/result.h"
 #include "eval/sequences.h"
 #include "text/tokenizer.h"
 
@@ -26,15 +28,15 @@ struct moe_mtp_score {
 };
 double moe_mtp_agree(const struct moe_mtp_score *score); /* n_agree / tokens; NaN for no tokens */
 
-/* *sum += add. */
-void moe_score_add(struct moe_score *sum, const struct moe_score *add);
-void moe_mtp_score_add(struct moe_mtp_score *sum, const struct moe_mtp_score *add);
-
-/* Appends the header line, and the row of a source under it; mtp NULL or false: without the columns of the MTP head.
- * json: an object of the same names, NaN as null, and no header. */
-void moe_score_head(bool mtp, struct moe_buf *out);
-void moe_score_print(const struct moe_score *score, const struct moe_mtp_score *mtp, const char *source, bool json,
-                     struct moe_buf *out);
+/* The row of a source, for a result of these columns; mtp NULL: the first MOE_SCORE_N_COLUMNS. */
+#define MOE_SCORE_COLUMNS "source\ttokens\tbytes\tlogprob\tppl\tbpb"
+#define MOE_SCORE_MTP_COLUMNS \
+	MOE_SCORE_COLUMNS "\tmtp_tokens\tmtp_bytes\tmtp_logprob\tmtp_ppl\tmtp_bpb\tmtp_agree"
+enum { MOE_SCORE_N_COLUMNS = 6, MOE_SCORE_N_MTP_COLUMNS = 12 };
+MOE_MUST_USE enum moe_status moe_score_row(struct moe_result *result, const struct moe_score *score,
+                                           const struct moe_mtp_score *mtp, const char *source, struct moe_err *err);
+/* The last row, of what the rows say. */
+MOE_MUST_USE enum moe_status moe_score_total(struct moe_result *result, bool mtp, struct moe_err *err);
 
 /* Adds up the rows of logits that moe_hooks.logits delivers for one sequence. tokenizer NULL: bytes stay 0. */
 struct moe_scorer {
@@ -53,6 +55,14 @@ MOE_MUST_USE enum moe_status moe_scorer_rows(struct moe_scorer *scorer, int64_t 
  * same tokens came before. */
 MOE_MUST_USE enum moe_status moe_scorer_mtp_rows(struct moe_scorer *scorer, int64_t pos, int64_t n_rows,
                                                  const float *logits, struct moe_err *err);
+
+/* Feeds the session a sequence but for its last token, and scores what follows its n_given tokens, at least one. Of the
+ * sequence that was fed `before` (NULL: none) it keeps what both begin with, where the session can go back to that and
+ * nobody records; the scores are the same. */
+MOE_MUST_USE enum moe_status moe_scorer_continuation(struct moe_scorer *scorer, struct moe_session *session,
+                                                     struct moe_record *record, const struct moe_sequence *seq,
+                                                     int64_t number, const struct moe_sequence *before,
+                                                     struct moe_err *err);
 
 /* ln softmax(logits)[id], in double precision. */
 double moe_log_prob(const float *logits, int32_t n, int32_t id);

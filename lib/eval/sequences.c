@@ -178,6 +178,28 @@ static enum moe_status add_encoder_text(struct moe_sequences *seqs, const struct
 	return status;
 }
 
+enum moe_status moe_sequences_add(struct moe_sequences *seqs, const char *source, const int32_t *tokens,
+                                  int64_t n_tokens, int64_t n_given, struct moe_err *err)
+{
+	int32_t *copy = MOE_NEW(&seqs->arena, int32_t, (size_t)n_tokens);
+	if (!copy)
+		return moe_err_nomem(err, (size_t)n_tokens * sizeof *copy, "a sequence");
+	if (n_tokens > 0)
+		memcpy(copy, tokens, (size_t)n_tokens * sizeof *copy);
+	const struct moe_sequence seq = { .source = source, .tokens = copy, .n_tokens = n_tokens,
+		                          .n_given = n_given };
+	return add(seqs, &seq, err);
+}
+
+int64_t moe_sequence_common(const struct moe_sequence *a, const struct moe_sequence *b)
+{
+	const int64_t n = a->n_tokens < b->n_tokens ? a->n_tokens : b->n_tokens;
+	int64_t i = 0;
+	while (i < n && a->tokens[i] == b->tokens[i])
+		i++;
+	return i;
+}
+
 static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
                                const char *name, const char *text, size_t n, struct moe_err *err)
 {

@@ -42,6 +42,11 @@ MOE_MUST_USE enum moe_status moe_sequences_add_text(struct moe_sequences *seqs, 
 MOE_MUST_USE enum moe_status moe_sequences_add_ids(struct moe_sequences *seqs, const char *source, const char *name,
                                                    int32_t n_vocab, bool encoder, const char *text, size_t n_bytes,
                                                    struct moe_err *err);
+/* A sequence as it is; tokens are copied, source is borrowed. */
+MOE_MUST_USE enum moe_status moe_sequences_add(struct moe_sequences *seqs, const char *source, const int32_t *tokens,
+                                               int64_t n_tokens, int64_t n_given, struct moe_err *err);
+/* How many tokens both begin with. */
+int64_t moe_sequence_common(const struct moe_sequence *a, const struct moe_sequence *b);
 /* Where sequences come from. tokenizer NULL: texts are lines of ids. Prompts (labelled prompt, or prompt-1, ...) come
  * before files; where there is neither, stdin is read. "-" is stdin too. */
 struct moe_inputs {

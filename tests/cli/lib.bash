@@ -11,6 +11,7 @@
 #   expect_message RE    its stderr matches the extended regular expression
 #   expect_no_output     its stdout was empty
 #   expect_same A B      two files hold the same bytes
+#   rows [FILE...]       the header and the rows of a table, without the lines that say what made it
 #   fails N CMD...       runs it: status N, nothing on stdout, one sentence on stderr that starts with the tool's name
 
 TOP=${TOP:-$(cd "${BATS_TEST_DIRNAME}/../.." && pwd)}
@@ -85,6 +86,12 @@ expect_message()
 expect_no_output()
 {
 	[ ! -s "$T/.out" ] || complain "expected nothing on stdout"
+}
+
+# The rows of a table of results: header and what follows, without the lines that say what made it.
+rows()
+{
+	grep -v '^#' "$@"
 }
 
 expect_same()

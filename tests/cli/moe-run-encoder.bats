@@ -72,10 +72,10 @@ setup()
 }
 
 @test "--capacity overrides the model's" {
-	moe-run "$MODEL" --ids --score ids >own
-	moe-run "$MODEL" --ids --score --capacity-tokens 5 ids >same
+	moe-run "$MODEL" --ids --score ids | rows >own
+	moe-run "$MODEL" --ids --score --capacity-tokens 5 ids | rows >same
 	expect_same own same
-	moe-run "$MODEL" --ids --score --capacity 100 ids >all
+	moe-run "$MODEL" --ids --score --capacity 100 ids | rows >all
 	! cmp -s own all
 	moe-run "$MODEL" --ids -n 0 --capacity 100 --trace t.trace ids
 	[ "$(moe-route --print t.trace | awk -F'\t' '$8 == 0' | wc -l)" -eq 0 ]

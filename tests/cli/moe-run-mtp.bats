@@ -12,7 +12,7 @@ setup()
 }
 
 @test "--score --mtp is what its logits say, computed again apart from the programs" {
-	moe-run tiny-v3 --ids ids --logits l.st --mtp --score >table
+	moe-run tiny-v3 --ids ids --logits l.st --mtp --score | rows >table
 	perl "$TOP/tests/ref/score.pl" l.st ids >want
 	head -n 1 table | tr '\t' '\n' >names
 	printf '%s\n' source tokens bytes logprob ppl bpb mtp_tokens mtp_bytes mtp_logprob mtp_ppl mtp_bpb mtp_agree |
@@ -31,10 +31,10 @@ setup()
 	[ "$(sed -n '1,2p;5p' ids | cut -d' ' -f3- | moe-run --detokenize tiny-v3 | wc -c)" -eq \
 		"$(tail -n 1 table | cut -f8)" ]
 	# the other columns are those of --score alone
-	moe-run tiny-v3 --ids ids --score | cmp - <(cut -f1-6 table)
+	moe-run tiny-v3 --ids ids --score | rows | cmp - <(cut -f1-6 table)
 	# and neither depends on how it was computed, or on what else is written
 	for how in '--chunk 1' '--chunk 7 -j 2' '--trace t.trace --force'; do
-		moe-run tiny-v3 --ids ids $how --mtp --score >again
+		moe-run tiny-v3 --ids ids $how --mtp --score | rows >again
 		expect_same table again
 	done
 }
@@ -42,14 +42,14 @@ setup()
 @test "--score --mtp: rows of each text add up, as objects too" {
 	head -c 2000 "$TEXT/code.txt" >code.txt
 	head -c 2000 "$TEXT/zh.txt" >zh.txt
-	moe-run tiny-v3 --score --mtp --window 100 --overlap 20 code.txt zh.txt >table
+	moe-run tiny-v3 --score --mtp --window 100 --overlap 20 code.txt zh.txt | rows >table
 	[ "$(wc -l <table)" -eq 4 ]
 	awk -F'\t' 'NR == 1 { next }
 		$1 != "total" { n += $7; bytes += $8; logprob += $9; agree += $7 * $12; next }
 		{ exit !($7 == n && $8 == bytes && ($9 - logprob) ^ 2 < 1e-8 && ($12 * n - agree) ^ 2 < 1e-4) }' table
 	# windows behind an overlap lose none, the first loses the token behind BOS
 	[ "$(awk -F'\t' 'NR > 1 && NR < 4 { print $2 - $7 }' table | tr '\n' ' ')" = '1 1 ' ]
-	moe-run tiny-v3 --score --mtp --window 100 --overlap 20 --json code.txt zh.txt >json
+	moe-run tiny-v3 --score --mtp --window 100 --overlap 20 --json code.txt zh.txt | jq -c "select(.source)" >json
 	jq -r '[.source, .tokens, .bytes, .logprob, .ppl, .bpb, .mtp_tokens, .mtp_bytes, .mtp_logprob, .mtp_ppl,
 	        .mtp_bpb, .mtp_agree] | map(if type == "number" then . * 1000000 | round else . end) | @tsv' json >a
 	awk -F'\t' -v OFS='\t' 'NR > 1 { for (i = 2; i <= NF; i++) $i = sprintf("%.0f", $i * 1000000); print }' table >b
@@ -125,8 +125,8 @@ setup()
 	[ "$(awk -F'\t' '$1 == 5' plan.tsv | wc -l)" -ge 32 ]
 	moe-split --plan plan.tsv -o shards tiny-v3
 	moe-split --merge -o merged shards/*
-	moe-run merged --ids ids --score --mtp >a
-	moe-run tiny-v3 --ids ids --score --mtp >b
+	moe-run merged --ids ids --score --mtp | rows >a
+	moe-run tiny-v3 --ids ids --score --mtp | rows >b
 	expect_same a b
 }
 

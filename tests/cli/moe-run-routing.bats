@@ -55,8 +55,8 @@ record()
 	record soft --policy softmax_topk
 	record model
 	! cmp -s soft.txt model.txt
-	moe-run tiny-v3 --policy noaux_tc --score de.txt >a
-	moe-run tiny-v3 --score de.txt >b
+	moe-run tiny-v3 --policy noaux_tc --score de.txt | rows >a
+	moe-run tiny-v3 --score de.txt | rows >b
 	expect_same a b
 }
 
@@ -116,11 +116,11 @@ record()
 }
 
 @test "latent attention: both forms agree, each is the same bits in any chunk" {
-	moe-run tiny-v3 --score --mla absorbed de.txt >a
-	moe-run tiny-v3 --score --mla absorbed --chunk 1 -j1 de.txt >b
+	moe-run tiny-v3 --score --mla absorbed de.txt | rows >a
+	moe-run tiny-v3 --score --mla absorbed --chunk 1 -j1 de.txt | rows >b
 	expect_same a b
-	moe-run tiny-v3 --score --mla expanded de.txt >c
-	moe-run tiny-v3 --score de.txt >d
+	moe-run tiny-v3 --score --mla expanded de.txt | rows >c
+	moe-run tiny-v3 --score de.txt | rows >d
 	expect_same c d
 	paste <(tail -n 1 a) <(tail -n 1 c) | awk -F'\t' '{ d = $4 / $10 - 1; exit !(d < 1e-5 && d > -1e-5) }'
 }
