@@ -245,7 +245,7 @@ expect_choices()
 @test "a run that is killed goes on, and scores as the reference does" {
 	moe-run --score -o s.tsv tiny-v3 "$TEXT"/{prose,tech,code,zh,de}.txt 2>err &
 	pid=$!
-	for _ in $(seq 400); do
+	for _ in $(seq 1500); do
 		! grep -q ^prose s.tsv.partial 2>/dev/null || break
 		sleep 0.02
 	done
