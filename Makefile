@@ -16,7 +16,7 @@ LIB_ORDER := base tensor device checkpoint text model route plan forward trace e
 # Plug-in folders: adding a member is adding a file.
 KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy forward/mixer trace/format \
          stats/metric placement/planner text/source text/model text/normalizer text/pretokenizer \
-         text/decoder
+         text/decoder text/chat
 
 BUILD    ?= build
 CC       ?= cc

@@ -10,12 +10,21 @@ static const char *policy_word(size_t i)
 	return policy ? policy->name : NULL;
 }
 
+static const char *chat_word(size_t i)
+{
+	const struct moe_chat_form *form = moe_chat_form_at(i);
+	return form ? form->name : NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Input"),
 	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts,
 	             "text given here instead of in files; may be repeated"),
 	MOE_OPT_FLAG(0, "ids", struct config, ids,
 	             "lines of token ids instead of text, one sequence each, taken as they are"),
+	MOE_OPT_OPTIONAL("chat", "NAME", chat_word, struct config, chat,
+	                 "each text is a user's turn in the chat form NAME [that of the model's template]"),
+	MOE_OPT_STR(0, "system", "TEXT", struct config, system, "with --chat: the system's turn"),
 	MOE_OPT_GROUP("Generation"),
 	MOE_OPT_INT('n', "n-tokens", "N", struct config, n_generate, 0, INT32_MAX,
 	            "tokens to generate; 0: none [128]"),
@@ -126,6 +135,7 @@ static void run_close(struct run *run)
 	moe_session_close(run->session);
 	free(run->scorer.likeliest);
 	moe_ablate_close(&run->ablate);
+	moe_ids_free(&run->ends);
 	moe_record_free(run->record);
 	moe_record_header_free(&run->described);
 	moe_sequences_free(&run->seqs);
@@ -146,6 +156,12 @@ static enum moe_status open_model(struct run *run, struct moe_err *err)
 	/* Ids need no tokenizer, but with one the bytes they stand for can be counted. */
 	if (!status && (!cfg->ids || (cfg->score && moe_tokenizer_is_in(run->setup.ckpt))))
 		status = moe_setup_tokenizer(&run->setup, err);
+	if (!status && cfg->chat && run->setup.model && run->setup.model->config.n_encoder_layers > 0)
+		status = moe_err_set(err, MOE_EUSAGE, "%s: --chat is for models without an encoder", path);
+	if (!status && cfg->chat)
+		status = moe_chat_choose(&run->chat, run->setup.tokenizer, cfg->chat, err);
+	if (!status && cfg->chat)
+		status = moe_chat_stops(run->chat, run->setup.tokenizer, &run->ends, err);
 	free(path);
 	return status;
 }
@@ -209,6 +225,15 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--tokenize and --detokenize print ids or text alone: they exclude --dry-run, --json and --echo";
 	if (cfg->tokenize && cfg->ids)
 		return "--tokenize takes text, --ids takes ids: use --detokenize for the way back";
+	if (cfg->system && !cfg->chat)
+		return "--system is the system's turn of --chat";
+	if (cfg->system && !*cfg->system)
+		return "option --system: the text is empty";
+	if (cfg->chat && (cfg->ids || cfg->detokenize))
+		return "--chat takes text, --ids and --detokenize take ids";
+	if (cfg->chat && (cfg->score || cfg->choices || cfg->exact || cfg->window || cfg->overlap))
+		return "--chat makes a prompt of a whole text: it excludes --score, --choices, --exact, --window and "
+		       "--overlap";
 	if (measures && cfg->n_generate > 0)
 		return "--score, --logits and --hidden measure given text: they go with -n 0";
 	if ((cfg->window || cfg->overlap) && (cfg->ids || !(measures || cfg->n_generate == 0)))

@@ -65,6 +65,8 @@ complete -c moe-route -s V -l version -d 'print the version and exit'
 complete -c moe-run -s p -l prompt -x -d 'text given here instead of in files; may be repeated'
 complete -c moe-run -a '(moe-run --complete-words MODEL 2>/dev/null)' -d model
 complete -c moe-run -l ids -d 'lines of token ids instead of text, one sequence each, taken as they are'
+complete -c moe-run -l chat -d 'each text is a user\'s turn in the chat form NAME [that of the model\'s template]'
+complete -c moe-run -l system -x -d 'with --chat: the system\'s turn'
 complete -c moe-run -s n -l n-tokens -x -d 'tokens to generate; 0: none [128]'
 complete -c moe-run -l temp -x -d 'temperature; 0: always the likeliest token [0]'
 complete -c moe-run -l top-k -x -d 'sample among the N likeliest tokens [all]'

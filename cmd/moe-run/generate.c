@@ -124,6 +124,8 @@ struct moe_generate run_generation(const struct run *run, int64_t n_ctx, int64_t
 		.n_ctx = n_ctx,
 		.sampling = { cfg->temp, cfg->top_p, cfg->min_p, cfg->top_k, (uint64_t)run->ctx->common.seed },
 		.ignore_eos = cfg->ignore_eos,
+		.end_ids = run->ends.ids,
+		.n_end_ids = run->ends.n,
 		.replay = run->ablate.replay,
 		.record = run->record,
 	};
@@ -155,7 +157,7 @@ enum moe_status run_convert_tokens(struct run *run, struct moe_err *err)
 {
 	enum moe_status status = run_read_inputs(run, 0, err);
 	const struct moe_tokenizer *tok = run->setup.tokenizer;
-	const bool bos = moe_tokenizer_add_bos(tok) && moe_tokenizer_bos_id(tok) >= 0;
+	const bool bos = !run->chat && moe_tokenizer_add_bos(tok) && moe_tokenizer_bos_id(tok) >= 0;
 	if (!status && run->cfg->tokenize)
 		return moe_tokens_write_ids(&run->seqs, bos ? 1 : 0, run->out, err);
 	return status ? status : moe_tokens_write_text(&run->seqs, tok, run->out, err);

@@ -55,6 +55,8 @@ enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err 
 		.start_id = run->setup.model ? run->setup.model->config.decoder_start_id : 0,
 		.n_vocab = cfg->detokenize || !run->setup.model ? 0 : run->setup.model->config.vocab_size,
 		.windows = { window, cfg->overlap, bos ? moe_tokenizer_bos_id(run->setup.tokenizer) : -1 },
+		.chat = run->chat,
+		.system = cfg->system,
 		.prompts = cfg->prompts.items,
 		.n_prompts = cfg->prompts.n,
 		.files = run->ctx->operands + 1,

@@ -20,6 +20,7 @@ struct config {
 	bool score, ids, tokenize, detokenize, mtp;
 	int64_t window, overlap, ctx;
 	const char *logits, *hidden, *trace, *device;
+	const char *chat, *system; /* chat: NULL without --chat, "" without a name */
 	int32_t gates, chunk, mla;
 	struct moe_ablate_opts ablate;
 	const char *choices, *exact, *prefix;
@@ -44,6 +45,8 @@ struct run {
 	struct moe_scorer scorer;
 	struct moe_ablate ablate;
 	int64_t seq; /* the current sequence */
+	const struct moe_chat_form *chat; /* NULL: texts are taken as they are */
+	struct moe_ids ends;              /* ids that end an answer */
 	struct tool_progress progress;
 	struct moe_items items;
 	struct moe_result *result; /* in place of out, where rows are written */

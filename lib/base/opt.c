@@ -306,6 +306,8 @@ static enum moe_status parse_long(int argc, char **argv, int at, const struct mo
 		return status;
 	if (!takes_value(found.opt) && value)
 		return moe_err_set(err, MOE_EUSAGE, "option '%s' takes no value", found.shown);
+	if (found.opt->optional && !value)
+		return store(&found, "", err);
 	if (takes_value(found.opt) && !value) {
 		if (at + 1 >= argc)
 			return moe_err_set(err, MOE_EUSAGE, "option '%s' needs a value", found.shown);

@@ -37,6 +37,7 @@ struct moe_opt {
 	double min, max;        /* both 0: any value */
 	enum moe_opt_value takes;
 	bool negated;
+	bool optional;          /* STR: the value, if there is one, stands behind "="; without one the field is "" */
 	const char *(*word_at)(size_t i);   /* STR: words it takes that only the program can list; NULL past the end */
 };
 
@@ -54,6 +55,9 @@ struct moe_opt_list {
 #define MOE_OPT_LISTED(l, n, v, list, type, field, h) \
 	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
 	  .word_at = list }
+#define MOE_OPT_OPTIONAL(n, v, list, type, field, h) \
+	{ .kind = MOE_OPT_KIND_STR, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
+	  .word_at = list, .optional = true }
 #define MOE_OPT_FILE(l, n, v, type, field, h) \
 	{ .kind = MOE_OPT_KIND_STR, .letter = l, .name = n, .value = v, .offset = offsetof(type, field), .help = h, \
 	  .takes = MOE_VALUE_FILE }

@@ -56,7 +56,7 @@ static void print_option(const struct moe_opt *opt, FILE *to)
 	if (opt->name)
 		at += fprintf(to, "--%s%s", opt->negated ? "[no-]" : "", opt->name);
 	if (opt->value)
-		at += fprintf(to, " %s", opt->value);
+		at += fprintf(to, opt->optional ? "[=%s]" : " %s", opt->value);
 	print_help(moe_str_of(opt->help), at, to);
 }
 
@@ -92,7 +92,7 @@ static void print_line(const struct moe_opt *opt, bool off, FILE *to)
 
 	fprintf(to, "%c\t%s%s\t%s\t%s\t", opt->letter && !off ? opt->letter : '-', off ? "no-" : "",
 	        opt->name ? opt->name : "-", opt->value ? opt->value : "-",
-	        opt->kind == MOE_OPT_KIND_FLAG ? "flag" : opt->word_at ? "ask" : kinds[opt->takes]);
+	        opt->kind == MOE_OPT_KIND_FLAG || opt->optional ? "flag" : opt->word_at ? "ask" : kinds[opt->takes]);
 	print_words(opt, to);
 	fprintf(to, "\t%s\n", opt->help);
 }

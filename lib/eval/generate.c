@@ -63,10 +63,13 @@ uint64_t moe_generate_stream(const char *item, int32_t sample)
 	return stream | 1;
 }
 
-static bool is_eos(const struct moe_config *config, int32_t id)
+static bool is_end(const struct moe_generate *g, int32_t id)
 {
-	for (int32_t i = 0; i < config->n_eos; i++)
-		if (config->eos_ids[i] == id)
+	for (int32_t i = 0; i < g->config->n_eos; i++)
+		if (g->config->eos_ids[i] == id)
+			return true;
+	for (size_t i = 0; i < g->n_end_ids; i++)
+		if (g->end_ids[i] == id)
 			return true;
 	return false;
 }
@@ -101,7 +104,7 @@ enum moe_status moe_generate_run(const struct moe_generate *g, const struct moe_
 		                    (uint64_t)pos, &id, err);
 		if (status)
 			break;
-		if (!g->ignore_eos && is_eos(g->config, id)) {
+		if (!g->ignore_eos && is_end(g, id)) {
 			out->stop = MOE_STOP_EOS;
 			break;
 		}

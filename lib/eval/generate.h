@@ -29,6 +29,8 @@ struct moe_generate {
 	int64_t n_max; /* tokens to generate, at most */
 	int64_t n_ctx; /* positions of the session */
 	bool ignore_eos;
+	const int32_t *end_ids;    /* [n_end_ids] end the text beside the model's own */
+	size_t n_end_ids;
 	struct moe_replay *replay; /* forces choices; NULL: nothing does */
 	struct moe_record *record; /* told of every token fed; NULL: nobody */
 	/* Fed before in the same session, and nothing since but what came out of it: what both begin with is not fed

@@ -200,9 +200,24 @@ int64_t moe_sequence_common(const struct moe_sequence *a, const struct moe_seque
 	return i;
 }
 
+/* A text as a user's turn, up to where the answer begins. */
+static enum moe_status add_turn(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
+                                struct moe_str user, struct moe_err *err)
+{
+	const struct moe_windows whole = { .bos_id = -1 };
+	struct moe_buf text = { 0 };
+	enum moe_status status = moe_chat_write(in->chat, in->tokenizer, in->system, user, &text, err);
+	if (!status)
+		status = moe_sequences_add_text(seqs, in->tokenizer, &whole, label, text.p, text.n, err);
+	moe_buf_free(&text);
+	return status;
+}
+
 static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
                                const char *name, const char *text, size_t n, struct moe_err *err)
 {
+	if (in->chat)
+		return add_turn(seqs, in, label, (struct moe_str){ text, n }, err);
 	if (in->tokenizer && in->encoder)
 		return add_encoder_text(seqs, in, label, text, n, err);
 	return in->tokenizer ? moe_sequences_add_text(seqs, in->tokenizer, &in->windows, label, text, n, err)

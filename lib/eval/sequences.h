@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
 /* One sequence; sequences of one text share the pointer of their label. Tokens [n_given, n_tokens) are scored, each by
@@ -56,6 +57,10 @@ struct moe_inputs {
 	bool encoder;
 	int32_t start_id;
 	int32_t n_vocab;   /* ids in lines are below it; 0: not checked */
+	/* Texts become turns of a user, each one sequence: windows are left out, BOS is the form's. NULL: they are
+	 * taken as they are. */
+	const struct moe_chat_form *chat;
+	const char *system;   /* with chat: the system's text; NULL: none */
 	struct moe_windows windows;
 	const char *const *prompts;
 	int n_prompts;

@@ -28,6 +28,7 @@ struct moe_tokenizer {
 	struct moe_stage model, normalizer, pretokenizer, decoder;   /* all but the model may be empty */
 	const struct moe_stage **chain;    /* [n_chain] the decoders in order, sequences unrolled */
 	size_t n_chain;
+	struct moe_buf chat_template;      /* of the checkpoint; p NULL: none */
 	bool add_bos, add_eos;
 	int32_t bos_id, eos_id;
 };

@@ -18,6 +18,7 @@ struct moe_text_file {
 struct moe_text_files {
 	struct moe_text_file json, config;   /* tokenizer.json, tokenizer_config.json */
 	struct moe_text_file tiktoken;       /* tiktoken.model */
+	struct moe_text_file chat;           /* chat_template.jinja */
 	const json_t *gguf;                  /* all keys of a GGUF file, as checkpoint/write.h has them; NULL: none */
 	const char *gguf_name;
 };
@@ -46,6 +47,9 @@ MOE_MUST_USE enum moe_status moe_tokenizer_finish(struct moe_tokenizer *tok, str
 MOE_MUST_USE enum moe_status moe_tokenizer_read_config(struct moe_tokenizer *tok, const struct moe_text_file *file,
                                                        struct moe_err *err);
 
+/* The chat template, wherever it is, as text; what is no template is refused. */
+MOE_MUST_USE enum moe_status moe_tokenizer_read_chat(struct moe_tokenizer *tok, const struct moe_text_files *files,
+                                                     struct moe_err *err);
 /* A stage from an object made for it, which is taken over also on failure; NULL stands for lack of memory. */
 MOE_MUST_USE enum moe_status moe_stage_take(struct moe_stage *stage, enum moe_stage_kind kind, json_t *obj,
                                             const char *where, struct moe_err *err);

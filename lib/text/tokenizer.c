@@ -300,6 +300,8 @@ static enum moe_status make(struct moe_tokenizer **out, const struct moe_text_fi
 		return moe_err_nomem(err, sizeof *tok, "a tokenizer");
 	tok->bos_id = tok->eos_id = -1;
 	status = source->read(tok, files, err);
+	if (!status)
+		status = moe_tokenizer_read_chat(tok, files, err);
 	if (status)
 		moe_tokenizer_free(tok);
 	else
@@ -338,6 +340,7 @@ static bool take_files(const struct moe_ckpt *ckpt, struct moe_arena *names, str
 	}
 	return take_companion(ckpt, "tokenizer.json", names, &files->json) &&
 	       take_companion(ckpt, "tiktoken.model", names, &files->tiktoken) &&
+	       take_companion(ckpt, "chat_template.jinja", names, &files->chat) &&
 	       take_companion(ckpt, "tokenizer_config.json", names, &files->config);
 }
 
@@ -391,7 +394,7 @@ enum moe_status moe_tokenizer_load(struct moe_tokenizer **out, const char *dir, 
 		const char *name;
 		struct moe_text_file *file;
 	} all[] = {{"tokenizer.json", &files.json}, {"tiktoken.model", &files.tiktoken},
-	           {"tokenizer_config.json", &files.config}};
+	           {"tokenizer_config.json", &files.config}, {"chat_template.jinja", &files.chat}};
 	struct moe_buf bytes[sizeof all / sizeof *all] = {0};
 	enum moe_status status = MOE_OK;
 
@@ -419,6 +422,7 @@ void moe_tokenizer_free(struct moe_tokenizer *tok)
 	moe_buf_free(&tok->bytes);
 	moe_buf_free(&tok->content);
 	moe_buf_free(&tok->shown);
+	moe_buf_free(&tok->chat_template);
 	free(tok->chain);
 	free(tok->added);
 	free(tok->tokens);

@@ -10,7 +10,7 @@ struct config {
 	int64_t seed, window;
 	double scale;
 	uint64_t shard;
-	const char *output, *colour;
+	const char *output, *colour, *form;
 	struct moe_opt_list types;
 };
 
@@ -42,6 +42,7 @@ static const struct moe_opt options[] = {
 	 .max = 0x1p61},
 	MOE_OPT_LIST('t', "type", "T", struct config, types, "storage types"),
 	MOE_OPT_FLAG(0, "json", struct config, json, "objects"),
+	{.kind = MOE_OPT_KIND_STR, .name = "form", .offset = offsetof(struct config, form), .optional = true},
 	{.kind = MOE_OPT_KIND_FLAG, .name = "bare", .offset = offsetof(struct config, bare)},
 	MOE_OPT_END
 };
@@ -120,6 +121,14 @@ static void test_values(void)
 	is_i64(p.cfg.top_k, 7, "the last one counts");
 	is_i64((int64_t)p.cfg.shard, 1000, "a prefix with =");
 	ok(p.cfg.bare, "a hidden option works");
+	finish(&p);
+
+	parse(&p, "x --form y");
+	ok(!p.status && p.cfg.form && !*p.cfg.form && p.argc - p.first == 2,
+	   "a value that may be missing is not taken");
+	finish(&p);
+	parse(&p, "x --form=y");
+	is_str(p.cfg.form, "y", "unless it is joined to the name");
 	finish(&p);
 
 	parse(&p, "--type a -t b -tc --type=");
