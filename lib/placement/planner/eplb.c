@@ -1,11 +1,11 @@
 /* DeepSeek's published expert-parallel load balancer, step by step, in the single precision it computes in.
  *
- * Packing: items by falling weight, each onto the least loaded pack that has room (ties: the first), every pack the same
- * number. Replicating: again and again one more copy for the expert with the most load per copy (ties: the first).
- * Hierarchical: groups are packed onto nodes, then each node replicates its experts and packs the copies onto its ranks;
- * without groups, or where they do not spread over the nodes, the machine is one node. The published rule may put two
- * copies of an expert onto one rank; here no expert has more copies than there are ranks, and one of two that meet
- * changes places afterwards. */
+ * Packing: items by falling weight, each onto the least loaded pack that has room (ties: the first), every pack
+ * the same number. Replicating: again and again one more copy for the expert with the most load per copy (ties:
+ * the first). Hierarchical: groups are packed onto nodes, then each node replicates its experts and packs the
+ * copies onto its ranks; without groups, or where they do not spread over the nodes, the machine is one node. The
+ * published rule may put two copies of an expert onto one rank; here no expert has more copies than there are
+ * ranks, and one of two that meet changes places afterwards. */
 #include <stdlib.h>
 
 #include "placement/planner.h"

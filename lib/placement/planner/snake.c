@@ -24,7 +24,8 @@ static enum moe_status plan_layer(const struct moe_planner_opts *opts, const dou
 {
 	const int32_t n_ranks = opts->topology->n_ranks, capacity = opts->n_slots / n_ranks;
 	struct copy *copies = calloc((size_t)opts->n_slots, sizeof *copies);
-	int32_t *n_copies = calloc((size_t)n_experts, sizeof *n_copies), *ranks = calloc((size_t)n_ranks, sizeof *ranks);
+	int32_t *n_copies = calloc((size_t)n_experts, sizeof *n_copies);
+	int32_t *ranks = calloc((size_t)n_ranks, sizeof *ranks);
 	double *weight = calloc((size_t)n_experts, sizeof *weight);
 	int32_t n = 0;
 	enum moe_status status;
