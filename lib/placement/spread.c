@@ -1,8 +1,9 @@
 /* Exchanges that take copies of one expert apart.
  *
- * Let rank f hold x twice. Some rank r lacks x. If all entries of r differ, one of them, y, is not on f, which holds
- * at most capacity - 2 others than x: exchanging x and y leaves one double fewer. If r holds some y twice, exchanging x for
- * one of these y takes one double from each and adds at most one. So every step lowers the number of doubles. */
+ * Let rank f hold x twice. Some rank r lacks x. If all entries of r differ, one of them, y, is not on f, which
+ * holds at most capacity - 2 others than x: exchanging x and y leaves one double fewer. If r holds some y twice,
+ * exchanging x for one of these y takes one double from each and adds at most one. So every step lowers the number
+ * of doubles. */
 #include "placement/spread.h"
 
 #include <assert.h>
