@@ -62,8 +62,24 @@ static const struct moe_opt options[] = {
 	            "an expert takes N choices of a group"),
 	MOE_OPT_STR(0, "capacity-group", "GROUP", struct config, capacity_group,
 	            "what a group is: sequence, or tokens=N across sequences [sequence]"),
-	MOE_OPT_ENUM(0, "drop", "position", struct config, drop,
-	             "which choices find no room: by position, those of the later tokens [position]"),
+	MOE_OPT_ENUM(0, "drop", "position|choice|prob|random", struct config, drop,
+	             "who queues first: earlier tokens, first choices, large weights, or chance [position]"),
+	MOE_OPT_ENUM(0, "priority", "token|batch", struct config, priority,
+	             "order of tokens in a queue: as they come, or by largest probability [token]"),
+	MOE_OPT_ENUM(0, "normalize-when", "before|after", struct config, normalize_when,
+	             "weights share their sum before or after dropping [before; gshard: after]"),
+	MOE_OPT_INT(0, "capacity-devices", "D", struct config, devices, 1, INT32_MAX,
+	            "capacity is that of D devices of consecutive experts"),
+	MOE_OPT_F64(0, "exempt", "F", struct config, exempt, 0, 1,
+	            "part of the sequences, drawn by --seed, that drops nothing [0]"),
+	MOE_OPT_ENUM(0, "second", "all|random|random-pair|sampling", struct config, second,
+	             "gshard: which second choices are sent [all]"),
+	MOE_OPT_FILE(0, "table", "FILE", struct config, table, "hash: a table of token and expert"),
+	MOE_OPT_FILE(0, "counts", "FILE", struct config, counts,
+	             "hash: a balanced table from one of token and count"),
+	MOE_OPT_F64(0, "temperature", "T", struct config, temperature, 1e-6, 1e6, "divide the logits by T [1]"),
+	MOE_OPT_F64(0, "noise", "S", struct config, noise, 0, 1e6,
+	            "add noise of deviation S to the logits, drawn by --seed [0; noisy_topk: ln 2]"),
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
 	MOE_OPT_LISTED(0, "from", "FORMAT", import_word, struct config, from,
@@ -104,6 +120,7 @@ static void route_close(struct route *route)
 	moe_reroute_free(route->reroute);
 	moe_limit_free(route->limit);
 	moe_bias_free(&route->bias);
+	moe_token_table_free(&route->table);
 	moe_sequences_free(&route->seqs);
 	moe_setup_close(&route->setup);
 }
@@ -112,11 +129,14 @@ static void route_close(struct route *route)
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg, bool traces)
 {
 	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap || cfg->mtp;
+	const bool capacity = cfg->capacity > 0 || cfg->capacity_tokens;
+	const bool of_capacity = cfg->drop != UNSET || cfg->priority != UNSET || cfg->devices || cfg->exempt > 0;
 	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
 	                       cfg->group_score != UNSET || !isnan(cfg->scale) ||
 	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
-	                       cfg->no_normalize || cfg->bias || cfg->capacity > 0 || cfg->capacity_tokens ||
-	                       cfg->capacity_group || cfg->drop != UNSET;
+	                       cfg->no_normalize || cfg->bias || capacity || of_capacity ||
+	                       cfg->capacity_group || cfg->second != UNSET || cfg->normalize_when != UNSET ||
+	                       cfg->table || cfg->counts || cfg->temperature > 0 || cfg->noise >= 0;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
@@ -132,12 +152,14 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
 	if (of_policy && !cfg->policy)
-		return "-k, --groups, --top-groups, --group-score, --scale, --normalize, --eps, --p-norm, --bias and "
-		       "--capacity are parameters of --policy NAME";
+		return "-k, --groups, --scale, --bias, --capacity, --table, --noise and all that stands beside them in "
+		       "--help are parameters of --policy NAME";
 	if (cfg->capacity > 0 && cfg->capacity_tokens)
 		return "--capacity and --capacity-tokens say the same in two ways: give one";
-	if ((cfg->capacity_group || cfg->drop != UNSET) && !(cfg->capacity > 0) && !cfg->capacity_tokens)
-		return "--capacity-group and --drop go with --capacity or --capacity-tokens";
+	if (of_capacity && !capacity)
+		return "--drop, --priority, --capacity-devices and --exempt go with --capacity or --capacity-tokens";
+	if (cfg->table && cfg->counts)
+		return "--table and --counts are two tables: give one";
 	if (ctx->common.json && !cfg->print)
 		return "--json goes with --print: a trace has one format";
 	return NULL;
@@ -148,6 +170,10 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 {
 	const char *const output = ctx->common.output;
 	enum moe_status status = moe_watch_add_input(ctx->watch, cfg->bias, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->table, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->counts, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->model_config, err);
 	return status ? status : tool_files(ctx, traces ? ctx->n_operands : 0, &output, 1, err);
@@ -161,6 +187,10 @@ int main(int argc, char **argv)
 		              .top_groups = UNSET,
 		              .group_score = UNSET,
 		              .drop = UNSET,
+		              .priority = UNSET,
+		              .second = UNSET,
+		              .normalize_when = UNSET,
+		              .noise = UNSET,
 		              .scale = NAN,
 		              .eps = NAN,
 		              .p_norm = NAN,

@@ -34,6 +34,10 @@ _moe()
 		moe-route:--capacity | \
 		moe-route:--capacity-tokens | \
 		moe-route:--capacity-group | \
+		moe-route:--capacity-devices | \
+		moe-route:--exempt | \
+		moe-route:--temperature | \
+		moe-route:--noise | \
 		moe-route:--threads | moe-route:-j | \
 		moe-route:--seed | \
 		moe-run:--prompt | moe-run:-p | \
@@ -88,6 +92,8 @@ _moe()
 		;;
 	moe-convert:--output | moe-convert:-o | \
 		moe-route:--bias | \
+		moe-route:--table | \
+		moe-route:--counts | \
 		moe-route:--model-config | \
 		moe-route:--output | moe-route:-o | \
 		moe-run:--logits | \
@@ -134,7 +140,19 @@ _moe()
 		return
 		;;
 	moe-route:--drop)
-		mapfile -t COMPREPLY < <(compgen -W 'position' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'position choice prob random' -- "$cur")
+		return
+		;;
+	moe-route:--priority)
+		mapfile -t COMPREPLY < <(compgen -W 'token batch' -- "$cur")
+		return
+		;;
+	moe-route:--normalize-when)
+		mapfile -t COMPREPLY < <(compgen -W 'before after' -- "$cur")
+		return
+		;;
+	moe-route:--second)
+		mapfile -t COMPREPLY < <(compgen -W 'all random random-pair sampling' -- "$cur")
 		return
 		;;
 	moe-route:--from)
@@ -168,7 +186,7 @@ _moe()
 	esac
 	case $tool in
 	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --shard-size --drop-mtp -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --mtp --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-route) options='--logits --margin --print --gates -p --prompt --ids --window --overlap --mtp --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --list-policies --from --model-config -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --list-planners --evaluate --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --groups --top-groups --batch-tokens --flip-below --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

@@ -14,6 +14,8 @@ static const struct {
 	{ MOE_READS_BIAS, "--bias" },
 	{ MOE_READS_EPS, "--eps" },
 	{ MOE_READS_P_NORM, "--p-norm" },
+	{ MOE_READS_TABLE, "--table --counts" },
+	{ MOE_READS_SECOND, "--second" },
 };
 
 static void add_policy(const struct moe_policy *policy, struct moe_rows *rows)

@@ -13,10 +13,10 @@ struct config {
 	bool ids, logits, margin, print, mtp, normalize, no_normalize;
 	int64_t window, overlap;
 	int32_t gates, chunk, top_k, groups, top_groups, group_score;
-	double scale, eps, p_norm, capacity;
+	double scale, eps, p_norm, capacity, exempt, temperature, noise;
 	int64_t capacity_tokens;
-	int32_t drop;
-	const char *policy, *bias, *capacity_group, *from, *model_config, *device;
+	int32_t drop, priority, devices, second, normalize_when;
+	const char *policy, *bias, *table, *counts, *capacity_group, *from, *model_config, *device;
 	bool list_policies;
 };
 
@@ -34,8 +34,9 @@ struct route {
 	struct moe_record *record;
 	struct moe_record_header described;
 	struct moe_bias bias;
+	struct moe_token_table table;
 	struct moe_reroute *reroute;
-	struct moe_limit *limit; /* NULL: no capacity */
+	struct moe_limit *limit; /* NULL: no capacity, and no policy for groups */
 	struct moe_trace_header header; /* of what is written */
 	struct moe_trace_out *trace;
 	struct moe_out *out; /* --print */
@@ -46,6 +47,13 @@ struct route {
 MOE_MUST_USE enum moe_status route_deliver(void *arg, const struct moe_trace_run *run, struct moe_err *err);
 /* header: what the runs to come look like; its strings must outlive the output. arg: the struct route. */
 MOE_MUST_USE enum moe_status route_open_output(void *arg, const struct moe_trace_header *header, struct moe_err *err);
+
+/* The policy of --policy and its parameters: what is given, else what the trace says. *out: the header of what comes of
+ * it. Opens route->reroute and route->limit. */
+MOE_MUST_USE enum moe_status route_open_policy(struct route *route, const struct moe_trace_header *in,
+                                               struct moe_trace_header *out, struct moe_err *err);
+/* What was dropped, and how good an assignment is, on stderr. */
+void route_tell_limit(struct route *route);
 
 /* The operands are traces: as they are, or under another policy. */
 MOE_MUST_USE enum moe_status route_traces(struct route *route, struct moe_err *err);

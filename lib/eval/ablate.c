@@ -100,6 +100,11 @@ enum moe_status moe_ablate_open(struct moe_ablate *out, const struct moe_ablate_
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--policy: '%.60s' is not known: moe-route --list-policies prints those that are",
 		                   opts->policy);
+	const struct moe_policy *policy = opts->policy ? moe_policy_by_name(opts->policy) : NULL;
+	if (policy && (!policy->rows || (policy->reads & (MOE_NEEDS_TOKENS | MOE_NEEDS_PLACE))))
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "--policy %s goes by more than the logits of one token: moe-route --policy has it, "
+		                   "for traces", policy->name);
 	if (opts->top_k > config->n_experts)
 		return moe_err_set(err, MOE_EUSAGE, "-k %d: expected at most the model's %d experts",
 		                   (int)opts->top_k, (int)config->n_experts);

@@ -1,4 +1,4 @@
-/* Bias tables: layer expert bias, one row for every expert of each layer named. */
+/* Bias tables: layer expert bias, one row for every expert of each layer named; and how biases balance loads. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +115,23 @@ enum moe_status moe_bias_read(struct moe_bias *bias, const char *path, int32_t n
 	if (status)
 		moe_bias_free(bias);
 	return status;
+}
+
+void moe_bias_adapt(float *bias, const int64_t *counts, int32_t n_experts, int32_t rule, double rate)
+{
+	double mean = 0, shift = 0;
+	for (int32_t e = 0; e < n_experts; e++)
+		mean += (double)counts[e];
+	mean /= n_experts;
+	for (int32_t e = 0; e < n_experts; e++)
+		shift += ((mean > (double)counts[e]) - (mean < (double)counts[e])) / (double)n_experts;
+	for (int32_t e = 0; e < n_experts; e++) {
+		const double error = mean - (double)counts[e], sign = (error > 0) - (error < 0);
+		const double step = rule == MOE_ADAPT_PROPORTIONAL ? (mean > 0 ? error / mean : 0)
+		                    : rule == MOE_ADAPT_CENTRED    ? sign - shift
+		                                                   : sign;
+		bias[e] = (float)(bias[e] + rate * step);
+	}
 }
 
 const float *moe_bias_at(const struct moe_bias *bias, int32_t layer) { return row_of(bias, layer); }

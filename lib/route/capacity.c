@@ -10,11 +10,16 @@ bool moe_capacity_is_set(const struct moe_capacity *capacity)
 	return capacity->factor > 0 || capacity->choices > 0;
 }
 
+static double per_place(const struct moe_capacity *capacity, int32_t n_experts)
+{
+	return capacity->n_devices ? capacity->n_devices : n_experts;
+}
+
 int64_t moe_capacity_choices(const struct moe_capacity *capacity, int32_t top_k, int32_t n_experts, int64_t n_tokens)
 {
 	if (capacity->choices > 0)
 		return capacity->choices;
-	const double choices = ceil(capacity->factor * top_k * (double)n_tokens / n_experts);
+	const double choices = ceil(capacity->factor * top_k * (double)n_tokens / per_place(capacity, n_experts));
 	return choices < 0x1p62 ? (int64_t)choices : INT64_MAX;
 }
 

@@ -26,6 +26,14 @@ static inline void moe_choice_mask(const struct moe_policy_params *params, int64
 float moe_choose(const struct moe_policy_params *params, int64_t t, float *choice, const float *scores, float *groups,
                  int32_t *ids, float *weights, float *margins);
 
+/* The experts that params->table has for token t: ids [top_k], -1 where it has none. */
+static inline void moe_choice_table(const struct moe_policy_params *params, int64_t t, int32_t *ids)
+{
+	const int32_t *row = params->table ? moe_token_table_at(params->table, params->tokens[t]) : NULL;
+	for (int32_t i = 0; i < params->top_k; i++)
+		ids[i] = row ? row[i] : -1;
+}
+
 /* Weight 0 where no expert was chosen (outputs that are not numbers), whatever the policy computed there. */
 static inline void moe_clear_unchosen(const int32_t *ids, int32_t k, float *weights)
 {

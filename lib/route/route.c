@@ -34,6 +34,11 @@ enum moe_status moe_policy_check(const struct moe_policy *policy, const struct m
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "policy %s: top_k is %d, expected 1 to the %d experts of the layer", policy->name,
 		                   (int)p->top_k, (int)p->n_experts);
+	if (p->table && (p->table->top_k != p->top_k || p->table->n_experts != p->n_experts))
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "policy %s: the table has %d of %d experts for a token, expected %d of %d",
+		                   policy->name, (int)p->table->top_k, (int)p->table->n_experts, (int)p->top_k,
+		                   (int)p->n_experts);
 	if (!(policy->reads & MOE_READS_GROUPS))
 		return MOE_OK;
 	if (p->n_groups < 1 || p->n_experts % p->n_groups)

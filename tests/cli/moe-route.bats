@@ -170,6 +170,8 @@ short_text()
 @test "--list-policies tells what each reads, and that alone is taken" {
 	echo 1 5 9 33 >ids
 	moe-route --ids --logits -o l.trace "$GOLDEN/models/mixtral" ids
+	printf 'token\texpert\n1\t0\n1\t1\n5\t0\n5\t1\n9\t2\n9\t1\n33\t2\n33\t1\n' >table
+	printf 'token\tcount\n1\t4\n5\t3\n9\t2\n33\t1\n' >counts
 	moe-route --list-policies >list
 	[ "$(head -n 1 list)" = 'policy	help	reads	source' ]
 	printf 'layer\texpert\tbias\n' >bias
@@ -177,9 +179,9 @@ short_text()
 	for policy in $(sed 1d list | cut -f1); do
 		reads=" $(awk -F'\t' -v p="$policy" '$1 == p { print $3 }' list) "
 		for option in '-k 1' '--groups 2' '--top-groups 1' '--group-score max' '--scale 2' --normalize \
-			'--bias bias' '--eps 0.1' '--p-norm 2'; do
+			'--bias bias' '--eps 0.1' '--p-norm 2' '--table table' '--counts counts' '--second all'; do
 			# shellcheck disable=SC2086
-			if [[ $reads == *" ${option% *} "* ]]; then
+			if [[ $reads == *" ${option%% *} "* ]]; then
 				moe-route -q --policy "$policy" $option --print l.trace >/dev/null
 			else
 				fails 2 moe-route --policy "$policy" $option --print l.trace

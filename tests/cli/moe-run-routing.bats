@@ -65,9 +65,16 @@ record()
 	echo 1 5 9 33 77 12 64 100 3 >ids
 	moe-route --ids --logits -o logits.trace "$model" ids
 	for policy in $(moe-route --list-policies | sed 1d | cut -f1); do
+		case $policy in
+		base | expert_choice | hash | random | round_robin)
+			fails 2 moe-run --force --ids -n 0 --policy "$policy" --trace run.trace "$model" ids
+			expect_message 'goes by more than the logits of one token'
+			continue
+			;;
+		esac
 		moe-run --force --ids -n 0 --policy "$policy" --trace run.trace "$model" ids
 		moe-route --print run.trace | awk -F'\t' '$5 == 0' | cut -f2- >a
-		moe-route -q --policy "$policy" --print logits.trace | awk -F'\t' '$5 == 0' | cut -f2- >b
+		moe-route -q --noise 0 --policy "$policy" --print logits.trace | awk -F'\t' '$5 == 0' | cut -f2- >b
 		[ -s a ]
 		diff a b || { echo "$policy"; return 1; }
 	done

@@ -31,14 +31,114 @@ static float *values(const struct moe_ckpt *ckpt, const char *prefix, const char
 	return out;
 }
 
+enum { ROWS = 64 };
+
+/* The table of a hashed case: random, made from counts, or of V4. */
+static void find_table(const struct moe_ckpt *ckpt, const json_t *c, struct moe_policy_params *p,
+                       struct moe_token_table *table, int32_t tokens[ROWS])
+{
+	const char *name = json_string_value(json_object_get(c, "case"));
+	const bool random = strcmp(name, "hash_random") == 0, balanced = strcmp(name, "hash_balanced") == 0;
+	if (!random && !balanced && !json_object_get(c, "table"))
+		return;
+	struct moe_err err = { 0 };
+	float *ids = values(ckpt, "", random || balanced ? "token_ids" : "tokens");
+	const struct moe_tensor *shape = moe_ckpt_find(ckpt, random || balanced ? "random_table" : "table");
+	*table = (struct moe_token_table){ .n_experts = p->n_experts, .top_k = p->top_k,
+		                           .n_tokens = (int64_t)shape->dims[0] };
+	const size_t n = (size_t)table->n_tokens * (size_t)p->top_k;
+	for (int t = 0; t < ROWS; t++)
+		tokens[t] = (int32_t)ids[t];
+	if (balanced) {
+		float *read = values(ckpt, "", "counts"), *want = values(ckpt, "", "balanced_table");
+		int64_t *counts = calloc(n, sizeof *counts);
+		int unlike = 0;
+		for (size_t i = 0; i < n; i++)
+			counts[i] = (int64_t)read[i];
+		ok(moe_token_table_from_counts(table, counts, (int64_t)n, p->n_experts, 1, &err) == MOE_OK,
+		   "a table from counts %s", err.text);
+		for (size_t i = 0; i < n; i++)
+			unlike += table->experts[i] != (int32_t)want[i];
+		is_i64(unlike, 0, "balanced: the table of %zu tokens", n);
+		free(read);
+		free(want);
+		free(counts);
+	} else {
+		float *experts = values(ckpt, "", random ? "random_table" : "table");
+		table->experts = calloc(n, sizeof *table->experts);
+		for (size_t i = 0; i < n; i++)
+			table->experts[i] = (int32_t)experts[i];
+		free(experts);
+	}
+	p->table = table;
+	p->tokens = tokens;
+	free(ids);
+}
+
+/* Of a file without logits: the products of hidden states and centroids. */
+static float *find_logits(const struct moe_ckpt *ckpt, const struct moe_policy_params *p)
+{
+	float *logits = values(ckpt, "", "logits"), *hidden = logits ? NULL : values(ckpt, "", "hidden"),
+	      *centroids = logits ? NULL : values(ckpt, "", "centroids");
+	if (logits)
+		return logits;
+	const int d = 16;
+	logits = calloc((size_t)(ROWS * p->n_experts), sizeof *logits);
+	for (int t = 0; t < ROWS; t++)
+		for (int e = 0; e < p->n_experts; e++) {
+			double sum = 0;
+			for (int i = 0; i < d; i++)
+				sum += (double)hidden[t * d + i] * (double)centroids[e * d + i];
+			logits[t * p->n_experts + e] = (float)sum;
+		}
+	free(hidden);
+	free(centroids);
+	return logits;
+}
+
+/* One step of loss-free balancing behind these choices. */
+static void check_steps(const struct moe_ckpt *ckpt, const char *name, const float *bias, const int32_t *ids,
+                        const struct moe_policy_params *p)
+{
+	static const char *const names[] = { "bias_next", "bias_next_centred" };
+	static const int32_t rules[] = { MOE_ADAPT_SIGN, MOE_ADAPT_CENTRED };
+	const size_t n = (size_t)p->n_experts;
+	int64_t *counts = calloc(n, sizeof *counts);
+	float *next = calloc(n, sizeof *next);
+	for (int64_t i = 0; i < (int64_t)ROWS * p->top_k; i++)
+		counts[ids[i]]++;
+	for (int rule = 0; rule < 2; rule++) {
+		float *want = values(ckpt, name, names[rule]);
+		double error = 0, moved = 0;
+		if (!want)   /* longcat's has none */
+			continue;
+		memcpy(next, bias, n * sizeof *next);
+		moe_bias_adapt(next, counts, p->n_experts, rules[rule], 1e-3);
+		for (size_t e = 0; e < n; e++) {
+			error = fmax(error, fabs(next[e] - want[e]));
+			moved = fmax(moved, fabs(next[e] - bias[e]));
+		}
+		ok(error < 1e-6 && moved > 5e-4, "%s: %s, %.2g off", name, names[rule], error);
+		free(want);
+	}
+	memcpy(next, bias, n * sizeof *next);
+	moe_bias_adapt(next, counts, p->n_experts, MOE_ADAPT_PROPORTIONAL, 0.5);
+	double error = 0;
+	const double mean = (double)ROWS * p->top_k / p->n_experts;
+	for (size_t e = 0; e < n; e++)
+		error = fmax(error, fabs(next[e] - bias[e] - 0.5 * (mean - (double)counts[e]) / mean));
+	is_close(error, 0, 1e-6, "%s: proportional", name);
+	free(counts);
+	free(next);
+}
+
 static void check_case(const char *dir, const json_t *c)
 {
 	const struct moe_policy *policy = policy_of(json_string_value(json_object_get(c, "policy")));
 	const char *name = json_string_value(json_object_get(c, "case")),
 		   *file = json_string_value(json_object_get(c, "file"));
-	/* Cases with a table take their ids from there; those that couple tokens are no matter of rows. */
-	if (json_object_get(c, "table") || strcmp(file, "tables.safetensors") == 0 ||
-	    (strcmp(file, "capacity.safetensors") == 0 && !policy))
+	/* tests/unit/test_trace_limit.c has the capacities */
+	if (strcmp(file, "capacity.safetensors") == 0)
 		return;
 	if (!ok(policy, "%s/%s: there is such a policy", file, name))
 		return;
@@ -63,24 +163,37 @@ static void check_case(const char *dir, const json_t *c)
 	(void)!moe_json_bool(c, "norm", name, &p.normalize, &err);
 	float *bias = json_is_true(json_object_get(c, "bias")) ? values(ckpt, "", "bias") : NULL;
 	p.bias = bias;
+	struct moe_token_table table = { 0 };
+	int32_t tokens[ROWS];
+	find_table(ckpt, c, &p, &table, tokens);
 
-	enum { ROWS = 64 };
-	float *logits = values(ckpt, "", "logits"), *ids = values(ckpt, name, "ids"),
+	float *logits = find_logits(ckpt, &p), *ids = values(ckpt, name, "ids"),
 	      *weights = values(ckpt, name, "weights"), *margins = values(ckpt, name, "margin");
 	const size_t n = ROWS * (size_t)p.top_k;
 	int32_t *got_ids = calloc(n, sizeof *got_ids);
-	float *got = calloc(n, sizeof *got), *scratch = calloc(policy->scratch(&p), sizeof *scratch),
+	float *got = calloc(n, sizeof *got), *scratch = calloc(policy->scratch(&p) + 1, sizeof *scratch),
 	      got_margins[ROWS];
 	ok(moe_policy_check(policy, &p, &err) == MOE_OK, "%s/%s: the parameters make sense %s", file, name, err.text);
-	policy->rows(&p, logits, ROWS, got_ids, got, got_margins, scratch);
+	if (policy->rows)
+		policy->rows(&p, logits, ROWS, got_ids, got, got_margins, scratch);
+	for (int t = 0; t < ROWS && !policy->rows; t++) {   /* BASE, one token a group: as at inference */
+		struct moe_certificate certificate = { 0 };
+		got_margins[t] = margins ? margins[t] : 0;
+		ok(policy->group(&p, logits + t * p.n_experts, 1, got_ids + t, got + t, &certificate, &err) == MOE_OK,
+		   "%s: a group of one token", name);
+	}
 	int wrong = 0;
 	double weight_error = 0, margin_error = 0;
 	for (int t = 0; t < ROWS; t++) {
 		double largest = 0;
 		for (int32_t k = 0; k < p.top_k; k++)
-			largest = fmax(largest, fabs(weights[t * p.top_k + k]));
+			largest = fmax(largest, weights ? fabs(weights[t * p.top_k + k]) : 1);
 		for (int32_t k = 0; k < p.top_k; k++) {
 			wrong += got_ids[t * p.top_k + k] != (int32_t)ids[t * p.top_k + k];
+			if (!weights) {   /* of a hashed layer: 1 */
+				weight_error = fmax(weight_error, fabs(got[t * p.top_k + k] - 1));
+				continue;
+			}
 			weight_error =
 			    fmax(weight_error, fabs(got[t * p.top_k + k] - weights[t * p.top_k + k]) / largest);
 		}
@@ -94,6 +207,9 @@ static void check_case(const char *dir, const json_t *c)
 	/* sparsemixer's golden margins also measure how near a score is to the threshold of its mask */
 	if (margins && strcmp(policy->name, "sparsemixer") != 0)
 		is_close(margin_error, 0, 1e-6, "%s/%s: margins", file, name);
+	if (bias)
+		check_steps(ckpt, name, bias, got_ids, &p);
+	moe_token_table_free(&table);
 	free(bias);
 	free(logits);
 	free(ids);
@@ -147,6 +263,8 @@ static void edges(void)
 	static int32_t ids[384];
 	for (size_t i = 0; moe_policy_at(i); i++) {
 		const struct moe_policy *policy = moe_policy_at(i);
+		if (!policy->rows || (policy->reads & (MOE_NEEDS_TOKENS | MOE_NEEDS_PLACE)))
+			continue;
 		struct moe_policy_params p = {
 			.n_experts = 384, .top_k = 384, .n_groups = 1, .top_groups = 1, .scale = 1
 		};
