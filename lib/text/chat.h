@@ -19,7 +19,7 @@ struct moe_chat_form {
 	const char *user[2];           /* what stands before the user's text, and behind it up to the answer */
 	const char *tokens[8];         /* must be tokens of the tokenizer, not just text; NULL behind the last */
 	const char *stops[4];          /* end an answer, beside the model's own; NULL behind the last */
-	/* XXH3-128 of templates that write this and nothing else for one user's turn, with and without a system's; white
+	/* XXH3-128 of templates that write just this for one user's turn, with and without a system's; white
 	 * space at the end of a template is left out. NULL behind the last. */
 	const char *templates[16];
 };
