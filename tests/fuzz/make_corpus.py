@@ -40,3 +40,14 @@ w('tokenizer/unigram.json',json.dumps({'added_tokens':[{'id':1,'content':'</s>',
     'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':'Punctuation','behavior':'Contiguous'},{'type':'WhitespaceSplit'},space]},
     'decoder':space,'post_processor':{'type':'TemplateProcessing','single':[{'Sequence':{'id':'A'}},{'SpecialToken':{'id':'</s>'}}],'special_tokens':{'</s>':{'ids':[1]}}},
     'model':{'type':'Unigram','unk_id':0,'byte_fallback':True,'vocab':pieces}}).encode())
+import base64
+named={'258':{'content':'[BOS]'},'260':{'content':'caf\u00e9','special':False}}
+pieces=[bytes([b]) for b in range(256)]+[b'aa',b'in']
+w('sources/tiktoken',json.dumps({'tokenizer_class':'TikTokenTokenizer','bos_token':'[BOS]','added_tokens_decoder':named,
+    'chat_template':'{{ x }}'}).encode()+b'\n--\n'+b''.join(base64.b64encode(t)+b' %d\n'%i for i,t in enumerate(pieces)))
+def keys(**kv): return json.dumps({'tokenizer.ggml.'+k:{'value':v} for k,v in kv.items()}).encode()
+base=[chr(c) for c in range(33,127)]
+w('sources/gpt2.json',keys(model='gpt2',pre='olmo',tokens=base+['\u0120','in','<s>','<u>',''],
+    token_type=[1]*(len(base)+2)+[3,4,5],merges=['i n'],bos_token_id=len(base)+2,add_bos_token=True))
+w('sources/llama.json',keys(model='llama',tokens=['<unk>','<s>']+['<0x%02X>'%b for b in range(256)]+['\u2581','a','in','i','n'],
+    token_type=[2,3]+[6]*256+[1]*5,scores=[0]*258+[-1,-2,-3,-4,-4],bos_token_id=1,unknown_token_id=0))
