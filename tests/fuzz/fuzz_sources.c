@@ -1,6 +1,6 @@
 /* Tokenizers that are no tokenizer.json, from hostile bytes: what stands before the first line of "--" is
- * tokenizer_config.json, behind it tiktoken.model; bytes without such a line are the keys of a GGUF file as JSON. What is
- * accepted must encode any text, and decode it without error. */
+ * tokenizer_config.json, behind it tiktoken.model; bytes without such a line are the keys of a GGUF file as JSON.
+ * What is accepted must encode any text, and decode it without error. */
 #include "fuzz.h"
 
 #include "base/json.h"
