@@ -11,7 +11,7 @@
 #include "tool.h"
 
 struct config {
-	bool info, list, hash, verify, families, drop_mtp;
+	bool info, list, hash, verify, families, drop_mtp, resume;
 	const char *to, *types;
 	uint64_t shard_bytes;
 	double tolerance;
@@ -51,6 +51,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),
+	MOE_OPT_FLAG(0, "resume", struct config, resume, "go on where an earlier run with --resume was interrupted"),
 	MOE_OPT_END
 };
 
@@ -330,6 +331,10 @@ static const struct moe_format *format_of(const struct config *cfg, const char *
 static enum moe_status check_dst(struct tool_ctx *ctx, const struct moe_format *format, const char *dst,
                                  struct moe_err *err)
 {
+	/* what is there may be the finished output: the library looks into it */
+	if (((const struct config *)ctx->cfg)->resume)
+		return format->naming == MOE_NAMING_HF ? moe_outdir_check(dst, MOE_OUT_FORCE, ctx->watch, err)
+		                                       : moe_out_check(dst, MOE_OUT_FORCE, ctx->watch, err);
 	return format->naming == MOE_NAMING_HF ? tool_out_dir(ctx, dst, err)
 	                                       : tool_files(ctx, ctx->n_operands, &dst, 1, err);
 }
@@ -384,15 +389,27 @@ static enum moe_status dry_run(struct tool_ctx *ctx, const struct moe_convert *c
 
 static void on_progress(void *arg, size_t n_bytes) { tool_progress_add(arg, (int64_t)n_bytes); }
 
-static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv, struct moe_pool *pool,
+static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv, const char *dst, struct moe_pool *pool,
                                  struct moe_err *err)
 {
+	const struct config *cfg = ctx->cfg;
 	struct tool_progress progress;
 	enum moe_status st;
 
+	if (cfg->resume)
+		tool_on_interrupt(ctx, "what is complete is kept: the same command with --resume goes on with it");
 	tool_progress_start(&progress, ctx, "converting", (int64_t)moe_convert_bytes(conv), TOOL_BYTES);
 	st = moe_convert_run(conv, pool, on_progress, &progress, err);
 	tool_progress_finish(&progress);
+	tool_on_interrupt(ctx, NULL);
+	if (st == MOE_EIO && cfg->resume) {
+		const struct moe_err why = *err;
+		return moe_err_set(err, st, "%s; what is complete is kept: --resume goes on with it", why.text);
+	}
+	if (!st && moe_convert_complete(conv))
+		tool_note(ctx, "%s is complete: nothing was left to do", dst);
+	else if (!st && moe_convert_kept(conv))
+		tool_note(ctx, "%s: went on behind the %zu tensors that were there", dst, moe_convert_kept(conv));
 	return st;
 }
 
@@ -405,7 +422,7 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 	struct moe_pool *pool;
 	char *path = NULL;
 	struct moe_convert_opts opts = { .dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx),
-	                                 .drop_mtp = cfg->drop_mtp, .watch = ctx->watch };
+	                                 .drop_mtp = cfg->drop_mtp, .resume = cfg->resume, .watch = ctx->watch };
 	enum moe_status st = MOE_OK;
 
 	opts.to = format_of(cfg, dst, err);
@@ -434,7 +451,7 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 		say_lines(ctx, moe_convert_notes(conv, false), tool_note);
 		say_lines(ctx, moe_convert_notes(conv, true), tool_detail);
 		st = ctx->common.dry_run ? dry_run(ctx, conv, dst, moe_pool_threads(pool), err)
-		                         : write_all(ctx, conv, pool, err);
+		                         : write_all(ctx, conv, dst, pool, err);
 	}
 	moe_convert_free(conv);
 	moe_ckpt_close(ckpt);
@@ -457,8 +474,8 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	if (n_modes > 1)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--info, --list, --hash, --verify and --list-families exclude each other");
-	if (n_modes && (cfg->to || cfg->types || cfg->drop_mtp))
-		return moe_err_set(err, MOE_EUSAGE, "--to, --type and --drop-mtp are for conversions");
+	if (n_modes && (cfg->to || cfg->types || cfg->drop_mtp || cfg->resume))
+		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --drop-mtp and --resume are for conversions");
 	if (cfg->families)
 		return n ? moe_err_set(err, MOE_EUSAGE, "--list-families takes no operand") : do_families(ctx, err);
 	if (n_modes && (n < 1 || n > 1 + cfg->verify))

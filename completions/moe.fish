@@ -10,6 +10,7 @@ complete -c moe-convert -l to -x -a '(moe-convert --complete-words to 2>/dev/nul
 complete -c moe-convert -l type -x -a '(moe-convert --complete-words type 2>/dev/null)' -d 'bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]'
 complete -c moe-convert -l shard-size -x -d 'safetensors: begin a new file there, 0: one file [5G]'
 complete -c moe-convert -l drop-mtp -d 'leave out multi-token-prediction layers'
+complete -c moe-convert -l resume -d 'go on where an earlier run with --resume was interrupted'
 complete -c moe-convert -s o -l output -r -F -d 'write there [stdout]'
 complete -c moe-convert -l json -d 'JSON lines instead of a table'
 complete -c moe-convert -l force -d 'replace existing files; ignore a lack of free space'

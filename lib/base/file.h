@@ -47,7 +47,9 @@ enum moe_out_flags {
 	/* Replace what exists; otherwise that is MOE_EUSAGE and names --force. Ignore a lack of free space. */
 	MOE_OUT_FORCE = 1,
 	MOE_OUT_BINARY = 2,  /* refuse to write to a terminal */
-	MOE_OUT_RESUME = 4,  /* moe_out_open_partial: go on with what is there */
+	/* moe_out_open_partial: go on with what is there. moe_outdir_open: fill PATH.partial, there or not, which
+	 * outlives a run that ends too early. */
+	MOE_OUT_RESUME = 4,
 };
 
 MOE_MUST_USE enum moe_status moe_out_open(struct moe_out **out, const char *path, unsigned flags,
@@ -61,6 +63,10 @@ MOE_MUST_USE enum moe_status moe_out_open_partial(struct moe_out **out, const ch
 const char *moe_out_partial(const struct moe_out *out);
 /* Keeps the first n_bytes of it and appends from there. */
 MOE_MUST_USE enum moe_status moe_out_cut(struct moe_out *out, uint64_t n_bytes, struct moe_err *err);
+/* "PATH.MARK" without slashes before the dot, where links lead; malloc'd, NULL when out of memory. */
+char *moe_partial_path(const char *path, const char *mark);
+/* Removes PATH.partial, a file or a directory. */
+void moe_partial_remove(const char *path);
 /* The refusals of moe_out_open, before any work: creates and opens nothing. */
 MOE_MUST_USE enum moe_status moe_out_check(const char *path, unsigned flags, struct moe_watch *watch,
                                            struct moe_err *err);
@@ -99,6 +105,9 @@ MOE_MUST_USE enum moe_status moe_outdir_open(struct moe_outdir **out, const char
 /* Opens name inside (creating subdirectories of name) for writing; commit or abort it as any moe_out. */
 MOE_MUST_USE enum moe_status moe_outdir_file(struct moe_outdir *dir, const char *name, struct moe_out **out,
                                              struct moe_err *err);
+/* The same in a directory opened with MOE_OUT_RESUME, where the first n_kept bytes stay as they are. */
+MOE_MUST_USE enum moe_status moe_outdir_file_kept(struct moe_outdir *dir, const char *name, uint64_t n_kept,
+                                                  struct moe_out **out, struct moe_err *err);
 const char *moe_outdir_temp(const struct moe_outdir *dir);   /* where it is being filled */
 MOE_MUST_USE enum moe_status moe_outdir_commit(struct moe_outdir *dir, struct moe_err *err);
 void moe_outdir_abort(struct moe_outdir *dir);

@@ -21,7 +21,7 @@ struct moe_out {
 	char *temp;
 	int fd;
 	bool regular, replace, inner;
-	bool stays;       /* temp is PATH.partial */
+	bool stays;       /* temp is PATH.partial, or a file in such a directory */
 	_Atomic bool failed;
 	uint64_t n_appended;
 	size_t n_buffered;
@@ -227,6 +227,34 @@ enum moe_status moe_out_open_inner(struct moe_out **result, const char *path, co
 	return status;
 }
 
+enum moe_status moe_out_open_inner_kept(struct moe_out **result, const char *path, const char *shown, uint64_t n_kept,
+                                        struct moe_watch *watch, struct moe_err *err)
+{
+	struct moe_out *out = new_out(shown, 0, watch);
+	enum moe_status status = MOE_OK;
+	struct stat st;
+
+	if (!out)
+		return moe_err_nomem(err, BUFFER_BYTES, "an output");
+	out->inner = out->stays = true;
+	out->temp = strdup(path);
+	if (!out->temp)
+		status = moe_err_nomem(err, strlen(path) + 1, "a path");
+	else if ((out->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)) < 0 || fstat(out->fd, &st))
+		status = moe_err_sys(err, "cannot create '%s'", path);
+	else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < n_kept)
+		status = moe_err_set(err, MOE_EIO, "%s: expected a file of at least %ju bytes", path,
+		                     (uintmax_t)n_kept);
+	else
+		status = moe_out_cut(out, n_kept, err);
+	out->regular = !status;
+	if (status)
+		moe_out_abort(out);
+	else
+		*result = out;
+	return status;
+}
+
 static const char *label(const struct moe_out *out) { return strcmp(out->path, "-") == 0 ? "stdout" : out->path; }
 
 static enum moe_status write_all(struct moe_out *out, const uint8_t *bytes, size_t n_bytes, struct moe_err *err)
@@ -366,6 +394,11 @@ enum moe_status moe_out_commit(struct moe_out *out, struct moe_err *err)
 		out->fd = -1;
 		if (close(fd) != 0 && errno != EINTR)
 			status = moe_err_sys(err, "%s: cannot write", out->path);
+	}
+	if (!status && out->stays && out->inner) {
+		/* it has its name already */
+		free(out->temp);
+		out->temp = NULL;
 	}
 	if (!status && out->temp)
 		status = publish(out, err);

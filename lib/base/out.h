@@ -33,6 +33,10 @@ enum moe_status moe_refuse_existing(const char *path, struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_out_open_inner(struct moe_out **out, const char *path, const char *shown,
                                                 struct moe_watch *watch, struct moe_err *err);
 
+/* A file at `path` inside a directory that is kept, called `shown` in messages. */
+MOE_MUST_USE enum moe_status moe_out_open_inner_kept(struct moe_out **out, const char *path, const char *shown,
+                                                     uint64_t n_kept, struct moe_watch *watch, struct moe_err *err);
+
 /* MOE_EUSAGE if a file (which exists) is an input of the watch, or if a directory, there or not, is one, holds one or
  * lies inside one. */
 MOE_MUST_USE enum moe_status moe_guard_file(const char *path, struct moe_watch *watch, struct moe_err *err);

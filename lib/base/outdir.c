@@ -13,7 +13,7 @@
 
 struct moe_outdir {
 	char *path, *final, *temp;
-	bool replace;
+	bool replace, kept;
 	struct moe_watch *watch;
 };
 
@@ -62,6 +62,7 @@ static enum moe_status new_outdir(struct moe_outdir **result, const char *path, 
 	for (size_t n = strlen(dir->path); n > 1 && dir->path[n - 1] == '/'; n--)
 		dir->path[n - 1] = '\0';
 	dir->replace = flags & MOE_OUT_FORCE;
+	dir->kept = flags & MOE_OUT_RESUME;
 	dir->watch = watch;
 	*result = dir;
 	return MOE_OK;
@@ -77,6 +78,21 @@ enum moe_status moe_outdir_check(const char *path, unsigned flags, struct moe_wa
 	status = check_place(dir, err);
 	free_outdir(dir);
 	return status;
+}
+
+/* The directory that outlives this run; it may be there from an earlier one. */
+static enum moe_status open_kept(struct moe_outdir *dir, struct moe_err *err)
+{
+	struct stat st;
+
+	dir->temp = moe_partial_path(dir->path, "partial");
+	if (!dir->temp)
+		return moe_err_nomem(err, strlen(dir->path) + 1, "a path");
+	if (mkdir(dir->temp, 0777) != 0 && errno != EEXIST)
+		return moe_err_sys(err, "cannot create '%s'", dir->temp);
+	if (lstat(dir->temp, &st) != 0 || !S_ISDIR(st.st_mode))
+		return moe_err_set(err, MOE_EIO, "%s: expected a directory", dir->temp);
+	return MOE_OK;
 }
 
 enum moe_status moe_outdir_open(struct moe_outdir **result, const char *path, unsigned flags, struct moe_watch *watch,
@@ -95,7 +111,8 @@ enum moe_status moe_outdir_open(struct moe_outdir **result, const char *path, un
 			status = moe_err_nomem(err, strlen(path) + 1, "a path");
 	}
 	if (!status)
-		status = moe_temp_create(dir->path, dir->final, MOE_TEMP_DIR, watch, &dir->temp, &fd, err);
+		status = dir->kept ? open_kept(dir, err)
+		                   : moe_temp_create(dir->path, dir->final, MOE_TEMP_DIR, watch, &dir->temp, &fd, err);
 	if (status) {
 		free_outdir(dir);
 		return status;
@@ -140,7 +157,8 @@ static enum moe_status make_parents(char *path, size_t n_base, struct moe_err *e
 	return MOE_OK;
 }
 
-enum moe_status moe_outdir_file(struct moe_outdir *dir, const char *name, struct moe_out **result, struct moe_err *err)
+enum moe_status moe_outdir_file_kept(struct moe_outdir *dir, const char *name, uint64_t n_kept,
+                                     struct moe_out **result, struct moe_err *err)
 {
 	enum moe_status status;
 	char *inner, *shown;
@@ -158,10 +176,16 @@ enum moe_status moe_outdir_file(struct moe_outdir *dir, const char *name, struct
 		moe_watch_unlock(dir->watch);
 	}
 	if (!status)
-		status = moe_out_open_inner(result, inner, shown, dir->watch, err);
+		status = dir->kept ? moe_out_open_inner_kept(result, inner, shown, n_kept, dir->watch, err)
+		                   : moe_out_open_inner(result, inner, shown, dir->watch, err);
 	free(inner);
 	free(shown);
 	return status;
+}
+
+enum moe_status moe_outdir_file(struct moe_outdir *dir, const char *name, struct moe_out **result, struct moe_err *err)
+{
+	return moe_outdir_file_kept(dir, name, 0, result, err);
 }
 
 const char *moe_outdir_temp(const struct moe_outdir *dir) { return dir->temp; }
@@ -177,6 +201,10 @@ static int exchange_dirs(struct moe_outdir *dir, char **retired)
 	if (renameat2(AT_FDCWD, dir->temp, AT_FDCWD, dir->final, RENAME_EXCHANGE) == 0) {
 		*retired = dir->temp;
 		dir->temp = NULL;
+		/* a kept one was not registered, and is rubbish from now on; without memory for that it only stays
+		 * longer after a kill */
+		if (dir->kept)
+			(void)moe_watch_add_temp(dir->watch, *retired);
 		return 0;
 	}
 	if (errno == ENOENT && moe_rename_new(dir->temp, dir->final) == 0)
@@ -265,7 +293,7 @@ void moe_outdir_abort(struct moe_outdir *dir)
 {
 	if (!dir)
 		return;
-	if (dir->temp && moe_watch_lock(dir->watch)) {
+	if (dir->temp && !dir->kept && moe_watch_lock(dir->watch)) {
 		moe_remove_tree(dir->temp);
 		moe_watch_remove_temp(dir->watch, dir->temp);
 		moe_watch_unlock(dir->watch);

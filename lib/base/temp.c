@@ -20,6 +20,33 @@ char *moe_path_parent(const char *path)
 	return strndup(path, base - path > 1 ? (size_t)(base - path - 1) : 1);
 }
 
+char *moe_partial_path(const char *path, const char *mark)
+{
+	char *plain = strdup(path), *final = NULL;
+	struct moe_buf buf = {0};
+
+	for (size_t n = plain ? strlen(plain) : 0; n > 1 && plain[n - 1] == '/'; n--)
+		plain[n - 1] = '\0';
+	if (plain)
+		final = moe_path_resolve(plain);
+	if (final)
+		moe_buf_addf(&buf, "%s.%s", final, mark);
+	if (buf.failed)
+		moe_buf_free(&buf);
+	free(plain);
+	free(final);
+	return buf.p;
+}
+
+void moe_partial_remove(const char *path)
+{
+	char *partial = moe_partial_path(path, "partial");
+
+	if (partial)
+		moe_remove_tree(partial);
+	free(partial);
+}
+
 /* NAME is cut so that the whole fits a directory entry. */
 char *moe_temp_name(const char *final, const char *mark, int attempt)
 {

@@ -30,6 +30,14 @@ struct moe_declared {
 	int32_t n_dims;
 	int64_t dims[MOE_MAX_DIMS];
 	uint64_t n_bytes;
+	bool tied;                      /* complete only with the one before it */
+};
+
+/* Where a tensor of an output lies. */
+struct moe_format_place {
+	char name[64];                  /* of the file, below the output; "": the output itself */
+	uint64_t offset;
+	const struct moe_buf *header;   /* what the file begins with; the layout's */
 };
 
 /* A container's half of the writer. Functions run in the order they stand here. */
@@ -40,7 +48,9 @@ struct moe_format_writer {
 	/* Makes *layout (headers, places) of everything declared and *total, the bytes of all files. */
 	MOE_MUST_USE enum moe_status (*plan)(const struct moe_ckpt_out *out, void **layout, uint64_t *total,
 	                                     struct moe_err *err);
-	/* Checks free space and opens out->dir or out->sink, which abort closes. */
+	void (*place)(const struct moe_ckpt_out *out, const void *layout, size_t i, struct moe_format_place *place);
+	/* Checks free space and opens out->dir or out->sink, which abort closes. Where out->resume is set, the tensors
+	 * before out->current are there already. */
 	MOE_MUST_USE enum moe_status (*begin)(struct moe_ckpt_out *out, struct moe_err *err);
 	/* Before the first byte of tensor i, for every i ascending: out->sink must be ready for its bytes. */
 	MOE_MUST_USE enum moe_status (*tensor)(struct moe_ckpt_out *out, size_t i, struct moe_err *err);
@@ -72,6 +82,10 @@ struct moe_ckpt_out {
 	struct moe_outdir *dir;         /* owned, or NULL */
 	struct moe_out *sink;           /* owned: where the current tensor's bytes go */
 	struct moe_buf buf;             /* bytes not yet given to sink */
+	char *recipe;                   /* a copy, or NULL */
+	size_t n_kept;                  /* tensors that were there at begin */
+	struct moe_resume *resume;      /* owned; NULL: what is begun is finished or gone */
+	bool complete;                  /* nothing is left to write */
 	size_t current;                 /* tensor being written */
 	uint64_t n_done;                /* bytes of it that came */
 };

@@ -286,14 +286,42 @@ static enum moe_status plan(const struct moe_ckpt_out *out, void **result, uint6
 	return status;
 }
 
+static void place(const struct moe_ckpt_out *out, const void *arg_layout, size_t i, struct moe_format_place *place)
+{
+	const struct layout *layout = arg_layout;
+	uint64_t at = 0;
+
+	for (size_t k = 0; k < i; k++)
+		at += out->tensors[k].n_bytes + padding(out->tensors[k].n_bytes, layout->alignment);
+	*place = (struct moe_format_place){ .offset = layout->header.n + at, .header = &layout->header };
+}
+
+/* Opens the sink behind the tensors that are there already, *n_kept bytes of the file. */
+static enum moe_status open_sink(struct moe_ckpt_out *out, uint64_t *n_kept, struct moe_err *err)
+{
+	struct moe_format_place last;
+
+	if (!out->resume)
+		return moe_out_open(&out->sink, out->path, out->flags | MOE_OUT_BINARY, out->watch, err);
+	if (out->current > 0) {
+		place(out, out->layout, out->current - 1, &last);
+		*n_kept = last.offset + out->tensors[out->current - 1].n_bytes;
+	}
+	enum moe_status status = moe_out_open_partial(&out->sink, out->path, out->flags | MOE_OUT_RESUME, out->watch,
+	                                              err);
+
+	return status ? status : moe_out_cut(out->sink, *n_kept, err);
+}
+
 static enum moe_status begin(struct moe_ckpt_out *out, struct moe_err *err)
 {
 	const struct layout *layout = out->layout;
-	enum moe_status status = moe_out_open(&out->sink, out->path, out->flags | MOE_OUT_BINARY, out->watch, err);
+	uint64_t n_kept = 0;
+	enum moe_status status = open_sink(out, &n_kept, err);
 
 	if (!status)
-		status = moe_out_room(out->sink, out->total, err);
-	return status ? status : moe_format_put(out, layout->header.p, layout->header.n, err);
+		status = moe_out_room(out->sink, out->total - n_kept, err);
+	return status || n_kept ? status : moe_format_put(out, layout->header.p, layout->header.n, err);
 }
 
 static enum moe_status pad(struct moe_ckpt_out *out, uint64_t n_bytes, struct moe_err *err)
@@ -343,6 +371,7 @@ static void files(const struct moe_ckpt_out *out, const void *layout, uint64_t t
 const struct moe_format_writer moe_gguf_writer = {
 	.check = check,
 	.plan = plan,
+	.place = place,
 	.begin = begin,
 	.tensor = tensor,
 	.finish = finish,

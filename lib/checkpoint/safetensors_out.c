@@ -211,22 +211,37 @@ static enum moe_status end_shard(struct moe_ckpt_out *out, struct moe_err *err)
 	return moe_out_commit(sink, err);
 }
 
+/* Bytes of tensors [first, end). */
+static uint64_t bytes_of(const struct moe_ckpt_out *out, size_t first, size_t end)
+{
+	uint64_t n_bytes = 0;
+
+	for (size_t i = first; i < end; i++)
+		n_bytes += out->tensors[i].n_bytes;
+	return n_bytes;
+}
+
+/* Its tensors before out->current are there already. */
 static enum moe_status begin_shard(struct moe_ckpt_out *out, size_t k, struct moe_err *err)
 {
 	struct layout *layout = out->layout;
 	const struct moe_buf *header = &layout->shards[k].header;
+	const size_t first = layout->shards[k].first;
+	const uint64_t n_kept = out->current > first ? header->n + bytes_of(out, first, out->current) : 0;
 	enum moe_status status;
 	char name[64];
 
 	layout->current = k;
 	shard_name(layout, k, name);
-	status = moe_outdir_file(out->dir, name, &out->sink, err);
-	return status ? status : moe_format_put(out, header->p, header->n, err);
+	status = moe_outdir_file_kept(out->dir, name, n_kept, &out->sink, err);
+	return status || n_kept ? status : moe_format_put(out, header->p, header->n, err);
 }
 
 static enum moe_status begin(struct moe_ckpt_out *out, struct moe_err *err)
 {
+	const struct layout *layout = out->layout;
 	enum moe_status status;
+	size_t k = 0;
 
 	for (int32_t i = 0; i < out->n_companions; i++) {
 		const char *name = out->companions[i].name, *end = strrchr(name, '.');
@@ -235,10 +250,13 @@ static enum moe_status begin(struct moe_ckpt_out *out, struct moe_err *err)
 			return moe_err_set(err, MOE_EUSAGE, "%s: %s cannot be copied beside tensors that are written",
 			                   out->path, name);
 	}
-	status = moe_outdir_open(&out->dir, out->path, out->flags, out->watch, err);
+	while (k + 1 < layout->n_shards && out->current >= layout->shards[k].end)
+		k++;
+	status = moe_outdir_open(&out->dir, out->path, out->flags | (out->resume ? MOE_OUT_RESUME : 0), out->watch,
+	                         err);
 	if (!status)
-		status = moe_outdir_room(out->dir, out->total, err);
-	return status ? status : begin_shard(out, 0, err);
+		status = moe_outdir_room(out->dir, out->total - bytes_of(out, 0, out->current), err);
+	return status ? status : begin_shard(out, k, err);
 }
 
 static enum moe_status tensor(struct moe_ckpt_out *out, size_t i, struct moe_err *err)
@@ -282,6 +300,18 @@ static enum moe_status finish(struct moe_ckpt_out *out, struct moe_err *err)
 	return moe_outdir_commit(dir, err);
 }
 
+static void place(const struct moe_ckpt_out *out, const void *arg_layout, size_t i, struct moe_format_place *place)
+{
+	const struct layout *layout = arg_layout;
+	size_t k = 0;
+
+	while (i >= layout->shards[k].end)
+		k++;
+	shard_name(layout, k, place->name);
+	place->header = &layout->shards[k].header;
+	place->offset = place->header->n + bytes_of(out, layout->shards[k].first, i);
+}
+
 static void files(const struct moe_ckpt_out *out, const void *arg_layout, uint64_t total,
                   void (*fn)(void *arg, const char *name, uint64_t n_bytes), void *arg)
 {
@@ -292,8 +322,7 @@ static void files(const struct moe_ckpt_out *out, const void *arg_layout, uint64
 	for (size_t k = 0; k < layout->n_shards; k++) {
 		uint64_t n_bytes = layout->shards[k].header.n;
 
-		for (size_t i = layout->shards[k].first; i < layout->shards[k].end; i++)
-			n_bytes += out->tensors[i].n_bytes;
+		n_bytes += bytes_of(out, layout->shards[k].first, layout->shards[k].end);
 		shard_name(layout, k, name);
 		fn(arg, name, n_bytes);
 	}
@@ -306,6 +335,7 @@ static void files(const struct moe_ckpt_out *out, const void *arg_layout, uint64
 const struct moe_format_writer moe_safetensors_writer = {
 	.check = check,
 	.plan = plan,
+	.place = place,
 	.begin = begin,
 	.tensor = tensor,
 	.finish = finish,

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "checkpoint/format.h"
+#include "checkpoint/resume.h"
 
 #define BUFFER_BYTES ((size_t)4 << 20)
 
@@ -16,6 +17,8 @@ static void free_out(struct moe_ckpt_out *out)
 	json_decref(out->metadata);
 	free(out->tensors);
 	free(out->companions);
+	moe_resume_free(out->resume);
+	free(out->recipe);
 	moe_buf_free(&out->buf);
 	moe_arena_free(&out->arena);
 	free(out->path);
@@ -46,10 +49,11 @@ enum moe_status moe_ckpt_out_open(struct moe_ckpt_out **result, const struct moe
 	out->shard_bytes = opts->shard_bytes;
 	out->watch = opts->watch;
 	out->path = strdup(opts->path);
+	out->recipe = opts->recipe ? strdup(opts->recipe) : NULL;
 	out->n_companions = opts->n_companions;
 	out->companions = calloc(n + 1, sizeof *out->companions);
 	out->metadata = opts->metadata ? json_deep_copy(opts->metadata) : NULL;
-	if (!out->path || !out->companions || (opts->metadata && !out->metadata)) {
+	if (!out->path || (opts->recipe && !out->recipe) || !out->companions || (opts->metadata && !out->metadata)) {
 		free_out(out);
 		return moe_err_nomem(err, n * sizeof *out->companions, "an output");
 	}
@@ -100,6 +104,12 @@ enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
 		out->n_tensors++;
 	return status;
 }
+
+void moe_ckpt_out_tie(struct moe_ckpt_out *out) { out->tensors[out->n_tensors - 1].tied = true; }
+
+size_t moe_ckpt_out_kept(const struct moe_ckpt_out *out) { return out->n_kept; }
+
+bool moe_ckpt_out_complete(const struct moe_ckpt_out *out) { return out->complete; }
 
 uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out)
 {
@@ -161,6 +171,10 @@ static enum moe_status advance(struct moe_ckpt_out *out, struct moe_err *err)
 	enum moe_status status = MOE_OK;
 
 	while (!status && out->current < out->n_tensors && out->n_done == out->tensors[out->current].n_bytes) {
+		if (out->resume)
+			status = moe_resume_tensor(out, err);
+		if (status)
+			break;
 		out->current++;
 		out->n_done = 0;
 		if (out->current < out->n_tensors)
@@ -180,15 +194,20 @@ enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err
 		status = out->format->writer->plan(out, &out->layout, &out->total, err);
 	if (!status && !moe_buf_room(&out->buf, BUFFER_BYTES))
 		status = moe_err_nomem(err, BUFFER_BYTES, "an output's buffer");
+	if (!status && out->recipe)
+		status = moe_resume_open(out, out->recipe, err);
 	if (status)
 		return status;
 	/* It is in the headers now; many outputs may be open at once, and a vocabulary is large as JSON. */
 	json_decref(out->metadata);
 	out->metadata = NULL;
 	out->begun = true;
+	out->n_kept = out->current;
+	if (out->complete)
+		return MOE_OK;
 	status = out->format->writer->begin(out, err);
-	if (!status && out->n_tensors)
-		status = out->format->writer->tensor(out, 0, err);
+	if (!status && out->current < out->n_tensors)
+		status = out->format->writer->tensor(out, out->current, err);
 	return status ? status : advance(out, err);
 }
 
@@ -231,6 +250,8 @@ enum moe_status moe_ckpt_out_write(struct moe_ckpt_out *out, const void *bytes, 
 	status = moe_format_put(out, bytes, n_bytes, err);
 	if (status)
 		return status;
+	if (out->resume)
+		moe_resume_add(out->resume, bytes, n_bytes);
 	out->n_done += n_bytes;
 	return advance(out, err);
 }
@@ -246,7 +267,7 @@ enum moe_status moe_ckpt_out_commit(struct moe_ckpt_out *out, struct moe_err *er
 		                     out->tensors[out->current].name,
 		                     (unsigned long long)out->tensors[out->current].n_bytes,
 		                     (unsigned long long)out->n_done);
-	if (!status)
+	if (!status && !out->complete)
 		status = out->format->writer->finish(out, err);
 	moe_ckpt_out_abort(out);
 	return status;

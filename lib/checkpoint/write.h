@@ -17,6 +17,9 @@ struct moe_ckpt_out_opts {
 	const json_t *metadata;      /* object or NULL; safetensors: strings for __metadata__; gguf: keys (see below) */
 	int32_t n_companions;        /* safetensors: files beside the tensors; gguf: keys "moe.file.NAME" at the end */
 	const struct moe_companion *companions;   /* the bytes must stay until commit */
+	/* Not NULL: what is written outlives failures and kills beside path, and a later run with the same declarations
+	 * and recipe goes on with it. The text stands for all that decides the tensors' values. */
+	const char *recipe;
 	struct moe_watch *watch;
 };
 
@@ -32,8 +35,14 @@ MOE_MUST_USE enum moe_status moe_ckpt_out_open(struct moe_ckpt_out **out, const 
 MOE_MUST_USE enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
                                                   const struct moe_codec *codec, const int64_t *dims, int32_t n_dims,
                                                   struct moe_err *err);
+/* The tensor declared last is never gone on with alone: it is written with the one before it. */
+void moe_ckpt_out_tie(struct moe_ckpt_out *out);
 /* Ends the declarations: checks free space, opens files, writes headers. */
 MOE_MUST_USE enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err);
+/* How many tensors an earlier run had written; writing goes on behind them. All of them, and moe_ckpt_out_complete: the
+ * output stands finished, and nothing is to be written or committed. */
+size_t moe_ckpt_out_kept(const struct moe_ckpt_out *out);
+bool moe_ckpt_out_complete(const struct moe_ckpt_out *out);
 /* Total bytes that begin() will need, headers and companions included; after all declarations. 0 where that cannot be
  * said: begin() would fail as well, and says why. */
 uint64_t moe_ckpt_out_total(const struct moe_ckpt_out *out);

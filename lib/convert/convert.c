@@ -6,7 +6,9 @@
  * when the GGUF was made is restored if it holds the values exactly. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "convert/gguf_meta.h"
 #include "convert/job.h"
@@ -366,18 +368,57 @@ static enum moe_status declare_scales(struct moe_convert *conv, const struct moe
 	enum moe_status st = moe_buf_check(&name, err);
 	if (!st)
 		st = moe_ckpt_out_declare(conv->out, name.p, moe_codec_by_name("f32"), dims, 2, err);
+	if (!st)
+		moe_ckpt_out_tie(conv->out);
 	moe_buf_free(&name);
+	return st;
+}
+
+/* What decides the values of the destination beside its headers, as a hash: the program, the source's files by name,
+ * size and time of change, and what each tensor is made into. */
+static enum moe_status make_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err)
+{
+	struct moe_hash *hash = moe_hash_new();
+	enum moe_status st = hash ? MOE_OK : moe_err_nomem(err, 1024, "a hash");
+
+	for (int32_t i = 0; !st && i < conv->src->n_files; i++) {
+		const struct moe_map *file = &conv->src->files[i];
+		const char *base = moe_path_base(file->path);
+		struct stat now;
+
+		if (stat(file->path, &now) != 0) {
+			st = moe_err_sys(err, "%s", file->path);
+			break;
+		}
+		const int64_t facts[] = {now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec};
+		moe_hash_add(hash, base, strlen(base) + 1);
+		moe_hash_add(hash, facts, sizeof facts);
+	}
+	for (size_t i = 0; !st && i < conv->view.n; i++) {
+		const uint8_t choice[] = {conv->choices[i].scaled, conv->choices[i].exact,
+		                          (uint8_t)conv->view.seen[i].making};
+		moe_hash_add(hash, choice, sizeof choice);
+	}
+	if (!st) {
+		moe_hash_add(hash, MOE_VERSION, sizeof MOE_VERSION);
+		moe_hash_text(hash, recipe);
+	}
+	moe_hash_free(hash);
 	return st;
 }
 
 static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err)
 {
+	char recipe[33];
 	const struct moe_ckpt_out_opts opts = {
 		.format = conv->opts.to, .path = conv->opts.dst, .flags = conv->opts.flags,
 		.shard_bytes = conv->opts.shard_bytes, .metadata = conv->metadata, .n_companions = conv->n_companions,
-		.companions = conv->companions, .watch = conv->opts.watch,
+		.companions = conv->companions, .recipe = conv->opts.resume ? recipe : NULL, .watch = conv->opts.watch,
 	};
-	enum moe_status st = moe_ckpt_out_open(&conv->out, &opts, err);
+	enum moe_status st = conv->opts.resume ? make_recipe(conv, recipe, err) : MOE_OK;
+
+	if (!st)
+		st = moe_ckpt_out_open(&conv->out, &opts, err);
 
 	for (size_t i = 0; !st && i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
@@ -450,6 +491,10 @@ const char *moe_convert_notes(const struct moe_convert *conv, bool details)
 	const struct moe_buf *buf = details ? &conv->details : &conv->notes;
 	return buf->p ? buf->p : "";
 }
+
+bool moe_convert_complete(const struct moe_convert *conv) { return conv->complete; }
+
+size_t moe_convert_kept(const struct moe_convert *conv) { return conv->n_kept; }
 
 size_t moe_convert_tensors(const struct moe_convert *conv) { return conv->view.n; }
 

@@ -27,6 +27,7 @@ struct moe_convert_opts {
 	uint64_t shard_bytes;                 /* safetensors; 0: one file */
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
+	bool resume;                          /* go on with what is there, and leave what a later run goes on with */
 	struct moe_watch *watch;
 };
 
@@ -46,6 +47,9 @@ MOE_MUST_USE enum moe_status moe_convert_files(const struct moe_convert *conv,
                                                struct moe_err *err);
 /* Memory of its own that moe_convert_run takes with so many threads, mappings apart. */
 uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads);
+/* After moe_convert_run: had an earlier run finished it all, and how many of the files' tensors had it written? */
+bool moe_convert_complete(const struct moe_convert *conv);
+size_t moe_convert_kept(const struct moe_convert *conv);
 /* Writes. progress (may be NULL) hears of bytes written, from one thread at a time. */
 MOE_MUST_USE enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
                                              void (*progress)(void *arg, size_t n_bytes), void *arg,

@@ -30,6 +30,8 @@ struct moe_convert {
 	size_t n_fallback, n_widened, n_unscaled;
 	struct moe_ckpt_out *out;
 	uint64_t total;
+	bool complete;             /* after the run: there was nothing to do */
+	size_t n_kept;             /* tensors that an earlier run wrote */
 };
 
 #endif

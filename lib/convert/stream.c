@@ -156,6 +156,25 @@ static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
 	return st;
 }
 
+/* Goes on behind what an earlier run wrote. */
+static void skip_kept(struct run *run)
+{
+	struct moe_convert *conv = run->conv;
+	size_t n = moe_ckpt_out_kept(conv->out);
+
+	conv->complete = moe_ckpt_out_complete(conv->out);
+	conv->n_kept = n;
+	while (n > 0) {
+		const struct moe_seen *seen = &conv->view.seen[run->item];
+		const struct moe_choice *choice = &conv->choices[run->item++];
+
+		if (run->progress)
+			run->progress(run->arg, seen->n_elems / choice->codec->block_elems *
+			                        choice->codec->block_bytes);
+		n -= choice->scaled ? 2 : 1;
+	}
+}
+
 enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
                                 void (*progress)(void *arg, size_t n_bytes), void *arg, struct moe_err *err)
 {
@@ -169,6 +188,8 @@ enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
 	if (!run.slots)
 		return moe_err_nomem(err, (size_t)n_slots * sizeof *run.slots, "tiles");
 	st = moe_ckpt_out_begin(conv->out, err);
+	if (!st)
+		skip_kept(&run);
 	if (!st)
 		st = moe_pipe_run(pool, &pipe, err);
 	if (!st) {
