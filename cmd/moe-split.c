@@ -23,6 +23,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_INT(0, "replicas", "N", struct config, replicas, 0, 0x3fffffff,
 	            "places per layer beyond one per expert, in place of --slots"),
 	MOE_OPT_LISTED(0, "planner", "NAME", planner_word, struct config, planner, "how to place [greedy]"),
+	MOE_OPT_INT(0, "time", "MS", struct config, time_ms, 1, 86400000,
+	            "milliseconds that search may take for all layers [a fixed amount of work]"),
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
 	MOE_OPT_GROUP("Judging"),
 	MOE_OPT_FILES(0, "evaluate", "PLAN", struct config, evaluate, "what PLAN costs under a load; may be repeated"),
@@ -85,7 +87,7 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 static const char *find_misuse(const struct config *cfg)
 {
 	bool planning = cfg->ranks || cfg->nodes || cfg->groups || cfg->topology || cfg->slots || cfg->replicas >= 0 ||
-	                cfg->planner;
+	                cfg->planner || cfg->time_ms;
 
 	if (cfg->list + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + planning > 1)
 		return "planning, --evaluate, --plan, --merge and --list-planners are different tasks: ask for one";

@@ -133,6 +133,7 @@ complete -c moe-split -l groups -x -d 'expert groups that stay on one node each 
 complete -c moe-split -l slots -x -d 'places per layer over all ranks [experts, rounded up to a multiple of ranks]'
 complete -c moe-split -l replicas -x -d 'places per layer beyond one per expert, in place of --slots'
 complete -c moe-split -l planner -x -a '(moe-split --complete-words planner 2>/dev/null)' -d 'how to place [greedy]'
+complete -c moe-split -l time -x -d 'milliseconds that search may take for all layers [a fixed amount of work]'
 complete -c moe-split -l list-planners -d 'which planners there are'
 complete -c moe-split -l evaluate -r -F -d 'what PLAN costs under a load; may be repeated'
 complete -c moe-split -l max-imbalance -x -d 'status 3 if a layer\'s peak_to_average exceeds X'

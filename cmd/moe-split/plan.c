@@ -163,19 +163,24 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	struct moe_buf text = {0};
 	struct moe_plan plan = {0};
 	struct moe_cost_sum v;
+	double bound = 1;
 	enum moe_status status = choose_slots(cfg, load, opts->topology->n_ranks, &opts->n_slots, err);
 
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
 	if (!status)
 		status = moe_cost_plan(&plan, load, &v, NULL, err);
+	if (!status)
+		status = moe_planner_bound(opts, load, &bound, err);
 	if (status)
 		goto out;
 	tool_note(ctx, "%s: %d layer%s of %d experts in %d slots on %d rank%s, %d node%s", planner->name,
 	          load->n_layers, load->n_layers == 1 ? "" : "s", load->n_experts, opts->n_slots, plan.n_ranks,
 	          plan.n_ranks == 1 ? "" : "s", opts->topology->n_nodes, opts->topology->n_nodes == 1 ? "" : "s");
-	tool_note(ctx, "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f",
-	          v.mean, v.worst, v.worst_layer, v.bound);
+	tool_note(ctx,
+	          "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f, for any "
+	          "plan %.4f",
+	          v.mean, v.worst, v.worst_layer, v.bound, bound);
 	status = hold_out(ctx, planner, opts, gather, err);
 	if (!status && !ctx->common.dry_run) {
 		print_plan(&plan, ctx->common.json, &text);
@@ -194,7 +199,7 @@ enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struc
 	const struct moe_planner *planner = cfg->planner ? moe_planner_by_name(cfg->planner) : moe_planner_preferred();
 	struct moe_topology topology = {0};
 	struct moe_planner_opts opts = {.topology = &topology, .n_groups = cfg->groups ? cfg->groups : 1,
-	                                .seed = (uint64_t)ctx->common.seed};
+	                                .seed = (uint64_t)ctx->common.seed, .seconds = cfg->time_ms * 1e-3};
 	struct moe_gather gather = {0};
 	enum moe_status status;
 

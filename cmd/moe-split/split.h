@@ -13,7 +13,7 @@
 #include "tool.h"
 
 struct config {
-	int32_t ranks, nodes, groups, slots, replicas;
+	int32_t ranks, nodes, groups, slots, replicas, time_ms;
 	const char *topology, *planner, *plan, *verify;
 	struct moe_opt_list evaluate;
 	bool list, merge;

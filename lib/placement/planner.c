@@ -154,12 +154,18 @@ enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *
                                 const struct moe_planner_opts *opts, const struct moe_load *load, struct moe_pool *pool,
                                 struct moe_err *err)
 {
-	struct job job = { .planner = planner, .opts = opts, .load = load };
+	struct moe_planner_opts layer_opts = *opts;
+	struct job job = { .planner = planner, .opts = &layer_opts, .load = load };
+	const int n_threads = moe_pool_threads(pool);
+	const int n_at_once = n_threads < load->n_layers ? n_threads : load->n_layers;
 	size_t n = (size_t)load->n_layers * (size_t)opts->n_slots;
 	enum moe_status status;
 
 	memset(out, 0, sizeof *out);
 	status = check_opts(opts, load->n_experts, err);
+	if (!status && planner->max_slots && opts->n_slots > planner->max_slots)
+		status = moe_err_set(err, MOE_EUSAGE, "planner %s takes at most %d slots a layer, found %d",
+		                     planner->name, planner->max_slots, opts->n_slots);
 	if (status)
 		return status;
 	job.entries = calloc(n ? n : 1, sizeof *job.entries);
@@ -172,6 +178,8 @@ enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *
 		status = moe_err_nomem(err, n * sizeof *job.entries, "a plan");
 		goto out;
 	}
+	if (load->n_layers)
+		layer_opts.seconds = opts->seconds * n_at_once / load->n_layers;
 	moe_pool_for(pool, load->n_layers, 1, plan_layers, &job);
 	for (int32_t l = 0; l < load->n_layers && !status; l++)
 		if (job.errs[l].status)

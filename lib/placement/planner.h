@@ -16,6 +16,7 @@ struct moe_planner_opts {
 	int32_t n_slots;    /* per layer over all ranks; a multiple of the ranks, >= n_experts */
 	int32_t n_groups;   /* expert groups that stay inside a node; 1: no such wish */
 	uint64_t seed;
+	double seconds;      /* for planners that search: wall time for all layers; 0: a fixed amount of work */
 };
 
 struct moe_planner {
@@ -23,7 +24,11 @@ struct moe_planner {
 	const char *help;
 	const char *source;
 	bool preferred;     /* taken where none is named; of one member */
-	/* Fills entries of one layer: n_slots of them, rank-major. counts [n_experts]. */
+	int32_t max_slots;  /* of a layer; more are refused; 0: any number */
+	bool groups;        /* puts as many groups onto every node as onto the others */
+	bool start;         /* quick, and never refuses: search may start from its plans */
+	/* Fills entries of one layer: n_slots of them, rank-major. counts [n_experts]. opts->seconds is this layer's
+	 * share. */
 	MOE_MUST_USE enum moe_status (*layer)(const struct moe_planner_opts *opts, const double *counts,
 	                                      int32_t n_experts, int32_t layer, struct moe_plan_entry *entries,
 	                                      struct moe_err *err);
@@ -37,5 +42,9 @@ struct moe_pool;
 MOE_MUST_USE enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *planner,
                                              const struct moe_planner_opts *opts, const struct moe_load *load,
                                              struct moe_pool *pool, struct moe_err *err);
+/* A peak-to-average that no plan is below, the mean over layers: bound.h within every node, groups as they lie best;
+ * where they can lie in too many ways to try, as if they could be anywhere. Options as of moe_planner_run. */
+MOE_MUST_USE enum moe_status moe_planner_bound(const struct moe_planner_opts *opts, const struct moe_load *load,
+                                               double *bound, struct moe_err *err);
 
 #endif

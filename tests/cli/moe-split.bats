@@ -48,10 +48,11 @@ check_plan()
 @test "the planners are listed" {
 	run_split moe-split --list-planners
 	expect_status 0
-	[ "$(cut -f 1 .out | tr '\n' ' ')" = 'planner contiguous eplb greedy round_robin snake ' ]
+	[ "$(cut -f 1 .out | tr '\n' ' ')" = \
+	  'planner contiguous eplb greedy hierarchical optimal round_robin search snake ' ]
 	run_split moe-split --list-planners --json
 	[ "$(sed -n 's/.*"planner":"\([a-z_]*\)".*/\1/p' .out | tr '\n' ' ')" = \
-	  'contiguous eplb greedy round_robin snake ' ]
+	  'contiguous eplb greedy hierarchical optimal round_robin search snake ' ]
 }
 
 @test "a plan is a table with its keys, and says on stderr what it costs" {

@@ -17,5 +17,6 @@ const struct moe_planner moe_planner_contiguous = {
 	.name = "contiguous",
 	.help = "experts in order; slots beyond the experts start again at expert 0",
 	.source = "the usual default of expert parallelism",
+	.start = true,
 	.layer = plan_layer,
 };

@@ -199,5 +199,7 @@ const struct moe_planner moe_planner_eplb = {
 	.name = "eplb",
 	.help = "DeepSeek's published balancer, hierarchical where there are groups",
 	.source = "DeepSeek EPLB, 2025",
+	.start = true,
+	.groups = true,
 	.layer = plan_layer,
 };

@@ -131,5 +131,7 @@ const struct moe_planner moe_planner_greedy = {
 	.help = "copies for the most loaded experts, heaviest copy onto the least loaded rank, then exchanges",
 	.source = "Graham 1969 (LPT); DeepSeek-V3 report, section 3.4",
 	.preferred = true,
+	.start = true,
+	.groups = true,
 	.layer = plan_layer,
 };

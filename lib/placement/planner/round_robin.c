@@ -32,5 +32,6 @@ const struct moe_planner moe_planner_round_robin = {
 	.name = "round_robin",
 	.help = "experts one to each rank in turn; loads are not looked at",
 	.source = "expert parallelism as in Megatron-LM and others",
+	.start = true,
 	.layer = plan_layer,
 };

@@ -66,5 +66,6 @@ const struct moe_planner moe_planner_snake = {
 	.name = "snake",
 	.help = "copies for the most loaded experts, dealt out by falling load there and back again",
 	.source = "serpentine dealing, a common hand rule",
+	.start = true,
 	.layer = plan_layer,
 };
