@@ -80,6 +80,14 @@ static const struct moe_opt options[] = {
 	MOE_OPT_F64(0, "temperature", "T", struct config, temperature, 1e-6, 1e6, "divide the logits by T [1]"),
 	MOE_OPT_F64(0, "noise", "S", struct config, noise, 0, 1e6,
 	            "add noise of deviation S to the logits, drawn by --seed [0; noisy_topk: ln 2]"),
+	MOE_OPT_F64(0, "adapt-bias", "U", struct config, adapt_bias, 1e-9, 1e3,
+	            "balance the load by biases, in steps of U; they are what is written"),
+	MOE_OPT_ENUM(0, "adapt-rule", "sign|proportional|centred", struct config, adapt_rule,
+	             "a step: U, U times the error, or U less the mean step [sign]"),
+	MOE_OPT_I64(0, "batch-tokens", "N", struct config, batch_tokens, 1, 0x1p61, "tokens of a step [2048]"),
+	MOE_OPT_INT(0, "epochs", "N", struct config, epochs, 1, 1 << 24,
+	            "how often all sequences come, in an order that --seed draws [1]"),
+	MOE_OPT_FILE(0, "batches", "FILE", struct config, batches, "write the MaxVio of every batch and layer"),
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
 	MOE_OPT_LISTED(0, "from", "FORMAT", import_word, struct config, from,
@@ -119,6 +127,7 @@ static void route_close(struct route *route)
 	moe_record_header_free(&route->described);
 	moe_reroute_free(route->reroute);
 	moe_limit_free(route->limit);
+	moe_adapt_free(route->adapt);
 	moe_bias_free(&route->bias);
 	moe_token_table_free(&route->table);
 	moe_sequences_free(&route->seqs);
@@ -136,7 +145,9 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
 	                       cfg->no_normalize || cfg->bias || capacity || of_capacity ||
 	                       cfg->capacity_group || cfg->second != UNSET || cfg->normalize_when != UNSET ||
-	                       cfg->table || cfg->counts || cfg->temperature > 0 || cfg->noise >= 0;
+	                       cfg->table || cfg->counts || cfg->temperature > 0 || cfg->noise >= 0 ||
+	                       cfg->adapt_bias > 0;
+	const bool of_adapt = cfg->adapt_rule != UNSET || cfg->batch_tokens || cfg->epochs || cfg->batches;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
@@ -158,17 +169,24 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--capacity and --capacity-tokens say the same in two ways: give one";
 	if (of_capacity && !capacity)
 		return "--drop, --priority, --capacity-devices and --exempt go with --capacity or --capacity-tokens";
+	if (of_adapt && !(cfg->adapt_bias > 0))
+		return "--adapt-rule, --batch-tokens, --epochs and --batches go with --adapt-bias";
+	if (cfg->adapt_bias > 0 && (cfg->print || cfg->logits || cfg->margin || cfg->gates != UNSET || capacity ||
+	                            cfg->capacity_group || cfg->normalize_when != UNSET || cfg->temperature > 0 ||
+	                            cfg->noise >= 0))
+		return "--adapt-bias writes a table of biases and no trace: it excludes --print, --logits, --margin, "
+		       "--gates, --capacity, --temperature and --noise";
 	if (cfg->table && cfg->counts)
 		return "--table and --counts are two tables: give one";
-	if (ctx->common.json && !cfg->print)
-		return "--json goes with --print: a trace has one format";
+	if (ctx->common.json && !cfg->print && !(cfg->adapt_bias > 0))
+		return "--json goes with --print and --adapt-bias: a trace has one format";
 	return NULL;
 }
 
 /* A trace may be replaced by what becomes of it; other inputs may not, and refusals come before any work. */
 static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cfg, bool traces, struct moe_err *err)
 {
-	const char *const output = ctx->common.output;
+	const char *const outputs[] = { ctx->common.output, cfg->batches };
 	enum moe_status status = moe_watch_add_input(ctx->watch, cfg->bias, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->table, err);
@@ -176,7 +194,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 		status = moe_watch_add_input(ctx->watch, cfg->counts, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->model_config, err);
-	return status ? status : tool_files(ctx, traces ? ctx->n_operands : 0, &output, 1, err);
+	return status ? status : tool_files(ctx, traces && !(cfg->adapt_bias > 0) ? ctx->n_operands : 0, outputs, 2,
+	                                    err);
 }
 
 int main(int argc, char **argv)
@@ -191,6 +210,7 @@ int main(int argc, char **argv)
 		              .second = UNSET,
 		              .normalize_when = UNSET,
 		              .noise = UNSET,
+		              .adapt_rule = UNSET,
 		              .scale = NAN,
 		              .eps = NAN,
 		              .p_norm = NAN,

@@ -194,7 +194,8 @@ enum moe_status route_open_policy(struct route *route, const struct moe_trace_he
 		if (!moe_bias_at(&route->bias, in->layers[l]))
 			return moe_err_set(err, MOE_EUSAGE, "--bias %s: no bias for layer %d of the trace", cfg->bias,
 			                   (int)in->layers[l]);
-	if (!cfg->bias && (policy->reads & MOE_READS_BIAS) && strcmp(in->policy, policy->name) == 0)
+	if (!cfg->bias && !(cfg->adapt_bias > 0) && (policy->reads & MOE_READS_BIAS) &&
+	    strcmp(in->policy, policy->name) == 0)
 		tool_note(route->ctx, "no --bias: the model's own choices were made with one, if it has one");
 	const struct moe_reroute_opts opts = {
 		.params = make_params(route, policy, in, top_k),
@@ -204,6 +205,10 @@ enum moe_status route_open_policy(struct route *route, const struct moe_trace_he
 		.margins = cfg->margin,
 		.keep_logits = cfg->logits || policy->group || cfg->priority == MOE_PRIORITY_BATCH,
 	};
+	if (cfg->adapt_bias > 0) {
+		route->adapt_top_k = top_k;
+		return route_open_adapt(route, policy, &opts.params, in, err);
+	}
 	*out = *in;
 	describe(route, policy, &opts.params, out);
 	status = moe_reroute_new(&route->reroute, policy, &opts, route->pool, err);

@@ -5,6 +5,7 @@
 #include "eval/record.h"
 #include "forward/forward.h"
 #include "tool.h"
+#include "trace/adapt.h"
 #include "trace/limit.h"
 #include "trace/reroute.h"
 
@@ -16,6 +17,10 @@ struct config {
 	double scale, eps, p_norm, capacity, exempt, temperature, noise;
 	int64_t capacity_tokens;
 	int32_t drop, priority, devices, second, normalize_when;
+	double adapt_bias;
+	int64_t batch_tokens;
+	int32_t adapt_rule, epochs;
+	const char *batches;
 	const char *policy, *bias, *table, *counts, *capacity_group, *from, *model_config, *device;
 	bool list_policies;
 };
@@ -37,6 +42,8 @@ struct route {
 	struct moe_token_table table;
 	struct moe_reroute *reroute;
 	struct moe_limit *limit; /* NULL: no capacity, and no policy for groups */
+	struct moe_adapt *adapt; /* NULL: biases stay as they are */
+	int32_t adapt_top_k;
 	struct moe_trace_header header; /* of what is written */
 	struct moe_trace_out *trace;
 	struct moe_out *out; /* --print */
@@ -52,6 +59,12 @@ MOE_MUST_USE enum moe_status route_open_output(void *arg, const struct moe_trace
  * it. Opens route->reroute and route->limit. */
 MOE_MUST_USE enum moe_status route_open_policy(struct route *route, const struct moe_trace_header *in,
                                                struct moe_trace_header *out, struct moe_err *err);
+/* --adapt-bias: opens route->adapt, ... */
+MOE_MUST_USE enum moe_status route_open_adapt(struct route *route, const struct moe_policy *policy,
+                                              const struct moe_policy_params *params,
+                                              const struct moe_trace_header *in, struct moe_err *err);
+/* ... and, when it has all runs, writes what comes of it. */
+MOE_MUST_USE enum moe_status route_finish_adapt(struct route *route, struct moe_err *err);
 /* What was dropped, and how good an assignment is, on stderr. */
 void route_tell_limit(struct route *route);
 

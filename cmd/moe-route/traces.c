@@ -20,7 +20,7 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 			status = moe_err_set(err, MOE_EUSAGE, "%s: --logits: the trace keeps none", path);
 		if (!status && route->cfg->policy)
 			status = route_open_policy(route, head, &out, err);
-		if (!status)
+		if (!status && !route->adapt)
 			status = route_open_output(route, &out, err);
 	} else {
 		status = moe_trace_agree(moe_trace_head(*keep), route->ctx->operands[0], head, path, err);
@@ -32,10 +32,11 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 			part = run->part;
 			base = *next_seq;
 		}
-		if ((route->reroute || route->header.logits) && !run->layers->logits)
+		if ((route->reroute || route->adapt || route->header.logits) && !run->layers->logits)
 			status =
 			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", path);
-		else if (!route->reroute && route->header.gates != MOE_GATES_NONE && !run->layers->weights)
+		else if (!route->reroute && !route->adapt && route->header.gates != MOE_GATES_NONE &&
+		         !run->layers->weights)
 			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no gates, the first one does", path);
 		else if (!route->reroute && route->header.margins && !run->layers->margins)
 			status =
@@ -50,7 +51,9 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 			moe_err_set(err, status, "%s: %s", path, err->text);
 		if (status)
 			break;
-		status = route->limit ? moe_limit_run(route->limit, now, err) : route_deliver(route, now, err);
+		status = route->adapt   ? moe_adapt_add(route->adapt, now, err)
+		         : route->limit ? moe_limit_run(route->limit, now, err)
+		                        : route_deliver(route, now, err);
 		if (status == MOE_EFORMAT && route->limit)
 			moe_err_set(err, status, "%s: %s", path, err->text);
 		tool_progress_add(&route->progress, run->n_tokens);
@@ -70,6 +73,8 @@ enum moe_status route_traces(struct route *route, struct moe_err *err)
 		status = copy_trace(route, route->ctx->operands[i], &next_seq, &first, err);
 	if (!status && route->limit)
 		status = moe_limit_finish(route->limit, err);
+	if (!status && route->adapt)
+		status = route_finish_adapt(route, err);
 	tool_progress_finish(&route->progress);
 	if (!status && route->limit)
 		route_tell_limit(route);
