@@ -506,7 +506,7 @@ esft()
 	expect_message '/dev/zero: line 1: expected a table, found a NUL byte at byte 0'
 	run_split timeout 20 moe-split --topology /dev/zero load.tsv
 	expect_status 1
-	expect_message '/dev/zero: expected a table'
+	expect_message '/dev/zero: line 1: expected a table'
 }
 
 @test "a header that claims more experts than a trace may have" {
