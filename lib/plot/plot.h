@@ -31,6 +31,20 @@ struct moe_plot_bars {
 };
 void moe_plot_svg_bars(const struct moe_plot_bars *plot, struct moe_buf *out);
 
+/* Lines over one axis. The first n_thin are thin and all alike, without a name each; the others differ in colour and in
+ * their dashes, so that a print without colour is legible, and are named in a legend. */
+struct moe_plot_lines {
+	const char *title, *subtitle, *x_label, *y_label;
+	int32_t n_points, n_lines, n_thin;  /* n_points >= 1, n_lines - n_thin <= 6 */
+	const double *x;                    /* [n_points] rising */
+	const double *y;                    /* [n_lines][n_points], >= 0; NaN: no point */
+	const char *thin_name;              /* of the thin ones together; NULL where there are none */
+	const char *const *names;           /* [n_lines - n_thin] */
+	const char *diagonal_name;          /* a line from (0, 0) to the far corner; NULL: none */
+	double y_top;                       /* 0: as the values need */
+};
+void moe_plot_svg_lines(const struct moe_plot_lines *plot, struct moe_buf *out);
+
 /* One line of block characters (or ASCII), `width` cells, n values scaled to `top`: blank for 0 and NaN, the highest
  * character for `top` and more. With fewer cells than values a cell shows the largest of its values, with more a value
  * is repeated. */

@@ -186,6 +186,47 @@ static void check_bars(void)
 	moe_buf_free(&out);
 }
 
+static void check_lines(void)
+{
+	enum { LINES = 4, POINTS = 5 };
+	static const char *const names[] = {hostile, "second"};
+	static const double x[POINTS] = {0, 1, 2, 3, 10};
+	double y[LINES * POINTS] = {0, 0.1, 0.2, 0.5, 1, 0, 0, 0, 0, 0, 0, 0.4, (double)NAN, 0.6, (double)NAN,
+	                            (double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+	struct moe_plot_lines plot = {
+		.title = hostile,
+		.subtitle = hostile,
+		.x_label = hostile,
+		.y_label = hostile,
+		.n_points = POINTS,
+		.n_lines = LINES,
+		.n_thin = 2,
+		.x = x,
+		.y = y,
+		.thin_name = hostile,
+		.names = names,
+		.diagonal_name = hostile,
+	};
+	struct moe_buf out = {0};
+
+	moe_plot_svg_lines(&plot, &out);
+	ok(is_well_formed(out.p, out.n), "lines with hostile labels are well-formed");
+	ok(!strstr(out.p, "<script") && !strstr(out.p, "nan"), "and hold no markup of theirs");
+	is_i64(count(out.p, "<path class=\"thin\""), 2, "thin lines");
+	is_i64(count(out.p, "<line class=\"thin\""), 1, "named once");
+	is_i64(count(out.p, "class=\"mean\""), 2, "a diagonal, and its name");
+	/* 0 to 1; a gap; 3 by itself. */
+	is_i64(count(out.p, "h4\""), 1, "a point between gaps is a dash");
+	plot.n_points = 1;
+	plot.n_lines = 1;
+	plot.n_thin = 0;
+	plot.thin_name = plot.diagonal_name = NULL;
+	out.n = 0;
+	moe_plot_svg_lines(&plot, &out);
+	ok(is_well_formed(out.p, out.n), "a single point at zero");
+	moe_buf_free(&out);
+}
+
 static void check_numbers(void)
 {
 	static const struct {
@@ -234,6 +275,7 @@ int main(void)
 	check_heatmap();
 	check_large();
 	check_bars();
+	check_lines();
 	check_numbers();
 	check_spark();
 	return done();
