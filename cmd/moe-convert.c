@@ -12,7 +12,7 @@
 
 struct config {
 	bool info, list, hash, verify, families, drop_mtp, resume;
-	const char *to, *types;
+	const char *to, *types, *type_map;
 	uint64_t shard_bytes;
 	double tolerance;
 };
@@ -48,6 +48,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_LISTED(0, "to", "FORMAT", format_word, struct config, to, "safetensors or gguf [from DST's name]"),
 	MOE_OPT_LISTED(0, "type", "RULES", type_word, struct config, types,
 	               "bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]"),
+	MOE_OPT_FILE(0, "type-map", "TSV", struct config, type_map,
+	             "pattern and type of single tensors, before --type"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),
@@ -416,7 +418,7 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const char *dst, struct moe_err *err)
 {
 	const struct config *cfg = ctx->cfg;
-	struct moe_type_rules rules;
+	struct moe_type_rules rules = {0};
 	struct moe_ckpt *ckpt = NULL;
 	struct moe_convert *conv = NULL;
 	struct moe_pool *pool;
@@ -437,6 +439,12 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 		st = moe_type_rules_parse(&rules, cfg->types, err);
 		opts.types = &rules;
 	}
+	if (!st && cfg->type_map) {
+		st = moe_watch_add_input(ctx->watch, cfg->type_map, err);
+		if (!st)
+			st = moe_type_rules_map(&rules, cfg->type_map, err);
+		opts.types = &rules;
+	}
 	if (!st)
 		st = tool_model_path(ctx, src, &path, err);
 	if (!st)
@@ -454,6 +462,7 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 		                         : write_all(ctx, conv, dst, pool, err);
 	}
 	moe_convert_free(conv);
+	moe_type_rules_free(&rules);
 	moe_ckpt_close(ckpt);
 	free(path);
 	return st;
@@ -474,8 +483,9 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	if (n_modes > 1)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--info, --list, --hash, --verify and --list-families exclude each other");
-	if (n_modes && (cfg->to || cfg->types || cfg->drop_mtp || cfg->resume))
-		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --drop-mtp and --resume are for conversions");
+	if (n_modes && (cfg->to || cfg->types || cfg->type_map || cfg->drop_mtp || cfg->resume))
+		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --type-map, --drop-mtp and --resume are for "
+		                   "conversions");
 	if (cfg->families)
 		return n ? moe_err_set(err, MOE_EUSAGE, "--list-families takes no operand") : do_families(ctx, err);
 	if (n_modes && (n < 1 || n > 1 + cfg->verify))

@@ -8,6 +8,7 @@ complete -c moe-convert -l tolerance -x -d '--verify: difference allowed from RE
 complete -c moe-convert -l list-families -d 'the model families that are known'
 complete -c moe-convert -l to -x -a '(moe-convert --complete-words to 2>/dev/null)' -d 'safetensors or gguf [from DST\'s name]'
 complete -c moe-convert -l type -x -a '(moe-convert --complete-words type 2>/dev/null)' -d 'bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]'
+complete -c moe-convert -l type-map -r -F -d 'pattern and type of single tensors, before --type'
 complete -c moe-convert -l shard-size -x -d 'safetensors: begin a new file there, 0: one file [5G]'
 complete -c moe-convert -l drop-mtp -d 'leave out multi-token-prediction layers'
 complete -c moe-convert -l resume -d 'go on where an earlier run with --resume was interrupted'

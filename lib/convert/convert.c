@@ -4,6 +4,7 @@
  * blocks of the type fall back to bf16. Hugging Face: as asked for, except that a router's bias stays as it is unless
  * its role is named; otherwise as stored, where a type that only GGUF has becomes f32, and a type that was recorded
  * when the GGUF was made is restored if it holds the values exactly. */
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,7 +71,9 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	const struct moe_codec *asked = NULL, *recorded = NULL;
 
 	if (conv->opts.types) {
-		asked = conv->opts.types->role[moe_id_role(&conv->config, &seen->id)];
+		asked = moe_type_rules_find(conv->opts.types, seen->name);
+		if (!asked)
+			asked = conv->opts.types->role[moe_id_role(&conv->config, &seen->id)];
 		if (!asked && (to_gguf || seen->id.spec->part != MOE_PART_ROUTER_BIAS))
 			asked = conv->opts.types->rest;
 	}
@@ -149,6 +152,24 @@ static int64_t file_type(const struct moe_convert *conv)
 		if (types[i][0] == best)
 			return types[i][1];
 	return 0;
+}
+
+/* A pattern that fits no tensor is a slip. */
+static enum moe_status check_patterns(const struct moe_convert *conv, struct moe_err *err)
+{
+	const struct moe_type_rules *rules = conv->opts.types;
+
+	for (size_t k = 0; rules && k < rules->n_patterns; k++) {
+		const struct moe_type_pattern *p = &rules->patterns[k];
+		bool used = false;
+
+		for (size_t i = 0; i < conv->view.n && !used; i++)
+			used = !fnmatch(p->name, conv->view.seen[i].name, 0);
+		if (!used)
+			return moe_err_set(err, MOE_EUSAGE, "--type-map: line %lld: no tensor of %s is called '%s'",
+			                   p->line, conv->opts.dst, p->name);
+	}
+	return MOE_OK;
 }
 
 /* ---- what goes beside the tensors ---- */
@@ -447,6 +468,8 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		st = moe_view_make(&conv->view, src, &conv->config, opts->to->naming, err);
 	if (!st && !(conv->choices = calloc(conv->view.n, sizeof *conv->choices)))
 		st = moe_err_nomem(err, conv->view.n * sizeof *conv->choices, "storage types");
+	if (!st)
+		st = check_patterns(conv, err);
 	for (size_t i = 0; !st && i < conv->view.n; i++)
 		st = choose(conv, &conv->view.seen[i], &conv->choices[i], err);
 	if (!st)

@@ -12,13 +12,25 @@
 struct moe_type_rules {
 	const struct moe_codec *role[MOE_N_ROLES];
 	const struct moe_codec *rest;       /* of "*" */
+	struct moe_type_pattern *patterns;  /* [n_patterns], malloc'd; the first that fits counts, before roles */
+	size_t n_patterns;
 };
+struct moe_type_pattern {
+	char *name;                         /* as the shell's file names; malloc'd */
+	const struct moe_codec *codec;
+	long long line;                     /* of the file, for messages */
+};
+void moe_type_rules_free(struct moe_type_rules *rules);
 /* Can --type ask for it? */
 bool moe_type_writable(const struct moe_codec *codec);
 /* Does a rule ask for a type whose numbers need block scales? */
 bool moe_type_rules_scaled(const struct moe_type_rules *rules);
 /* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
 MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
+/* Adds those of a table with the columns pattern and type. */
+MOE_MUST_USE enum moe_status moe_type_rules_map(struct moe_type_rules *rules, const char *path, struct moe_err *err);
+/* What the patterns say of a name of the destination, or NULL. */
+const struct moe_codec *moe_type_rules_find(const struct moe_type_rules *rules, const char *name);
 
 struct moe_convert_opts {
 	const struct moe_format *to;

@@ -1,9 +1,12 @@
-/* --type: which storage type each role gets. */
+/* --type and --type-map: which storage type each role and each tensor gets. */
+#include <fnmatch.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "convert/convert.h"
 #include "base/str.h"
+#include "base/table.h"
+#include "convert/convert.h"
 
 static const struct moe_codec *codec_named(struct moe_str name)
 {
@@ -76,11 +79,69 @@ enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *t
 	return st;
 }
 
+enum moe_status moe_type_rules_map(struct moe_type_rules *rules, const char *path, struct moe_err *err)
+{
+	struct moe_table *table;
+	char known[256];
+	int c_name = 0, c_type = 0;
+	enum moe_status st = moe_table_read(&table, path, err);
+
+	if (st)
+		return st;
+	st = moe_table_need(table, "pattern", &c_name, err);
+	if (!st)
+		st = moe_table_need(table, "type", &c_type, err);
+	const int64_t n = st ? 0 : moe_table_rows(table);
+	if (!st) {
+		rules->patterns = calloc((size_t)n + 1, sizeof *rules->patterns);
+		if (!rules->patterns)
+			st = moe_err_nomem(err, (size_t)n * sizeof *rules->patterns, "patterns");
+	}
+	for (int64_t i = 0; i < n && !st; i++) {
+		const struct moe_str name = moe_table_str(table, i, c_name), type = moe_table_str(table, i, c_type);
+		struct moe_type_pattern *p = &rules->patterns[rules->n_patterns];
+
+		*p = (struct moe_type_pattern){ .codec = codec_named(type), .line = moe_table_line(table, i) };
+		if (!p->codec || !moe_type_writable(p->codec)) {
+			st = moe_err_set(err, MOE_EUSAGE,
+			                 "%s:%lld: '%.*s' is not a type that can be written; there are%s", path,
+			                 p->line, (int)(type.n < 64 ? type.n : 64), type.p,
+			                 writable(known, sizeof known));
+			break;
+		}
+		p->name = strndup(name.p, name.n);
+		if (!p->name)
+			st = moe_err_nomem(err, name.n, "a pattern");
+		rules->n_patterns += !st;
+	}
+	moe_table_free(table);
+	return st;
+}
+
+void moe_type_rules_free(struct moe_type_rules *rules)
+{
+	for (size_t i = 0; i < rules->n_patterns; i++)
+		free(rules->patterns[i].name);
+	free(rules->patterns);
+	rules->patterns = NULL;
+	rules->n_patterns = 0;
+}
+
+const struct moe_codec *moe_type_rules_find(const struct moe_type_rules *rules, const char *name)
+{
+	for (size_t i = 0; i < rules->n_patterns; i++)
+		if (!fnmatch(rules->patterns[i].name, name, 0))
+			return rules->patterns[i].codec;
+	return NULL;
+}
+
 bool moe_type_rules_scaled(const struct moe_type_rules *rules)
 {
 	bool scaled = rules->rest && rules->rest->scaled;
 
 	for (int r = 0; r < MOE_N_ROLES; r++)
 		scaled |= rules->role[r] && rules->role[r]->scaled;
+	for (size_t i = 0; i < rules->n_patterns; i++)
+		scaled |= rules->patterns[i].codec->scaled;
 	return scaled;
 }

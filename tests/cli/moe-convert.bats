@@ -230,6 +230,29 @@ copy_v3()
 	diff <(moe-convert -j1 --hash one.gguf) <(moe-convert -j3 --hash one.gguf)
 }
 
+@test "--type-map: rules by layer and by expert, before those of roles" {
+	printf 'pattern\ttype\nmodel.layers.[12].mlp.experts.7.*\tf32\n*.experts.*\tf16\n*norm.weight\tf32\n' >map
+	moe-convert -q --type-map map --type attn=f16 "$MODEL_V3" out
+	moe-convert --list out | awk -F'\t' 'NR > 1 {
+		want = $7 == "attn" ? "f16" : "bf16"
+		if ($1 ~ /norm.weight/) want = "f32"
+		if ($1 ~ /mlp.experts./) want = $9 == 7 && ($8 == 1 || $8 == 2) ? "f32" : "f16"
+		if ($1 ~ /e_score/) want = "f32"
+		if ($1 ~ /layers.5/ && $7 == "mtp" && $1 !~ /norm|experts/) next
+		if ($2 != want) { print; bad = 1 } } END { exit bad }'
+	printf 'pattern\ttype\nblk.2.ffn_*_exps.weight\tq8_0\n' >gguf
+	moe-convert -q --type-map gguf "$MODEL_V3" out.gguf
+	[ "$(moe-convert --list out.gguf | awk -F'\t' '$2 == "q8_0"' | cut -f 1 | xargs)" = \
+	  'blk.2.ffn_gate_exps.weight blk.2.ffn_up_exps.weight' ]
+	printf 'pattern\ttype\nmodel.layers.99.*\tf32\n' >none
+	fails 2 moe-convert -q --type-map none "$MODEL_V3" no
+	expect_message "line 2: no tensor of no is called 'model.layers.99.\*'"
+	printf 'pattern\ttype\n*\tq9\n' >bad
+	fails 2 moe-convert -q --type-map bad "$MODEL_V3" no
+	expect_message "bad:2: 'q9' is not a type that can be written"
+	fails 2 moe-convert --list --type-map map "$MODEL_V3"
+}
+
 @test "shards of a size, and one file" {
 	moe-convert -q --shard-size 2M "$MODEL_V3" many
 	[ -f many/model.safetensors.index.json ]
