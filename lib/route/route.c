@@ -57,7 +57,8 @@ enum moe_status moe_policy_check(const struct moe_policy *policy, const struct m
 	return MOE_OK;
 }
 
-void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids)
+/* By insertion, for any n and k. */
+static void top_k_any(const float *scores, int32_t n, int32_t k, int32_t *ids)
 {
 	int32_t found = 0;
 	for (int32_t i = 0; i < n && k > 0; i++) {
@@ -70,6 +71,101 @@ void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids)
 	}
 	for (; found < k; found++)
 		ids[found] = -1;
+}
+
+/* Sixteen scores at a time, in registers of four: no branch below depends on one score. */
+enum { LANES = 16, N_REGISTERS = LANES / 4 };
+typedef float floats __attribute__((vector_size(16)));
+typedef int32_t ints __attribute__((vector_size(16)));
+
+/* A number that at least k of the scores reach, k <= LANES: the k-th largest of the maxima of LANES columns. */
+static float low_mark(const float *scores, int32_t n, int32_t k)
+{
+	const floats least = { -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+	floats max[N_REGISTERS] = { least, least, least, least };
+	ints above[N_REGISTERS] = { { 0 } }; /* minus the number of maxima above this one */
+	float mark = INFINITY;
+	for (int32_t i = 0; i < n - n % LANES; i += LANES)
+		for (int32_t r = 0; r < N_REGISTERS; r++) {
+			floats x;
+			memcpy(&x, scores + i + 4 * r, sizeof x);
+			const ints larger = x > max[r];
+			max[r] = (floats)(((ints)x & larger) | ((ints)max[r] & ~larger));
+		}
+	for (int32_t b = 0; b < LANES; b++) {
+		const float one = max[b / 4][b % 4];
+		const floats all = { one, one, one, one };
+		for (int32_t r = 0; r < N_REGISTERS; r++)
+			above[r] += all > max[r];
+	}
+	for (int32_t a = 0; a < LANES; a++) {
+		const float candidate = above[a / 4][a % 4] > -k ? max[a / 4][a % 4] : INFINITY;
+		mark = candidate < mark ? candidate : mark;
+	}
+	return mark;
+}
+
+/* Which of the first n <= 64 scores reach the mark: a bit for each. */
+static uint64_t reach(const float *scores, int32_t n, float mark)
+{
+	static const ints bit[N_REGISTERS] = { { 1, 2, 4, 8 }, { 16, 32, 64, 128 }, { 256, 512, 1024, 2048 },
+		                               { 4096, 8192, 16384, 32768 } };
+	const floats all = { mark, mark, mark, mark };
+	uint64_t bits = 0;
+	int32_t i = 0;
+	for (; i + LANES <= n; i += LANES) {
+		ints found = { 0 };
+		for (int32_t r = 0; r < N_REGISTERS; r++) {
+			floats x;
+			memcpy(&x, scores + i + 4 * r, sizeof x);
+			found |= (x >= all) & bit[r];
+		}
+		bits |= (uint64_t)(uint32_t)(found[0] | found[1] | found[2] | found[3]) << i;
+	}
+	for (; i < n; i++)
+		bits |= (uint64_t)(scores[i] >= mark) << i;
+	return bits;
+}
+
+/* Puts at [n], of which the scores are x [LANES], in their order; of equal ones the first comes first. */
+static void sort_lanes(const float *scores, const int32_t *at, int32_t n, int32_t *sorted)
+{
+	static const ints lane[N_REGISTERS] = { { 0, 1, 2, 3 }, { 4, 5, 6, 7 }, { 8, 9, 10, 11 }, { 12, 13, 14, 15 } };
+	ints rank[N_REGISTERS] = { { 0 } };
+	float x[LANES];
+	floats columns[N_REGISTERS];
+	for (int32_t a = 0; a < LANES; a++)
+		x[a] = a < n ? scores[at[a]] : -INFINITY;
+	memcpy(columns, x, sizeof columns);
+	for (int32_t b = 0; b < n; b++) {
+		const floats all = { x[b], x[b], x[b], x[b] };
+		const ints here = { b, b, b, b };
+		for (int32_t r = 0; r < N_REGISTERS; r++)
+			rank[r] -= (all > columns[r]) | ((all == columns[r]) & (here < lane[r]));
+	}
+	for (int32_t a = 0; a < n; a++)
+		sorted[rank[a / 4][a % 4]] = at[a];
+}
+
+void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids)
+{
+	int32_t at[LANES + 1], sorted[LANES], n_at = 0;
+	const float mark = k > 0 && k <= LANES && n >= 2 * LANES ? low_mark(scores, n, k) : -INFINITY;
+	if (!(mark > -INFINITY)) {
+		top_k_any(scores, n, k, ids);
+		return;
+	}
+	/* those that reach the mark: few more than k, but for ties */
+	for (int32_t i = 0; i < n && n_at <= LANES; i += 64)
+		for (uint64_t bits = reach(scores + i, n - i < 64 ? n - i : 64, mark); bits && n_at <= LANES;
+		     bits &= bits - 1)
+			at[n_at++] = i + __builtin_ctzll(bits);
+	if (n_at > LANES) {
+		top_k_any(scores, n, k, ids);
+		return;
+	}
+	sort_lanes(scores, at, n_at, sorted);
+	memcpy(ids, sorted, (size_t)k * sizeof *ids);
 }
 
 void moe_softmax(const float *logits, int32_t n, float *out)

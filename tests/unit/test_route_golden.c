@@ -4,6 +4,7 @@
 
 #include "../tap.h"
 #include "base/json.h"
+#include "base/rng.h"
 #include "checkpoint/checkpoint.h"
 #include "route/route.h"
 
@@ -295,6 +296,39 @@ static void edges(void)
 	ok(moe_policy_check(moe_policy_by_name("noaux_tc"), &p, &err) == MOE_EUSAGE, "groups of one: %s", err.text);
 }
 
+/* The k largest against a plain search, on draws full of ties, of numbers that are none, and of -infinity. */
+static void top_k(void)
+{
+	enum { MOST = 300 };
+	float x[MOST];
+	int32_t ids[MOST];
+	int wrong = 0, n_draws = 0;
+	for (uint64_t draw = 0; draw < 6000; draw++) {
+		const int32_t n = 1 + (int32_t)(moe_rng_u64(draw, 1, 0) % MOST);
+		const int32_t k = 1 + (int32_t)(moe_rng_u64(draw, 2, 0) % (draw % 2 ? 24 : MOST)) % n;
+		const double steps = draw % 3 == 0 ? 1e9 : draw % 3 == 1 ? 40 : 3;
+		bool taken[MOST] = { false };
+		for (int32_t i = 0; i < n; i++) {
+			const double u = moe_rng_f64(draw, 3, (uint64_t)i), odd = moe_rng_f64(draw, 4, (uint64_t)i);
+			x[i] = (float)(floor(u * steps) / steps - 0.5);
+			if (draw % 5 == 0 && odd < 0.3)
+				x[i] = odd < 0.1 ? NAN : -INFINITY;
+		}
+		moe_top_k(x, n, k, ids);
+		for (int32_t c = 0; c < k; c++) {
+			int32_t best = -1;
+			for (int32_t i = 0; i < n; i++)
+				if (!taken[i] && x[i] > -INFINITY && (best < 0 || x[i] > x[best]))
+					best = i;
+			wrong += ids[c] != best;
+			if (best >= 0)
+				taken[best] = true;
+		}
+		n_draws++;
+	}
+	is_i64(wrong, 0, "the k largest of %d draws", n_draws);
+}
+
 int main(void)
 {
 	char dir[4000];
@@ -314,5 +348,6 @@ int main(void)
 	}
 	worked_vector();
 	edges();
+	top_k();
 	return done();
 }
