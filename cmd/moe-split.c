@@ -28,6 +28,10 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
 	MOE_OPT_GROUP("Judging"),
 	MOE_OPT_FILES(0, "evaluate", "PLAN", struct config, evaluate, "what PLAN costs under a load; may be repeated"),
+	MOE_OPT_FILES(0, "test", "TRACE|LOAD", struct config, test,
+	              "judge the new plan on this traffic; may be repeated"),
+	MOE_OPT_I64(0, "batch-tokens", "N", struct config, batch_tokens, 1, (double)(INT64_C(1) << 40),
+	            "judge batches of N tokens as well"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_GROUP("Sharding"),
@@ -76,6 +80,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->plan, err);
+	for (int i = 0; i < cfg->test.n && !status; i++)
+		status = moe_watch_add_input(ctx->watch, cfg->test.items[i], err);
 	for (int i = 0; i < cfg->evaluate.n && !status; i++)
 		status = moe_watch_add_input(ctx->watch, cfg->evaluate.items[i], err);
 	if (!status)
@@ -87,7 +93,7 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 static const char *find_misuse(const struct config *cfg)
 {
 	bool planning = cfg->ranks || cfg->nodes || cfg->groups || cfg->topology || cfg->slots || cfg->replicas >= 0 ||
-	                cfg->planner || cfg->time_ms;
+	                cfg->planner || cfg->time_ms || cfg->test.n;
 
 	if (cfg->list + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + planning > 1)
 		return "planning, --evaluate, --plan, --merge and --list-planners are different tasks: ask for one";
@@ -97,6 +103,8 @@ static const char *find_misuse(const struct config *cfg)
 		return "--fits and --verify are different questions: ask one";
 	if (cfg->max_imbalance > 0 && (cfg->plan || cfg->merge || cfg->list))
 		return "--max-imbalance goes with planning and --evaluate";
+	if (cfg->batch_tokens && (cfg->plan || cfg->merge || cfg->list))
+		return "--batch-tokens goes with planning and --evaluate";
 	return NULL;
 }
 

@@ -142,6 +142,8 @@ complete -c moe-split -l planner -x -a '(moe-split --complete-words planner 2>/d
 complete -c moe-split -l time -x -d 'milliseconds that search may take for all layers [a fixed amount of work]'
 complete -c moe-split -l list-planners -d 'which planners there are'
 complete -c moe-split -l evaluate -r -F -d 'what PLAN costs under a load; may be repeated'
+complete -c moe-split -l test -r -F -d 'judge the new plan on this traffic; may be repeated'
+complete -c moe-split -l batch-tokens -x -d 'judge batches of N tokens as well'
 complete -c moe-split -l max-imbalance -x -d 'status 3 if a layer\'s peak_to_average exceeds X'
 complete -c moe-split -l plan -r -F -d 'write the shards of MODEL into the directory of -o'
 complete -c moe-split -l fits -x -d 'print what each rank needs; status 3 if one exceeds SIZE'

@@ -1,5 +1,6 @@
 /* Loads in, a plan out, with what it is worth on this traffic and on traffic it was not made on. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "moe-split/split.h"
@@ -10,20 +11,25 @@ enum moe_status split_write(struct tool_ctx *ctx, const struct moe_buf *text, co
 	return moe_out_text(text, path ? path : "-", tool_out_flags(ctx), ctx->watch, err);
 }
 
-enum moe_status split_gather(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather, struct moe_err *err)
+enum moe_status split_gather_files(struct tool_ctx *ctx, char *const *paths, int n_paths, bool quarters,
+                                   struct moe_gather *gather, struct moe_err *err)
 {
 	static char only_stdin_name[] = "-";
 	static char *const only_stdin[] = {only_stdin_name, NULL};
 	struct moe_gather_opts opts = {.quarters = quarters, .watch = ctx->watch};
 	enum moe_status status;
 
-	if (!ctx->n_operands && isatty(STDIN_FILENO))
+	if (!n_paths && isatty(STDIN_FILENO))
 		return moe_err_set(err, MOE_EUSAGE, "no trace and no load table is named");
 	status = tool_pool(ctx, &opts.pool, err);
 	if (status)
 		return status;
-	return moe_gather_files(gather, ctx->n_operands ? ctx->operands : only_stdin,
-	                        ctx->n_operands ? ctx->n_operands : 1, &opts, err);
+	return moe_gather_files(gather, n_paths ? paths : only_stdin, n_paths ? n_paths : 1, &opts, err);
+}
+
+enum moe_status split_gather(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather, struct moe_err *err)
+{
+	return split_gather_files(ctx, ctx->operands, ctx->n_operands, quarters, gather, err);
 }
 
 enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v, const char *plan,
@@ -135,6 +141,48 @@ out:
 	return status;
 }
 
+/* What --batch-tokens asks. `what` is the name of the traffic. */
+static enum moe_status note_batches(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
+                                    const struct moe_load *load, const char *what, char *const *paths, int n_paths,
+                                    struct moe_err *err)
+{
+	struct moe_batch_cost *batches, all = {0};
+	enum moe_status status = split_batches(ctx, cfg, load, plan, 1, paths, n_paths, &batches, err);
+
+	if (!status && batches) {
+		for (int32_t l = 0; l < load->n_layers; l++) {
+			all.mean += batches[l].mean / load->n_layers;
+			all.worst = batches[l].worst > all.worst ? batches[l].worst : all.worst;
+		}
+		tool_note(ctx, "%s, batches of %lld tokens: peak-to-average %.4f, worst %.4f", what,
+		          (long long)cfg->batch_tokens, all.mean, all.worst);
+	}
+	free(batches);
+	return status;
+}
+
+/* The plan that is printed, judged on other traffic. */
+static enum moe_status judge_on_test(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
+                                     const struct moe_load *load, struct moe_err *err)
+{
+	char *const *paths = (char *const *)(uintptr_t)cfg->test.items;   /* only read */
+	struct moe_gather gather = {0};
+	struct moe_cost_sum v;
+	enum moe_status status = split_gather_files(ctx, paths, cfg->test.n, false, &gather, err);
+
+	if (!status)
+		status = moe_load_alike(load, &gather.loads[0], err);
+	if (!status)
+		status = moe_cost_plan(plan, &gather.loads[0], &v, NULL, err);
+	if (!status)
+		tool_note(ctx, "held out: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f "
+		          "(this plan, judged on --test)", v.mean, v.worst, v.worst_layer, v.bound);
+	if (!status)
+		status = note_batches(ctx, cfg, plan, load, "held out", paths, cfg->test.n, err);
+	moe_gather_free(&gather);
+	return status;
+}
+
 static void print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out)
 {
 	static const char *const columns[] = {"layer", "expert", "replica", "rank", "slot"};
@@ -181,7 +229,10 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	          "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f, for any "
 	          "plan %.4f",
 	          v.mean, v.worst, v.worst_layer, v.bound, bound);
-	status = hold_out(ctx, planner, opts, gather, err);
+	status = cfg->test.n ? judge_on_test(ctx, cfg, &plan, load, err)
+	                     : hold_out(ctx, planner, opts, gather, err);
+	if (!status && !cfg->test.n)
+		status = note_batches(ctx, cfg, &plan, load, "this traffic", ctx->operands, ctx->n_operands, err);
 	if (!status && !ctx->common.dry_run) {
 		print_plan(&plan, ctx->common.json, &text);
 		status = split_write(ctx, &text, ctx->common.output, err);

@@ -3,6 +3,7 @@
 #define MOE_CMD_SPLIT_SPLIT_H
 
 #include "model/model.h"
+#include "placement/batches.h"
 #include "placement/cost.h"
 #include "placement/planner.h"
 #include "placement/shard.h"
@@ -15,7 +16,8 @@
 struct config {
 	int32_t ranks, nodes, groups, slots, replicas, time_ms;
 	const char *topology, *planner, *plan, *verify;
-	struct moe_opt_list evaluate;
+	struct moe_opt_list evaluate, test;
+	int64_t batch_tokens;   /* 0: not asked */
 	bool list, merge;
 	uint64_t fits;
 	double max_imbalance; /* 0: not asked */
@@ -26,6 +28,14 @@ MOE_MUST_USE enum moe_status split_write(struct tool_ctx *ctx, const struct moe_
 /* The operands, or stdin, as one load. quarters: also by halves, for a held-out figure. */
 MOE_MUST_USE enum moe_status split_gather(struct tool_ctx *ctx, bool quarters, struct moe_gather *gather,
                                           struct moe_err *err);
+/* The files, or stdin where there are none, as one load. */
+MOE_MUST_USE enum moe_status split_gather_files(struct tool_ctx *ctx, char *const *paths, int n_paths, bool quarters,
+                                                struct moe_gather *gather, struct moe_err *err);
+/* What --batch-tokens asks of the traces under these plans, every layer of the load placed: *batches
+ * [n_plans][n_layers], malloc'd; NULL where it is not asked. */
+MOE_MUST_USE enum moe_status split_batches(struct tool_ctx *ctx, const struct config *cfg, const struct moe_load *load,
+                                           const struct moe_plan *plans, int n_plans, char *const *paths,
+                                           int n_paths, struct moe_batch_cost **batches, struct moe_err *err);
 /* MOE_ECHECK if a layer of this plan is beyond --max-imbalance. */
 MOE_MUST_USE enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v,
                                                    const char *plan, struct moe_err *err);

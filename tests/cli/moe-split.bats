@@ -105,7 +105,7 @@ check_plan()
 	run_split moe-split --evaluate plan.tsv load.tsv
 	expect_status 0
 	[ "$(cut -f 1 .out | tr '\n' ' ')" = 'layer 1 2 all ' ]
-	[ "$(head -n 1 .out)" = $'layer\tplan\tpeak_to_average' ]
+	[ "$(head -n 1 .out)" = $'layer\tplan\tpeak_to_average\tbound' ]
 	awk -F '\t' '
 		FILENAME == "load.tsv" && FNR > 1 { load[$1, $2] = $3; total[$1] += $3 }
 		FILENAME == "plan.tsv" && !/^#/ && $1 != "layer" { row[++n] = $0; copies[$1, $2]++ }
@@ -122,7 +122,7 @@ check_plan()
 			if (said["all"] < mean - 1e-9 || said["all"] > mean + 1e-9) exit 1
 		}' load.tsv plan.tsv .out
 	run_split moe-split --json --evaluate plan.tsv load.tsv
-	grep -q '^{"layer":"1","plan":"plan.tsv","peak_to_average":1[.0-9]*}$' .out
+	grep -q '^{"layer":"1","plan":"plan.tsv","peak_to_average":1[.0-9]*,"bound":[.0-9]*}$' .out
 }
 
 @test "--max-imbalance ends with status 3 after the output" {
