@@ -123,6 +123,9 @@ struct moe_text_model {
 	                          struct moe_ids *ids, struct moe_err *err);
 };
 
+/* Bytes that a decoder may make of one token that is not as long itself. */
+enum { MOE_DECODED_MAX = 1 << 20 };
+
 /* A place in a chain of decoders while a text is decoded. The last link has no kind: it appends to `out`. */
 struct moe_decode_link {
 	const struct moe_decoder *kind;
@@ -147,7 +150,8 @@ struct moe_decoder {
 	enum moe_status (*add)(struct moe_decode_link *link, struct moe_str text, bool begins, struct moe_err *err);
 	/* At the end of the text: emits what was held back. NULL: nothing is. */
 	enum moe_status (*finish)(struct moe_decode_link *link, struct moe_err *err);
-	/* Appends the bytes that a single token stands for. NULL: its own. */
+	/* Appends the bytes that a single token stands for. NULL: its own. One that stops because there would be more
+	 * than MOE_DECODED_MAX has appended more than that. */
 	void (*bytes)(const void *self, struct moe_str token, struct moe_buf *out);
 };
 

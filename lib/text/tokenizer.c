@@ -213,13 +213,16 @@ static enum moe_status build_chain(struct moe_tokenizer *tok, const struct moe_s
 	return MOE_OK;
 }
 
-/* What each token stands for by itself, through all decoders. */
+/* What each token stands for by itself, through all decoders, which must not make much more of them than they are. */
 static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err)
 {
 	struct moe_buf in = {0}, out = {0};
+	size_t n_most = (size_t)1 << 26, n_made = 0;
 	const char *at;
 	enum moe_status status = MOE_OK;
 
+	for (size_t i = 0; i < tok->n_tokens; i++)
+		n_most += MAX_CHAIN * tok->tokens[i].text.n;
 	for (size_t i = 0; i < tok->n_tokens && !status; i++) {
 		struct moe_token *token = &tok->tokens[i];
 
@@ -234,7 +237,15 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 			kind->bytes(tok->chain[k]->self, (struct moe_str){in.p ? in.p : "", in.n}, &out);
 			in = out;
 			out = swap;
+			n_made += in.n;
+			if (n_made > n_most || (in.n > MOE_DECODED_MAX && in.n > out.n)) {
+				status = moe_err_set(err, MOE_EFORMAT, "%s: decoder: makes too many bytes of the token %d, "
+				                     "or of all up to it", tok->name, (int)token->id);
+				break;
+			}
 		}
+		if (status)
+			break;
 		token->bytes.n = in.n;
 		moe_buf_add(&tok->bytes, in.p ? in.p : "", in.n);
 		status = in.failed || out.failed ? moe_err_nomem(err, in.cap, "tokens")

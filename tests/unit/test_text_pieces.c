@@ -11,6 +11,8 @@
 #define GOOD UNIGRAM("[[\"<unk>\",0],[\"a\",-1],[\"b\",-2],[\"ab\",-2.5],[\"\xE2\x96\x81\",-3]]", ",\"unk_id\":0")
 #define NORMALIZER(type, more) ",\"normalizer\":{\"type\":\"" type "\"" more "}"
 #define PRE(type, more) ",\"pre_tokenizer\":{\"type\":\"" type "\"" more "}"
+#define A_64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define GROW(kind) "{\"type\":\"Replace\",\"pattern\":{\"" kind "\":\"a\"},\"content\":\"" A_64 "\"}"
 #define MAP(base64) NORMALIZER("Precompiled", ",\"precompiled_charsmap\":\"" base64 "\"")
 
 static struct moe_tokenizer *parse(const char *json, size_t n)
@@ -66,6 +68,12 @@ static void test_refused(void)
 		 "decoder.prepend_scheme: 'x'"},
 		{"{" GOOD ",\"decoder\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}}",
 		 "decoder.pattern: a group without its ')'"},
+		{"{" GOOD ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+		 GROW("String") "," GROW("Regex") "," GROW("String") "," GROW("String") "," GROW("String") "]}}",
+		 "t.json: decoder: makes too many bytes of the token 1"},
+		{"{" GOOD ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+		 GROW("Regex") "," GROW("Regex") "," GROW("Regex") "," GROW("Regex") "," GROW("Regex") "]}}",
+		 "t.json: decoder: makes too many bytes of the token 1"},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -64,6 +64,12 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
+/* Replacements that replacements make of each other grow without end. `out` begins with this token. */
+static bool is_full(const struct moe_buf *out, struct moe_str token)
+{
+	return out->n > MOE_DECODED_MAX && out->n > token.n;
+}
+
 static enum moe_status replace_matches(const struct replace *rp, struct moe_str token, struct moe_buf *out,
                                        struct moe_err *err)
 {
@@ -77,7 +83,7 @@ static enum moe_status replace_matches(const struct replace *rp, struct moe_str 
 	if (!status && codes.n > 0)
 		status = moe_pieces_match(&matches, scan, (struct moe_piece){0, codes.n, false}, false, err);
 	moe_regex_finish(scan);
-	for (size_t i = 0; i < matches.n && !status; i++) {
+	for (size_t i = 0; i < matches.n && !status && !is_full(out, token); i++) {
 		if (matches.v[i].is_match)
 			moe_buf_add(out, rp->content.p, rp->content.n);
 		for (size_t k = matches.v[i].start; k < matches.v[i].end && !matches.v[i].is_match; k++) {
@@ -93,16 +99,17 @@ static enum moe_status replace_matches(const struct replace *rp, struct moe_str 
 /* The same for a fixed string. */
 static void replace_copies(const struct replace *rp, struct moe_str token, struct moe_buf *out)
 {
+	struct moe_str rest = token;
 	const char *hit;
 
-	while (token.n > 0 && (hit = memmem(token.p, token.n, rp->pattern.p, rp->pattern.n))) {
-		size_t before = (size_t)(hit - token.p);
-		moe_buf_add(out, token.p, before);
+	while (rest.n > 0 && !is_full(out, token) && (hit = memmem(rest.p, rest.n, rp->pattern.p, rp->pattern.n))) {
+		size_t before = (size_t)(hit - rest.p);
+		moe_buf_add(out, rest.p, before);
 		moe_buf_add(out, rp->content.p, rp->content.n);
-		token.p = hit + rp->pattern.n;
-		token.n -= before + rp->pattern.n;
+		rest.p = hit + rp->pattern.n;
+		rest.n -= before + rp->pattern.n;
 	}
-	moe_buf_add(out, token.p, token.n);
+	moe_buf_add(out, rest.p, rest.n);
 }
 
 static void bytes(const void *self, struct moe_str token, struct moe_buf *out)
@@ -130,6 +137,9 @@ static enum moe_status add(struct moe_decode_link *link, struct moe_str text, bo
 		status = replace_matches(rp, text, &out, err);
 	if (!status)
 		status = moe_buf_check(&out, err);
+	if (!status && is_full(&out, text))
+		status = moe_err_set(err, MOE_EFORMAT, "the tokenizer's decoder makes more than %d bytes of a token",
+		                     MOE_DECODED_MAX);
 	if (!status)
 		status = moe_decode_emit(link->next, (struct moe_str){out.p ? out.p : "", out.n}, begins, err);
 	moe_buf_free(&out);
