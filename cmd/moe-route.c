@@ -19,11 +19,21 @@ static const char *import_word(size_t i)
 	return format ? format->name : NULL;
 }
 
+static const char *export_word(size_t i)
+{
+	for (size_t at = 0; moe_import_at(at); at++)
+		if (moe_import_at(at)->to && i-- == 0)
+			return moe_import_at(at)->name;
+	return NULL;
+}
+
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Output"),
 	MOE_OPT_FLAG(0, "logits", struct config, logits, "keep the router's outputs of every token, for re-routing"),
 	MOE_OPT_FLAG(0, "margin", struct config, margin, "keep how close each choice was"),
 	MOE_OPT_FLAG(0, "print", struct config, print, "print the decisions as text instead of writing a trace"),
+	MOE_OPT_LISTED(0, "to", "FORMAT", export_word, struct config, to,
+	               "write the decisions for other tools instead of a trace: csv, jsonl, npy"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
 	MOE_OPT_GROUP("Text through a model"),
 	MOE_OPT_LIST('p', "prompt", "TEXT", struct config, prompts,
@@ -91,15 +101,22 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "list-policies", struct config, list_policies, "list the policies and what they read"),
 	MOE_OPT_GROUP("Another tool's log"),
 	MOE_OPT_LISTED(0, "from", "FORMAT", import_word, struct config, from,
-	               "import FILEs written by another tool (esft)"),
+	               "import FILEs: csv, esft, jsonl, logits, megatron, npy, npz, pt, safetensors"),
 	MOE_OPT_FILE(0, "model-config", "FILE", struct config, model_config,
 	             "config.json of the model that was logged"),
+	MOE_OPT_INT(0, "n-experts", "N", struct config, n_experts, 1, INT32_MAX,
+	            "experts of a layer, where no config.json tells"),
+	MOE_OPT_INT(0, "layer", "L", struct config, layer, 0, INT32_MAX - 1,
+	            "the model's index of the only or first layer in FILEs [the first that has experts]"),
+	MOE_OPT_FLAG(0, "lenient", struct config, lenient,
+	             "drop and count choices of experts that cannot be, instead of refusing the file"),
 	MOE_OPT_END,
 };
 
 static const struct tool tool = {
 	"moe-route",
-	"[options] MODEL [TEXT...]\n[options] TRACE...\n--from FORMAT [--model-config FILE] [options] FILE...",
+	"[options] MODEL [TEXT...]\n[options] TRACE...\n--from FORMAT [--model-config FILE] [options] FILE...\n"
+	"--to FORMAT [options] TRACE...",
 	"Route tokens to experts: through a model, from stored logits, or from a log.",
 	options,
 };
@@ -110,6 +127,8 @@ static enum moe_status commit(struct route *route, struct moe_err *err)
 	if (route->trace)
 		status = moe_trace_commit(route->trace, err);
 	route->trace = NULL;
+	if (!status && route->export)
+		status = route->to->finish(route->export, err);
 	if (!status && route->out) {
 		status = moe_out_commit(route->out, err);
 		route->out = NULL;
@@ -121,6 +140,8 @@ static void route_close(struct route *route)
 {
 	if (route->trace)
 		moe_trace_abort(route->trace);
+	if (route->to)
+		route->to->free(route->export);
 	moe_out_abort(route->out);
 	moe_session_close(route->session);
 	moe_record_free(route->record);
@@ -140,29 +161,34 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	const bool of_model = cfg->prompts.n || cfg->ids || cfg->window || cfg->overlap || cfg->mtp;
 	const bool capacity = cfg->capacity > 0 || cfg->capacity_tokens;
 	const bool of_capacity = cfg->drop != UNSET || cfg->priority != UNSET || cfg->devices || cfg->exempt > 0;
-	const bool of_policy = cfg->top_k != UNSET || cfg->groups != UNSET || cfg->top_groups != UNSET ||
+	const bool of_params = cfg->groups != UNSET || cfg->top_groups != UNSET ||
 	                       cfg->group_score != UNSET || !isnan(cfg->scale) ||
 	                       !isnan(cfg->eps) || !isnan(cfg->p_norm) || cfg->normalize ||
 	                       cfg->no_normalize || cfg->bias || capacity || of_capacity ||
 	                       cfg->capacity_group || cfg->second != UNSET || cfg->normalize_when != UNSET ||
 	                       cfg->table || cfg->counts || cfg->temperature > 0 || cfg->noise >= 0 ||
 	                       cfg->adapt_bias > 0;
+	const bool of_policy = cfg->top_k != UNSET || of_params;
 	const bool of_adapt = cfg->adapt_rule != UNSET || cfg->batch_tokens || cfg->epochs || cfg->batches;
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
 		return "--normalize and --no-normalize exclude each other";
-	if (cfg->from && (cfg->policy || of_policy || of_model || cfg->logits || cfg->margin))
-		return "--from imports decisions as they are: it goes with --model-config, --gates, --print and -o";
-	if (cfg->model_config && !cfg->from)
-		return "--model-config goes with --from";
+	if (cfg->from && (cfg->policy || of_params || of_model || cfg->logits || cfg->margin))
+		return "--from imports decisions as they are: it goes with --model-config, --n-experts, --layer, "
+		       "--lenient, --gates, --print, --to and -o";
+	if ((cfg->model_config || cfg->n_experts != UNSET || cfg->layer != UNSET || cfg->lenient) && !cfg->from)
+		return "--model-config, --n-experts, --layer and --lenient go with --from";
+	if (cfg->to && (cfg->print || cfg->logits || cfg->margin || ctx->common.json || cfg->adapt_bias > 0))
+		return "--to writes choices and weights: --print, --logits, --margin, --json and --adapt-bias do not "
+		       "go with it";
 	if (cfg->ids && (cfg->window || cfg->overlap))
 		return "--window and --overlap cut texts; a line of --ids stays whole";
 	if (traces && of_model)
 		return "a trace holds its tokens and layers: -p, --ids, --window, --overlap and --mtp go with a model";
 	if (!traces && !cfg->from && (cfg->policy || of_policy))
 		return "--policy and its parameters re-route traces: write one with --logits first";
-	if (of_policy && !cfg->policy)
+	if (of_policy && !cfg->policy && !cfg->from)
 		return "-k, --groups, --scale, --bias, --capacity, --table, --noise and all that stands beside them in "
 		       "--help are parameters of --policy NAME";
 	if (cfg->capacity > 0 && cfg->capacity_tokens)
@@ -211,6 +237,8 @@ int main(int argc, char **argv)
 		              .normalize_when = UNSET,
 		              .noise = UNSET,
 		              .adapt_rule = UNSET,
+		              .layer = UNSET,
+		              .n_experts = UNSET,
 		              .scale = NAN,
 		              .eps = NAN,
 		              .p_norm = NAN,

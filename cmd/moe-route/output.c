@@ -50,7 +50,22 @@ static enum moe_status print_run(struct route *route, const struct moe_trace_run
 enum moe_status route_deliver(void *arg, const struct moe_trace_run *run, struct moe_err *err)
 {
 	struct route *route = arg;
+	if (route->export)
+		return route->to->run(route->export, run, err);
 	return route->out ? print_run(route, run, err) : moe_trace_write(route->trace, run, err);
+}
+
+static enum moe_status open_export(struct route *route, const char *path, struct moe_err *err)
+{
+	const struct moe_import *format = NULL;
+	enum moe_status status = route_find_format("--to", route->cfg->to, true, &format, err);
+	if (status)
+		return status;
+	route->to = format->to;
+	status = moe_out_open(&route->out, path,
+	                      tool_out_flags(route->ctx) | (format->to->binary ? MOE_OUT_BINARY : 0), route->ctx->watch,
+	                      err);
+	return status ? status : format->to->begin(&route->export, route->out, &route->header, err);
 }
 
 enum moe_status route_open_output(void *arg, const struct moe_trace_header *header, struct moe_err *err)
@@ -70,6 +85,8 @@ enum moe_status route_open_output(void *arg, const struct moe_trace_header *head
 	if (cfg->margin && !header->margins)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--margin: the input keeps none; --policy computes them from stored logits");
+	if (cfg->to)
+		return open_export(route, path, err);
 	if (!cfg->print)
 		return moe_trace_create(&route->trace, path, flags, &route->header, route->pool, route->ctx->watch,
 		                        err);

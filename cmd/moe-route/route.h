@@ -21,8 +21,9 @@ struct config {
 	int64_t batch_tokens;
 	int32_t adapt_rule, epochs;
 	const char *batches;
-	const char *policy, *bias, *table, *counts, *capacity_group, *from, *model_config, *device;
-	bool list_policies;
+	const char *policy, *bias, *table, *counts, *capacity_group, *from, *to, *model_config, *device;
+	int32_t layer, n_experts;
+	bool lenient, list_policies;
 };
 
 /* No value given: a number no option takes. */
@@ -46,11 +47,13 @@ struct route {
 	int32_t adapt_top_k;
 	struct moe_trace_header header; /* of what is written */
 	struct moe_trace_out *trace;
-	struct moe_out *out; /* --print */
+	struct moe_out *out; /* --print, --to */
+	const struct moe_export_ops *to; /* NULL: no --to */
+	struct moe_export *export;
 	struct tool_progress progress;
 };
 
-/* Where every run ends: in the trace, or as text. arg: the struct route. */
+/* Where every run ends: in the trace, as text, or in the format of another tool. arg: the struct route. */
 MOE_MUST_USE enum moe_status route_deliver(void *arg, const struct moe_trace_run *run, struct moe_err *err);
 /* header: what the runs to come look like; its strings must outlive the output. arg: the struct route. */
 MOE_MUST_USE enum moe_status route_open_output(void *arg, const struct moe_trace_header *header, struct moe_err *err);
@@ -74,6 +77,9 @@ MOE_MUST_USE enum moe_status route_traces(struct route *route, struct moe_err *e
 MOE_MUST_USE enum moe_status route_text(struct route *route, struct moe_err *err);
 /* No operands: the policies that are known. */
 MOE_MUST_USE enum moe_status route_list(struct tool_ctx *ctx, struct moe_err *err);
+/* What --from and --to name; a sentence with all names where there is no such format. */
+MOE_MUST_USE enum moe_status route_find_format(const char *option, const char *name, bool writes,
+                                               const struct moe_import **out, struct moe_err *err);
 /* The operands are files of another tool. */
 MOE_MUST_USE enum moe_status route_import(struct route *route, struct moe_err *err);
 

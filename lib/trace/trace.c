@@ -1,4 +1,6 @@
-/* The importers there are. */
+/* The formats of other tools there are. */
+#include <string.h>
+
 #include "trace/trace.h"
 
 #define X(name) extern const struct moe_import moe_import_##name;
@@ -14,4 +16,12 @@ const struct moe_import *moe_import_at(size_t i)
 		NULL,
 	};
 	return i < sizeof table / sizeof *table ? table[i] : NULL;
+}
+
+const struct moe_import *moe_import_by_name(const char *name)
+{
+	for (size_t i = 0; moe_import_at(i); i++)
+		if (strcmp(moe_import_at(i)->name, name) == 0)
+			return moe_import_at(i);
+	return NULL;
 }

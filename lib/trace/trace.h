@@ -102,15 +102,41 @@ struct moe_import_sink {
 	MOE_MUST_USE enum moe_status (*run)(void *arg, const struct moe_trace_run *run, struct moe_err *err);
 };
 
-/* An importer. Members: trace/format/. Reads FILEs of another tool and writes runs. */
+/* What is said about the files beside what they hold. */
+struct moe_import_opts {
+	const char *config_path;   /* a model's config.json, or NULL */
+	int32_t n_experts;         /* 0: not given */
+	int32_t layer;             /* the model's index of the only or first layer in the files; -1: not given */
+	int32_t top_k;             /* of scores, which do not tell; 0: not given */
+	bool lenient;              /* drop ids that cannot be, instead of refusing the file */
+	struct moe_watch *watch;
+	int64_t *n_dropped;        /* counts them */
+};
+
+/* A trace in the format of another tool being written. Members make it; out gets the bytes. */
+struct moe_export;
+struct moe_export_ops {
+	bool binary;
+	MOE_MUST_USE enum moe_status (*begin)(struct moe_export **result, struct moe_out *out,
+	                                      const struct moe_trace_header *header, struct moe_err *err);
+	MOE_MUST_USE enum moe_status (*run)(struct moe_export *export, const struct moe_trace_run *run,
+	                                    struct moe_err *err);
+	/* The last bytes; `out` is the caller's to commit. */
+	MOE_MUST_USE enum moe_status (*finish)(struct moe_export *export, struct moe_err *err);
+	void (*free)(struct moe_export *export);   /* NULL is fine */
+};
+
+/* A format of another tool. Members: trace/format/. */
 struct moe_import {
 	const char *name;        /* "esft" */
 	const char *help;
-	/* Fills the header from config_path (a model's config.json, or NULL) and the first file(s), without reading
-	 * all. */
-	MOE_MUST_USE enum moe_status (*run)(char *const *files, int n_files, const char *config_path,
+	/* Reads FILEs and delivers runs; the header comes from the configuration, if there is one, and the files. */
+	MOE_MUST_USE enum moe_status (*run)(char *const *files, int n_files, const struct moe_import_opts *opts,
 	                                    const struct moe_import_sink *sink, struct moe_err *err);
+	bool scores;                       /* its files hold scores, of which opts->top_k are chosen */
+	const struct moe_export_ops *to;   /* NULL: only read */
 };
-const struct moe_import *moe_import_at(size_t i);   /* NULL past the end */
+const struct moe_import *moe_import_at(size_t i);             /* NULL past the end */
+const struct moe_import *moe_import_by_name(const char *name);   /* or NULL */
 
 #endif

@@ -143,7 +143,10 @@ static enum moe_status import(struct seen *seen, const char *a, const char *b, b
 	snprintf(paths[1], sizeof paths[1], "%s/%s", dir, b ? b : "");
 	snprintf(config, sizeof config, "%s/config.json", dir);
 	struct moe_import_sink sink = { seen, begin, check_run };
-	return esft()->run(files, b ? 2 : 1, with_config ? config : NULL, &sink, err);
+	int64_t n_dropped = 0;
+	const struct moe_import_opts opts = { .config_path = with_config ? config : NULL, .layer = -1,
+		                              .n_dropped = &n_dropped };
+	return esft()->run(files, b ? 2 : 1, &opts, &sink, err);
 }
 
 static void test_good(void)
@@ -245,7 +248,9 @@ static void test_sink(void)
 	snprintf(config, sizeof config, "%s/config.json", dir);
 	seen = (struct seen) { .stop_at = 7 };
 	struct moe_import_sink sink = { &seen, begin, check_run };
-	ok(esft()->run(files, 1, config, &sink, &err) == MOE_ECHECK && seen.n_runs == 7,
+	int64_t n_dropped = 0;
+	const struct moe_import_opts opts = { .config_path = config, .layer = -1, .n_dropped = &n_dropped };
+	ok(esft()->run(files, 1, &opts, &sink, &err) == MOE_ECHECK && seen.n_runs == 7,
 	   "it stops where the receiver fails");
 	is_str(err.text, "stopped", "with its words");
 }

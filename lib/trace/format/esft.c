@@ -12,13 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
-#include "base/json.h"
-#include "model/model.h"
-#include "trace/trace.h"
+#include "trace/intake.h"
 
 #define NAME "expert_weights_"
-#define MAX_CONFIG_BYTES (16u << 20)
+
+enum { DROPPED = -1 };   /* an id that cannot be */
 
 /* One layer's file. */
 struct log {
@@ -40,10 +38,7 @@ struct set {
 };
 
 struct reader {
-	const struct moe_import_sink *sink;
-	struct moe_config config;
-	struct moe_trace_header header;
-	struct moe_arena arena;
+	struct moe_intake in;
 	struct moe_routing *layers;   /* [n_layers] */
 	int32_t *unknown;             /* [n_unknown] of -1: the tokens */
 	int64_t n_unknown;
@@ -119,14 +114,15 @@ static enum moe_status grow(struct log *log, struct moe_err *err)
 }
 
 /* The ids before the empty field; *p is left at the first gate. */
-static enum moe_status take_ids(struct log *log, const struct moe_trace_header *h, char **p, struct moe_err *err)
+static enum moe_status take_ids(struct log *log, const struct moe_intake *in, char **p, struct moe_err *err)
 {
+	const struct moe_trace_header *h = &in->header;
 	log->n_choices = 0;
 	while (**p != '\t') {
 		char *start = *p;
 		int64_t id = 0;
 		char range[64];
-		if (!take_id(p, &id) || id >= h->n_experts) {
+		if (!take_id(p, &id) || (id >= h->n_experts && !in->opts->lenient)) {
 			snprintf(range, sizeof range, "an expert from 0 to %d", h->n_experts - 1);
 			return fault(log, log->n_choices + 1, range, start, err);
 		}
@@ -135,7 +131,7 @@ static enum moe_status take_ids(struct log *log, const struct moe_trace_header *
 			if (status)
 				return status;
 		}
-		log->ids[log->n_choices++] = (int32_t)id;
+		log->ids[log->n_choices++] = id < h->n_experts ? (int32_t)id : DROPPED;
 		if (**p == '\0')
 			return fault(log, log->n_choices + 1, "an empty field and then the gates",
 			             "the end of the line", err);
@@ -168,15 +164,20 @@ static enum moe_status take_gates(struct log *log, char *p, struct moe_err *err)
 	return MOE_OK;
 }
 
-/* Orders the choices of one token: larger gates first, ties to the lower id. False if one expert is there twice. */
-static bool order(int32_t *ids, float *gates, int32_t top_k)
+/* Orders the choices of one token: larger gates first, ties to the lower id, those that are dropped last. A second one
+ * of an expert is dropped too where that is allowed; otherwise false. */
+static bool order(int32_t *ids, float *gates, int32_t top_k, bool lenient)
 {
-	for (int32_t i = 1; i < top_k; i++) {
+	for (int32_t i = 0; i < top_k; i++) {
 		int32_t id = ids[i], at = i;
-		float gate = gates[i];
-		for (int32_t j = 0; j < i; j++)
-			if (ids[j] == id)
+		for (int32_t j = 0; j < i && id != DROPPED; j++) {
+			if (ids[j] != id)
+				continue;
+			if (!lenient)
 				return false;
+			id = DROPPED;
+		}
+		const float gate = id == DROPPED ? -INFINITY : gates[i];
 		for (; at > 0 && (gates[at - 1] < gate || (gates[at - 1] == gate && ids[at - 1] > id)); at--) {
 			ids[at] = ids[at - 1];
 			gates[at] = gates[at - 1];
@@ -187,8 +188,28 @@ static bool order(int32_t *ids, float *gates, int32_t top_k)
 	return true;
 }
 
+/* All choices of a line in order, and those that are dropped counted and without a gate. */
+static enum moe_status settle(struct log *log, const struct moe_intake *in, struct moe_err *err)
+{
+	const int32_t top_k = in->header.top_k;
+	for (int64_t i = 0; i < log->n_choices; i += top_k)
+		if (!order(log->ids + i, log->gates + i, top_k, in->opts->lenient))
+			return moe_err_set(err, MOE_EFORMAT,
+			                   "%s: line %lld: an expert is there twice for token %lld (fields %lld "
+			                   "to %lld)",
+			                   log->path, (long long)log->n_lines, (long long)(i / top_k),
+			                   (long long)i + 1, (long long)i + top_k);
+	for (int64_t i = 0; i < log->n_choices; i++) {
+		if (log->ids[i] != DROPPED)
+			continue;
+		log->gates[i] = 0;
+		++*in->opts->n_dropped;
+	}
+	return MOE_OK;
+}
+
 /* The next line of one layer into its arrays, or *at_end. */
-static enum moe_status read_line(struct log *log, const struct moe_trace_header *h, bool *at_end, struct moe_err *err)
+static enum moe_status read_line(struct log *log, const struct moe_intake *in, bool *at_end, struct moe_err *err)
 {
 	errno = 0;
 	ssize_t n = getline(&log->line, &log->cap, log->file);
@@ -202,17 +223,10 @@ static enum moe_status read_line(struct log *log, const struct moe_trace_header 
 	if (n > 0 && log->line[n - 1] == '\n')
 		log->line[n - 1] = '\0';
 	char *p = log->line;
-	enum moe_status status = take_ids(log, h, &p, err);
+	enum moe_status status = take_ids(log, in, &p, err);
 	if (!status)
 		status = take_gates(log, p, err);
-	for (int64_t i = 0; !status && i < log->n_choices; i += h->top_k)
-		if (!order(log->ids + i, log->gates + i, h->top_k))
-			status = moe_err_set(err, MOE_EFORMAT,
-			                     "%s: line %lld: an expert is there twice for token %lld (fields %lld "
-			                     "to %lld)",
-			                     log->path, (long long)log->n_lines, (long long)(i / h->top_k),
-			                     (long long)i + 1, (long long)i + h->top_k);
-	return status;
+	return status ? status : settle(log, in, err);
 }
 
 /* Room for n tokens of -1. */
@@ -233,12 +247,12 @@ static enum moe_status fit_unknown(struct reader *reader, int64_t n, struct moe_
 /* One sequence of a set, or *at_end. */
 static enum moe_status read_sequence(struct reader *reader, struct set *set, bool *at_end, struct moe_err *err)
 {
-	const struct moe_trace_header *h = &reader->header;
+	const struct moe_trace_header *h = &reader->in.header;
 	struct log *first = &set->logs[0];
 	for (int32_t l = 0; l < h->n_layers; l++) {
 		struct log *log = &set->logs[l];
 		bool ended = false;
-		enum moe_status status = read_line(log, h, &ended, err);
+		enum moe_status status = read_line(log, &reader->in, &ended, err);
 		if (status)
 			return status;
 		if (l > 0 && ended != *at_end)
@@ -265,7 +279,7 @@ static enum moe_status read_sequence(struct reader *reader, struct set *set, boo
 	};
 	enum moe_status status = fit_unknown(reader, run.n_tokens, err);
 	run.tokens = reader->unknown;
-	return status ? status : reader->sink->run(reader->sink->arg, &run, err);
+	return status ? status : reader->in.sink->run(reader->in.sink->arg, &run, err);
 }
 
 /* ---- files ---- */
@@ -307,30 +321,30 @@ static enum moe_status find_set(struct reader *reader, const char *folder, struc
 		}
 	}
 	struct set *set = &reader->sets[reader->n_sets];
-	set->folder = moe_arena_strndup(&reader->arena, folder, strlen(folder));
-	set->label = label_of(&reader->arena, folder);
-	set->logs = MOE_NEW(&reader->arena, struct log, (size_t)reader->header.n_layers);
+	set->folder = moe_arena_strndup(&reader->in.arena, folder, strlen(folder));
+	set->label = label_of(&reader->in.arena, folder);
+	set->logs = MOE_NEW(&reader->in.arena, struct log, (size_t)reader->in.n_moe);
 	if (!set->folder || !set->label || !set->logs)
-		return moe_err_nomem(err, (size_t)reader->header.n_layers * sizeof *set->logs, "expert logs");
+		return moe_err_nomem(err, (size_t)reader->in.n_moe * sizeof *set->logs, "expert logs");
 	reader->n_sets++;
 	*out = set;
 	return MOE_OK;
 }
 
-static enum moe_status add_file(struct reader *reader, const char *path, const char *config_path, struct moe_err *err)
+static enum moe_status add_file(struct reader *reader, const char *path, struct moe_err *err)
 {
 	const char *base = moe_path_base(path);
 	int32_t layer = layer_of(base), at = 0;
 	if (layer < 0)
 		return moe_err_set(err, MOE_EUSAGE, "%s: expected a folder or a file called " NAME "LAYER.txt", path);
-	while (at < reader->header.n_layers && reader->header.layers[at] != layer)
+	while (at < reader->in.n_moe && reader->in.moe_layers[at] != layer)
 		at++;
-	if (at == reader->header.n_layers)
+	if (at == reader->in.n_moe)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: layer %d has no experts in %s, whose %d MoE layers are %d to %d", path, layer,
-		                   config_path, reader->header.n_layers, reader->header.layers[0],
-		                   reader->header.layers[reader->header.n_layers - 1]);
-	const char *folder = base == path ? "." : moe_arena_strndup(&reader->arena, path, (size_t)(base - path));
+		                   reader->in.opts->config_path, reader->in.n_moe, reader->in.moe_layers[0],
+		                   reader->in.moe_layers[reader->in.n_moe - 1]);
+	const char *folder = base == path ? "." : moe_arena_strndup(&reader->in.arena, path, (size_t)(base - path));
 	struct set *set = NULL;
 	enum moe_status status = folder ? find_set(reader, folder, &set, err) : moe_err_nomem(err, strlen(path), path);
 	if (status)
@@ -338,11 +352,11 @@ static enum moe_status add_file(struct reader *reader, const char *path, const c
 	if (set->logs[at].path)
 		return moe_err_set(err, MOE_EUSAGE, "%s: layer %d is already read from %s", path, layer,
 		                   set->logs[at].path);
-	set->logs[at].path = moe_arena_strndup(&reader->arena, path, strlen(path));
+	set->logs[at].path = moe_arena_strndup(&reader->in.arena, path, strlen(path));
 	return set->logs[at].path ? MOE_OK : moe_err_nomem(err, strlen(path), path);
 }
 
-static enum moe_status add_folder(struct reader *reader, const char *path, const char *config_path, struct moe_err *err)
+static enum moe_status add_folder(struct reader *reader, const char *path, struct moe_err *err)
 {
 	DIR *dir = opendir(path);
 	if (!dir)
@@ -354,7 +368,7 @@ static enum moe_status add_folder(struct reader *reader, const char *path, const
 			continue;
 		any = true;
 		char *file = moe_path_join(path, entry->d_name);
-		status = file ? add_file(reader, file, config_path, err) : moe_err_nomem(err, strlen(path), path);
+		status = file ? add_file(reader, file, err) : moe_err_nomem(err, strlen(path), path);
 		free(file);
 	}
 	closedir(dir);
@@ -363,14 +377,15 @@ static enum moe_status add_folder(struct reader *reader, const char *path, const
 	return status;
 }
 
-static enum moe_status read_set(struct reader *reader, struct set *set, const char *config_path, struct moe_err *err)
+static enum moe_status read_set(struct reader *reader, struct set *set, struct moe_err *err)
 {
-	for (int32_t l = 0; l < reader->header.n_layers; l++) {
+	for (int32_t l = 0; l < reader->in.n_moe; l++) {
 		struct log *log = &set->logs[l];
 		if (!log->path)
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "%s: expected " NAME "%d.txt (%s has %d MoE layers), found none",
-			                   set->folder, reader->header.layers[l], config_path, reader->header.n_layers);
+			                   set->folder, reader->in.moe_layers[l], reader->in.opts->config_path,
+			                   reader->in.n_moe);
 		log->file = fopen(log->path, "re");
 		if (!log->file)
 			return moe_err_sys(err, "%s: cannot open", log->path);
@@ -399,67 +414,50 @@ static void close_set(struct set *set, int32_t n_layers)
 }
 
 /* What the model's configuration says about the trace. */
-static enum moe_status read_config(struct reader *reader, const char *path, struct moe_err *err)
+static enum moe_status read_config(struct reader *reader, const struct moe_import_opts *opts,
+                                   const struct moe_import_sink *sink, struct moe_err *err)
 {
-	json_t *json = NULL;
-	struct moe_config *c = &reader->config;
-	enum moe_status status = moe_json_load(&json, path, MAX_CONFIG_BYTES, err);
-	if (!status)
-		status = moe_config_parse(c, json, path, err);
-	json_decref(json);
+	struct moe_intake *in = &reader->in;
+	if (!opts->config_path)
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "expert logs do not tell which layers have experts: name the model's config.json by "
+		                   "--model-config");
+	enum moe_status status = moe_intake_open(in, opts, sink, "expert logs", err);
 	if (status)
 		return status;
-	int32_t *layers = MOE_NEW(&reader->arena, int32_t, (size_t)c->n_layers), n = 0;
-	for (int32_t l = 0; layers && l < c->n_layers; l++)
-		if (c->layers[l].ffn == MOE_FFN_MOE)
-			layers[n++] = l;
-	reader->layers = MOE_NEW(&reader->arena, struct moe_routing, (size_t)n);
-	if (!layers || !reader->layers)
-		return moe_err_nomem(err, (size_t)c->n_layers * sizeof *reader->layers, "layers");
-	if (n == 0 || c->n_experts < 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected a model with experts, found none", path);
-	reader->header = (struct moe_trace_header) {
-		.model = "", .model_hash = "", .tokenizer_hash = "", .family = c->family->name, .policy = "imported",
-		.scoring = "", .math = "", .command = "", .version = "", .n_layers = n, .layers = layers,
-		.n_model_layers = c->n_layers, .n_experts = c->n_experts, .top_k = c->router.top_k,
-		.n_groups = c->router.n_groups, .top_groups = c->router.top_groups, .scale = c->router.scale,
-		.normalize = c->router.normalize, .gates = MOE_GATES_F32,
-	};
+	reader->layers = MOE_NEW(&in->arena, struct moe_routing, (size_t)in->n_moe);
+	if (!reader->layers)
+		return moe_err_nomem(err, (size_t)in->n_moe * sizeof *reader->layers, "layers");
 	return MOE_OK;
 }
 
-static enum moe_status run(char *const *files, int n_files, const char *config_path, const struct moe_import_sink *sink,
-                           struct moe_err *err)
+static enum moe_status run(char *const *files, int n_files, const struct moe_import_opts *opts,
+                           const struct moe_import_sink *sink, struct moe_err *err)
 {
-	if (!config_path)
-		return moe_err_set(err, MOE_EUSAGE,
-		                   "expert logs do not tell how many experts there are: name the model's "
-		                   "config.json by --model-config");
 	if (n_files < 1)
 		return moe_err_set(err, MOE_EUSAGE, "expected a folder with " NAME "LAYER.txt files, or such files");
-	struct reader reader = { .sink = sink };
-	enum moe_status status = read_config(&reader, config_path, err);
+	struct reader reader = {0};
+	struct moe_intake *in = &reader.in;
+	enum moe_status status = read_config(&reader, opts, sink, err);
 	reader.sets = calloc((size_t)n_files, sizeof *reader.sets);
 	if (!status && !reader.sets)
 		status = moe_err_nomem(err, (size_t)n_files * sizeof *reader.sets, "expert logs");
 	for (int i = 0; !status && i < n_files; i++) {
 		if (moe_is_dir(files[i]))
-			status = add_folder(&reader, files[i], config_path, err);
+			status = add_folder(&reader, files[i], err);
 		else
-			status = add_file(&reader, files[i], config_path, err);
+			status = add_file(&reader, files[i], err);
 	}
 	if (!status)
-		status = sink->begin(sink->arg, &reader.header, err);
-	for (int i = 0; !status && i < reader.n_sets; i++) {
-		status = read_set(&reader, &reader.sets[i], config_path, err);
-		close_set(&reader.sets[i], reader.header.n_layers);
-	}
+		status = moe_intake_begin(in, in->moe_layers, in->n_moe, in->header.top_k, true, false,
+		                          opts->config_path, err);
+	for (int i = 0; !status && i < reader.n_sets; i++)
+		status = read_set(&reader, &reader.sets[i], err);
 	for (int i = 0; i < reader.n_sets; i++)
-		close_set(&reader.sets[i], reader.header.n_layers);
+		close_set(&reader.sets[i], in->n_moe);
 	free(reader.sets);
 	free(reader.unknown);
-	moe_config_free(&reader.config);
-	moe_arena_free(&reader.arena);
+	moe_intake_close(in);
 	return status;
 }
 
