@@ -17,8 +17,9 @@
 
 struct moe_ckpt;
 
-/* How tensors are called and laid out inside. */
-enum moe_naming { MOE_NAMING_HF, MOE_NAMING_GGUF };
+/* How tensors are called and laid out inside. The old names of GGUF are no format's own: a file tells by what it holds
+ * (model/names.h). */
+enum moe_naming { MOE_NAMING_HF, MOE_NAMING_GGUF, MOE_NAMING_GGUF_OLD };
 
 /* A file beside the tensors that travels with them: config.json, tokenizer.json, tokenizer_config.json, ... */
 struct moe_companion {

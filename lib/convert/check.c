@@ -28,10 +28,13 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 	while (!st && moe_tile_next(&walk, &tile)) {
 		const float *values;
 		size_t n_bytes;
-		const uint8_t *bytes = moe_tile_stored(&tile, &n_bytes);
+		const uint8_t *bytes;
 
-		moe_hash_add(stored, bytes, n_bytes);
-		st = moe_tile_decode(&tile, &buf, &values, err);
+		st = moe_tile_bytes(&tile, &buf, &bytes, &n_bytes, err);
+		if (!st)
+			moe_hash_add(stored, bytes, n_bytes);
+		if (!st)
+			st = moe_tile_decode(&tile, &buf, &values, err);
 		if (!st)
 			moe_hash_add(decoded, values, tile.n * sizeof *values);
 		moe_tile_release(&tile);
@@ -41,8 +44,8 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 		const struct moe_segment s = moe_seen_segment(view, seen, i);
 		const int64_t blocks = (s.rows + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK *
 		                       ((s.cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK);
-		if (s.scales)
-			moe_hash_add(stored, s.scales, (size_t)blocks * sizeof(float));
+		if (s.parts[0].scales && !s.parts[0].codec->block_exponents)
+			moe_hash_add(stored, s.parts[0].scales, (size_t)blocks * sizeof(float));
 	}
 	if (!st) {
 		moe_hash_text(stored, out->stored);

@@ -21,16 +21,24 @@
 
 /* ---- types ---- */
 
-/* The type all of a seen tensor is stored in, or NULL where its parts differ. */
+/* The type all of a seen tensor is stored in, as the destination may hold it, or NULL where its parts differ. */
 static const struct moe_codec *stored_codec(const struct moe_view *view, const struct moe_seen *seen)
 {
-	const struct moe_codec *codec = moe_seen_segment(view, seen, 0).codec;
+	const struct moe_codec *codec = NULL;
+	int64_t n = seen->making == MOE_MADE_PARTS ? seen->n_segments : seen->making == MOE_MADE_JOINED ? 2 : 1;
 
-	if (seen->making == MOE_MADE_STACK || seen->making == MOE_MADE_JOINED)
-		for (int64_t i = 1; i < (seen->making == MOE_MADE_JOINED ? 2 : seen->n_segments); i++)
-			if (moe_seen_segment(view, seen, i).codec != codec)
+	if (moe_spec_is_mx(seen->id.spec))
+		return moe_codec_by_name("u8");
+	for (int64_t i = 0; i < n; i++) {
+		const struct moe_segment s = moe_seen_segment(view, seen, i);
+
+		for (int32_t k = 0; k < s.n_parts; k++) {
+			if (codec && s.parts[k].codec != codec)
 				return NULL;
-	return codec;
+			codec = s.parts[k].codec;
+		}
+	}
+	return view->naming != MOE_NAMING_HF && codec->joined ? moe_codec_by_name(codec->joined) : codec;
 }
 
 /* The dtype that was recorded for a tensor in Hugging Face names, or NULL. */
@@ -67,7 +75,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	const struct moe_codec *f32 = moe_codec_by_name("f32");
 	const struct moe_codec *stored = stored_codec(&conv->view, seen);
 	const bool to_gguf = conv->view.naming == MOE_NAMING_GGUF;
-	const bool turned = seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K;
+	const bool turned = moe_seen_segment(&conv->view, seen, 0).turned;
 	const struct moe_codec *asked = NULL, *recorded = NULL;
 
 	if (conv->opts.types) {
@@ -275,6 +283,7 @@ static void add_notes(struct moe_convert *conv)
 {
 	const struct moe_ckpt *src = conv->src;
 	size_t n_skipped = 0;
+	char arch[64];
 
 	for (size_t i = 0; i < src->n_tensors; i++)
 		if (moe_names_skipped(&conv->config, src->format->naming, src->tensors[i].name)) {
@@ -293,11 +302,23 @@ static void add_notes(struct moe_convert *conv)
 	if (conv->n_unscaled)
 		moe_buf_addf(&conv->notes, "%zu tensors with block scales are stored as the values they stand for, in "
 		             "a type without scales (-v names them)\n", conv->n_unscaled);
-	if (conv->view.naming == MOE_NAMING_GGUF && conv->config.n_mtp_layers)
+	if (conv->view.naming != MOE_NAMING_GGUF)
+		return;
+	if (conv->config.n_mtp_layers)
 		moe_buf_addf(&conv->notes, "%d multi-token-prediction layer%s kept from blk.%d on; llama.cpp's loader "
 		             "of %s may want files without: --drop-mtp\n", conv->config.n_mtp_layers,
 		             conv->config.n_mtp_layers > 1 ? "s are" : " is", conv->config.n_layers,
-		             conv->config.family->gguf_arch);
+		             moe_gguf_arch(&conv->config, arch));
+	if (!conv->config.family->gguf_arch)
+		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp has none for the family %s, only these tools "
+		             "read the file\n", moe_gguf_arch(&conv->config, arch), conv->config.family->name);
+	else if (moe_gguf_obstacle(&conv->config))
+		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp's %s %s, only these tools read the file\n",
+		             moe_gguf_arch(&conv->config, arch), conv->config.family->gguf_arch,
+		             moe_gguf_obstacle(&conv->config));
+	else if (conv->config.family->gguf_remark)
+		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp %s\n", conv->config.family->gguf_arch,
+		             conv->config.family->gguf_remark);
 }
 
 /* ---- planning ---- */
@@ -361,6 +382,8 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 	char where[1024];
 	enum moe_status st = moe_config_json_of(&conv->json, conv->src, &conv->json_made, where, err);
 
+	/* a GGUF file may not hold what its config.json says of types */
+	conv->json_changed = !st && !conv->json_made && conv->src->config && conv->json != conv->src->config;
 	if (!st)
 		st = moe_config_parse(&own, conv->json, where, err);
 	if (!st)
@@ -372,9 +395,6 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);
 	moe_config_free(&own);
-	if (!st && conv->opts.to->naming == MOE_NAMING_GGUF && !conv->config.family->gguf_arch)
-		st = moe_err_set(err, MOE_EUSAGE, "%s: family %s has no GGUF form here: --to safetensors keeps it in "
-		                 "Hugging Face's layout", conv->src->path, conv->config.family->name);
 	return st;
 }
 

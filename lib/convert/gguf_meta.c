@@ -55,19 +55,21 @@ enum moe_status moe_gguf_meta(json_t **out, const struct moe_ckpt *src, const st
 {
 	const struct moe_family *family = config->family;
 	const bool from_gguf = src->format->naming == MOE_NAMING_GGUF;
+	char own[64];
+	const char *arch = moe_gguf_arch(config, own);
 	json_t *keys = json_object();
 	enum moe_status st = MOE_OK;
 	bool ok = keys;
 
-	ok = ok && moe_gguf_put(keys, NULL, "general.architecture", "string", json_string(family->gguf_arch));
+	ok = ok && moe_gguf_put(keys, NULL, "general.architecture", "string", json_string(arch));
 	if (ok && !(from_gguf && json_object_get(src->metadata, "general.name")))
 		ok = moe_gguf_put(keys, NULL, "general.name", "string", name_of(src->path));
 	ok = ok && moe_gguf_put(keys, NULL, "general.file_type", "u32", json_integer(file_type));
 	ok = ok && moe_gguf_put(keys, NULL, "general.quantization_version", "u32", json_integer(2));
-	for (const struct moe_key *key = family->keys; ok && key->hf; key++) {
+	for (const struct moe_key *key = family->keys; ok && key && key->hf; key++) {
 		json_t *value = typed(json_object_get(json, key->hf), key->type);
 		if (value)
-			ok = moe_gguf_put(keys, family->gguf_arch, key->gguf, key->type, value);
+			ok = moe_gguf_put(keys, arch, key->gguf, key->type, value);
 	}
 	if (!ok)
 		st = moe_err_nomem(err, 64, "GGUF keys");

@@ -14,13 +14,9 @@ uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
 
 	for (size_t i = 0; i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
-		if (conv->choices[i].scaled) {
-			const uint64_t band = (uint64_t)seen->dims[1] * MOE_SCALE_BLOCK;
-			most = band > most ? band : most;
-		}
-		if (seen->making == MOE_MADE_JOINED || seen->making == MOE_MADE_K) {
+		if (seen->n_segments > 0) {
 			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
-			const uint64_t n = (uint64_t)s.rows * (uint64_t)s.cols;
+			const uint64_t n = moe_tile_most(&s, conv->choices[i].scaled);
 			most = n > most ? n : most;
 		}
 	}
@@ -77,8 +73,8 @@ static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *
 /* Codes and scales of a tile of whole bands of blocks; those of a source that has them already stay as they are. */
 static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *codec, struct moe_err *err)
 {
-	const struct moe_segment *s = &slot->tile.segment;
-	const size_t cols = (size_t)s->cols, rows = slot->tile.n / cols, across = moe_blocks_of(cols);
+	const struct moe_weight *plain = moe_segment_plain(&slot->tile.segment);
+	const size_t cols = (size_t)slot->tile.segment.cols, rows = slot->tile.n / cols, across = moe_blocks_of(cols);
 	const size_t n = moe_blocks_of(rows) * across;
 	const float *values;
 	enum moe_status st;
@@ -92,12 +88,12 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *
 		slot->cap = n;
 	}
 	slot->n_scales = n;
-	if (s->codec == codec && s->scales && !s->turned && s->scale_row % MOE_SCALE_BLOCK == 0) {
-		const size_t band = ((size_t)s->scale_row + slot->tile.at / cols) / MOE_SCALE_BLOCK;
+	if (plain && plain->codec == codec && plain->scales && plain->scale_row % MOE_SCALE_BLOCK == 0) {
+		const size_t band = ((size_t)plain->scale_row + slot->tile.at / cols) / MOE_SCALE_BLOCK;
 
 		for (size_t i = 0; i < n; i++)
 			slot->scales[i] =
-				moe_f32_from_bits(moe_load_u32(s->scales + (band * across + i) * sizeof(float)));
+				moe_f32_from_bits(moe_load_u32(plain->scales + (band * across + i) * sizeof(float)));
 		slot->bytes = moe_tile_stored(&slot->tile, &slot->n_bytes);
 		return MOE_OK;
 	}

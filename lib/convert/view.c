@@ -1,76 +1,118 @@
-/* Seen tensors, their segments and tiles. */
-#include <math.h>
+/* Seen tensors and their segments. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/bytes.h"
 #include "convert/view.h"
-
-enum { RELEASED_BYTES = 65536 };   /* smaller tiles are not worth a system call */
+#include "model/stored.h"
 
 struct builder {
 	struct moe_view *view;
 	struct moe_buf name;
 };
 
-static const struct moe_tensor_spec *spec_of(const struct moe_config *config, enum moe_part part, int32_t layer)
+/* The stored tensor that a spec of the source's naming describes, or NULL. */
+static const struct moe_tensor *stored(const struct moe_view *view, enum moe_part part, int32_t layer,
+                                       struct moe_buf *name)
 {
-	const struct moe_tensor_spec *spec = config->family->tensors;
+	for (const struct moe_tensor_spec *spec = view->config->family->tensors; spec->hf || spec->gguf; spec++) {
+		const struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = -1 };
 
-	while (spec->hf || spec->gguf) {
-		if (spec->part == part && moe_spec_applies(config, spec, layer))
-			return spec;
-		spec++;
+		if (spec->part != part || !moe_spec_in(spec, view->from) ||
+		    !moe_spec_applies(view->config, spec, layer))
+			continue;
+		name->n = 0;
+		moe_names_format(view->config, &id, view->from, name);
+		return name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
 	}
 	return NULL;
 }
 
-/* The stored tensor that plays a part, or NULL. The name stays in name->p. */
-static const struct moe_tensor *stored(const struct moe_view *view, enum moe_part part, int32_t layer, int32_t expert,
-                                       struct moe_buf *name)
+/* Does the tensor hold several matrices in such a way that rows of it are made of more than one of them? */
+static bool is_mixed(const struct moe_tensor_spec *spec, enum moe_naming naming)
 {
-	const enum moe_naming naming = view->ckpt->format->naming;
-	const struct moe_tensor_spec *spec = spec_of(view->config, part, layer);
-	const struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = expert };
+	return spec->n_pieces && (spec->pieces_alternate || (naming == MOE_NAMING_HF && spec->input_major));
+}
 
-	name->n = 0;
-	if (!id.spec || !(naming == MOE_NAMING_HF ? id.spec->hf : id.spec->gguf))
-		return NULL;
-	moe_names_format(view->config, &id, naming, name);
-	return name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
+static enum moe_part part_at(const struct moe_tensor_spec *spec, int64_t i)
+{
+	return spec->n_pieces ? spec->pieces[i].part : spec->part;
+}
+
+/* The part whose matrix a spec of exponents belongs to. */
+static enum moe_part codes_of(enum moe_part part)
+{
+	return part == MOE_PART_EXPERT_GATE_SCALES ? MOE_PART_EXPERT_GATE
+	       : part == MOE_PART_EXPERT_UP_SCALES ? MOE_PART_EXPERT_UP
+	       : part == MOE_PART_EXPERT_DOWN_SCALES ? MOE_PART_EXPERT_DOWN : part;
+}
+
+/* Can it be made of the matrices of its parts? All are there, and those of MXFP4 tensors are MXFP4. */
+static bool make_of_parts(const struct moe_view *view, struct moe_seen *seen, struct moe_buf *name)
+{
+	const struct moe_tensor_spec *spec = seen->id.spec;
+	const bool stack = moe_spec_is_stack(spec, view->naming);
+	const int32_t n = spec->n_pieces ? spec->n_pieces : 1;
+
+	seen->making = MOE_MADE_PARTS;
+	seen->n_segments = is_mixed(spec, view->naming) ? 1 : n;
+	for (int32_t e = stack ? 0 : seen->id.expert, end = stack ? view->config->n_experts : e + 1; e < end; e++)
+		for (int32_t i = 0; i < n; i++) {
+			struct moe_weight w;
+
+			if (!moe_stored_find(view->config, view->ckpt, view->from, codes_of(part_at(spec, i)),
+			                     seen->id.layer, e, &w, name) ||
+			    (moe_spec_is_mx(spec) && strcmp(w.codec->name, "mxfp4")))
+				return false;
+		}
+	if (stack)
+		seen->n_segments *= view->config->n_experts;
+	return true;
+}
+
+/* Divisors of frequencies, as GGUF has them. */
+static bool make_new(struct moe_view *view, struct moe_seen *seen)
+{
+	const struct moe_rope *rope = &view->config->rope;
+	const bool lengthened = seen->id.spec->part == MOE_PART_ROPE_LONG;
+	float *values = MOE_NEW(&view->arena, float, seen->n_elems);
+
+	for (int32_t i = 0; values && i < rope->n_dims / 2; i++)
+		values[i] = rope->factors ? (float)rope->factors[(lengthened ? rope->n_dims / 2 : 0) + i]
+		                          : moe_rope_divisor(rope, i);
+	seen->making = MOE_MADE_NEW;
+	seen->values = values;
+	return values;
 }
 
 /* How the tensor comes about; false where a stored part of it is not there. */
-static bool make(const struct moe_view *view, struct moe_seen *seen, struct moe_buf *name)
+static bool make(struct moe_view *view, struct moe_seen *seen, struct moe_buf *name)
 {
-	const enum moe_naming from = view->ckpt->format->naming;
 	const enum moe_part part = seen->id.spec->part;
 	const int32_t layer = seen->id.layer;
 
 	seen->n_segments = 1;
-	if (moe_spec_is_expert(seen->id.spec) && from != view->naming) {
-		seen->making = from == MOE_NAMING_HF ? MOE_MADE_STACK : MOE_MADE_SLICE;
-		if (from == MOE_NAMING_HF)
-			seen->n_segments = view->config->n_experts;
-		seen->a = stored(view, part, layer, from == MOE_NAMING_HF ? 0 : -1, name);
-		return seen->a;
+	if (view->from == view->naming) {
+		name->n = 0;
+		moe_names_format(view->config, &seen->id, view->naming, name);
+		seen->a = name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
 	}
-	seen->a = stored(view, part, layer, seen->id.expert, name);
 	if (seen->a)
+		return true;
+	if (seen->id.spec->made)
+		return make_new(view, seen);
+	if (make_of_parts(view, seen, name))
 		return true;
 	if (part == MOE_PART_KV_B) {
 		seen->making = MOE_MADE_JOINED;
 		seen->n_segments = 2 * (int64_t)view->config->n_heads;
-		seen->a = stored(view, MOE_PART_K_B, layer, -1, name);
-		seen->b = stored(view, MOE_PART_V_B, layer, -1, name);
+		seen->a = stored(view, MOE_PART_K_B, layer, name);
+		seen->b = stored(view, MOE_PART_V_B, layer, name);
 		return seen->a && seen->b;
 	}
 	if (part == MOE_PART_K_B || part == MOE_PART_V_B) {
 		seen->making = part == MOE_PART_K_B ? MOE_MADE_K : MOE_MADE_V;
 		seen->n_segments = view->config->n_heads;
-		seen->a = stored(view, MOE_PART_KV_B, layer, -1, name);
+		seen->a = stored(view, MOE_PART_KV_B, layer, name);
 		return seen->a;
 	}
 	return false;
@@ -123,7 +165,8 @@ enum moe_status moe_view_make(struct moe_view *view, const struct moe_ckpt *ckpt
 	struct builder b = { .view = view };
 	enum moe_status st;
 
-	*view = (struct moe_view){ .ckpt = ckpt, .config = config, .naming = naming };
+	*view = (struct moe_view){ .ckpt = ckpt, .config = config, .naming = naming,
+	                            .from = moe_names_form(config, ckpt) };
 	st = moe_names_each(config, naming, add, &b, err);
 	moe_buf_free(&b.name);
 	if (st)
@@ -169,52 +212,109 @@ int64_t moe_view_find(const struct moe_view *view, const char *name)
 	return -1;
 }
 
-struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
+/* The whole of a stored tensor, whatever it is. */
+static struct moe_segment whole(const struct moe_view *view, const struct moe_tensor *t)
+{
+	struct moe_segment s = { .n_parts = 1, .cols = t->n_dims ? t->dims[t->n_dims - 1] : 1, .rows = 1 };
+
+	for (int32_t d = 0; d < t->n_dims - 1; d++)
+		s.rows *= t->dims[d];
+	s.parts[0] = (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = s.rows, .cols = s.cols,
+	                                  .scales = scales_of(view, t) };
+	return s;
+}
+
+/* Head h of kv_b is W_UK [n, c] above W_UV [v, c]; k_b holds the former turned, [c, n]. */
+static struct moe_segment head_of(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
 {
 	const struct moe_config *c = view->config;
 	const int64_t n_k = c->qk_nope_head_dim, n_v = c->v_head_dim, rank = c->kv_lora_rank;
-	struct moe_tensor t = seen->a ? *seen->a : (struct moe_tensor){0};
-	struct moe_segment s = {0};
+	struct moe_segment s = { .n_parts = 1 };
+	struct moe_weight *w = &s.parts[0];
 
-	switch (seen->making) {
-	case MOE_MADE_WHOLE:
-		break;
-	case MOE_MADE_SLICE:
-		t = moe_tensor_slice(seen->a, seen->id.expert);
-		break;
-	case MOE_MADE_STACK: {
-		struct moe_buf name = {0};
-		const struct moe_tensor *one = stored(view, seen->id.spec->part, seen->id.layer, (int32_t)i, &name);
-		moe_buf_free(&name);
-		if (one)
-			t = *one;
-		else
-			t.data = NULL;
-		break;
-	}
-	case MOE_MADE_JOINED:
-		t = moe_tensor_slice(i % 2 ? seen->b : seen->a, i / 2);
-		return (struct moe_segment){ .codec = t.codec, .data = t.data, .rows = i % 2 ? n_v : n_k, .cols = rank,
-		                             .turned = i % 2 == 0 };
-	case MOE_MADE_K:
-	case MOE_MADE_V: {
-		const size_t row = (size_t)rank / t.codec->block_elems * t.codec->block_bytes;
+	if (seen->making == MOE_MADE_JOINED) {
+		const struct moe_tensor t = moe_tensor_slice(i % 2 ? seen->b : seen->a, i / 2);
+
+		*w = (struct moe_weight){ .codec = t.codec, .data = t.data, .rows = i % 2 ? n_v : rank,
+		                          .cols = i % 2 ? rank : n_k };
+		s.turned = i % 2 == 0;
+	} else {
 		const int64_t first = i * (n_k + n_v) + (seen->making == MOE_MADE_V ? n_k : 0);
-		s = (struct moe_segment){ .codec = t.codec, .data = t.data + (size_t)first * row, .rows = n_v,
-		                         .cols = rank, .scales = scales_of(view, &t), .scale_row = first };
-		if (seen->making == MOE_MADE_K)
-			s.rows = rank, s.cols = n_k, s.turned = true;
-		return s;
+		const size_t row = (size_t)rank / seen->a->codec->block_elems * seen->a->codec->block_bytes;
+
+		*w = (struct moe_weight){ .codec = seen->a->codec, .data = seen->a->data + (size_t)first * row,
+		                          .rows = seen->making == MOE_MADE_V ? n_v : n_k, .cols = rank,
+		                          .scales = scales_of(view, seen->a), .scale_row = first };
+		s.turned = seen->making == MOE_MADE_K;
 	}
-	}
-	s.codec = t.codec;
-	s.data = t.data;
-	s.scales = scales_of(view, &t);
-	s.cols = t.n_dims ? t.dims[t.n_dims - 1] : 1;
-	s.rows = 1;
-	for (int32_t d = 0; d < t.n_dims - 1; d++)
-		s.rows *= t.dims[d];
+	s.rows = s.turned ? w->cols : w->rows;
+	s.cols = s.turned ? w->rows : w->cols;
 	return s;
+}
+
+static struct moe_segment of_parts(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
+{
+	const struct moe_tensor_spec *spec = seen->id.spec;
+	const bool mixed = is_mixed(spec, view->naming);
+	const int32_t n = spec->n_pieces ? spec->n_pieces : 1, per_expert = mixed ? 1 : n;
+	const int32_t e = moe_spec_is_stack(spec, view->naming) ? (int32_t)(i / per_expert) : seen->id.expert;
+	struct moe_segment s = { .n_parts = mixed ? n : 1, .alternate = spec->pieces_alternate,
+	                         .turned = view->naming == MOE_NAMING_HF && spec->input_major };
+	struct moe_buf name = {0};
+
+	for (int32_t k = 0; k < s.n_parts; k++) {
+		const enum moe_part part = codes_of(part_at(spec, mixed ? k : i % per_expert));
+		const bool paired = moe_stored_paired(view->config, view->naming, part);
+		struct moe_weight *w = &s.parts[k];
+
+		/* it was there when the view was made */
+		if (!moe_stored_find(view->config, view->ckpt, view->from, part, seen->id.layer, e, w, &name))
+			continue;
+		if (paired != moe_stored_paired(view->config, view->from, part)) {
+			s.head = view->config->head_dim;
+			s.paired = paired;
+			if (w->rows == 1)
+				w->rows = w->cols, w->cols = 1;   /* a bias: one number for each row */
+		}
+		s.rows += w->rows;
+		s.cols = w->cols;
+	}
+	moe_buf_free(&name);
+	if (moe_spec_is_mx(spec)) {
+		s.mx = spec->mx_blocks ? MOE_MX_CODES : MOE_MX_EXPONENTS;
+		s.cols = s.cols / MOE_MX_BLOCK * (spec->mx_blocks ? MOE_MX_BLOCK / 2 : 1);
+	}
+	if (s.turned) {
+		const int64_t rows = s.rows;
+		s.rows = s.cols;
+		s.cols = rows;
+	}
+	return s;
+}
+
+struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
+{
+	switch (seen->making) {
+	case MOE_MADE_PARTS: return of_parts(view, seen, i);
+	case MOE_MADE_JOINED:
+	case MOE_MADE_K:
+	case MOE_MADE_V: return head_of(view, seen, i);
+	case MOE_MADE_NEW:
+		return (struct moe_segment){ .n_parts = 1, .rows = 1, .cols = (int64_t)seen->n_elems,
+		                             .parts = {{ .codec = moe_codec_by_name("f32"), .rows = 1,
+		                                         .data = (const uint8_t *)seen->values,
+		                                         .cols = (int64_t)seen->n_elems }} };
+	case MOE_MADE_WHOLE: break;
+	}
+	return whole(view, seen->a);
+}
+
+const struct moe_weight *moe_segment_plain(const struct moe_segment *s)
+{
+	const struct moe_weight *w = &s->parts[0];
+
+	return s->n_parts == 1 && !s->turned && !s->head && s->mx == MOE_MX_WHOLE && !w->in_stride &&
+	       w->row_step <= 1 && !w->codec->block_exponents ? w : NULL;
 }
 
 bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen)
@@ -223,158 +323,4 @@ bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen)
 		if (moe_seen_segment(view, seen, i).rows % MOE_SCALE_BLOCK)
 			return false;
 	return true;
-}
-
-bool moe_tile_next(struct moe_tile_walk *w, struct moe_tile *tile)
-{
-	while (w->segment < w->seen->n_segments) {
-		const struct moe_segment s = moe_seen_segment(w->view, w->seen, w->segment);
-		const size_t n = (size_t)s.rows * (size_t)s.cols;
-
-		if (w->at >= n) {
-			w->segment++;
-			w->at = 0;
-			continue;
-		}
-		tile->segment = s;
-		tile->at = w->at;
-		const size_t band = (size_t)s.cols * MOE_SCALE_BLOCK;
-		const size_t most = !w->blocks            ? MOE_TILE_ELEMS
-		                    : band > MOE_TILE_ELEMS ? band
-		                                            : MOE_TILE_ELEMS / band * band;
-		tile->n = s.turned || n - w->at < most ? n - w->at : most;
-		w->at += tile->n;
-		return true;
-	}
-	return false;
-}
-
-static size_t bytes_of(const struct moe_codec *codec, size_t n_elems)
-{
-	return n_elems / codec->block_elems * codec->block_bytes;
-}
-
-const uint8_t *moe_tile_stored(const struct moe_tile *tile, size_t *n_bytes)
-{
-	*n_bytes = bytes_of(tile->segment.codec, tile->n);
-	return tile->segment.data + bytes_of(tile->segment.codec, tile->at);
-}
-
-void moe_tile_release(const struct moe_tile *tile)
-{
-	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	size_t n_bytes;
-	const uint8_t *bytes = moe_tile_stored(tile, &n_bytes);
-	const uintptr_t begin = (uintptr_t)bytes / page * page;
-
-	/* pages shared with a neighbour come back when they are touched; a failure changes nothing */
-	if (n_bytes >= RELEASED_BYTES)
-		(void)madvise((void *)begin, (uintptr_t)bytes + n_bytes - begin, MADV_DONTNEED);
-}
-
-void moe_tile_buf_free(struct moe_tile_buf *buf)
-{
-	free(buf->values);
-	free(buf->turned);
-	free(buf->bytes);
-	*buf = (struct moe_tile_buf){0};
-}
-
-/* Room for n elements of `size` bytes in *at, whose old content is not kept. */
-static enum moe_status room(void **at, size_t *cap, size_t n, size_t size, struct moe_err *err)
-{
-	size_t n_bytes;
-
-	if (n <= *cap)
-		return MOE_OK;
-	free(*at);
-	*cap = 0;
-	*at = moe_mul_size(n, size, &n_bytes) ? malloc(n_bytes) : NULL;
-	if (!*at)
-		return moe_err_nomem(err, n, "a tile");
-	*cap = n;
-	return MOE_OK;
-}
-
-enum moe_status moe_tile_room(struct moe_tile_buf *buf, size_t n_bytes, struct moe_err *err)
-{
-	return room(&buf->bytes, &buf->n_bytes, n_bytes, 1, err);
-}
-
-/* src [cols][rows] to dst [rows][cols], elements of `size` bytes. */
-static void turn(const uint8_t *src, uint8_t *dst, size_t rows, size_t cols, size_t size)
-{
-	for (size_t i = 0; i < rows; i++)
-		for (size_t j = 0; j < cols; j++)
-			memcpy(dst + (i * cols + j) * size, src + (j * rows + i) * size, size);
-}
-
-enum moe_status moe_tile_decode(const struct moe_tile *tile, struct moe_tile_buf *buf, const float **values,
-                                struct moe_err *err)
-{
-	const struct moe_segment *s = &tile->segment;
-	const struct moe_weight stored = { .codec = s->codec, .data = s->data, .rows = s->turned ? s->cols : s->rows,
-	                                   .cols = s->turned ? s->rows : s->cols, .scales = s->scales,
-	                                   .scale_row = s->scale_row };
-	enum moe_status st = room(&buf->values, &buf->n_values, tile->n, sizeof(float), err);
-
-	if (st)
-		return st;
-	moe_weight_decode(&stored, tile->at, tile->n, buf->values);
-	*values = buf->values;
-	if (!s->turned)
-		return MOE_OK;
-	st = room(&buf->turned, &buf->n_turned, tile->n, sizeof(float), err);
-	if (st)
-		return st;
-	turn(buf->values, buf->turned, (size_t)s->rows, (size_t)s->cols, sizeof(float));
-	*values = buf->turned;
-	return MOE_OK;
-}
-
-/* Do the bytes stand for these very values? The sign of zero and the kind of NaN do not count. */
-static bool same_values(const float *values, const uint8_t *bytes, const struct moe_codec *codec, size_t n)
-{
-	float back[256];
-
-	for (size_t at = 0; at < n;) {
-		const size_t m = n - at < 256 ? n - at : 256;
-		codec->decode(bytes + bytes_of(codec, at), back, m);
-		for (size_t i = 0; i < m; i++)
-			if (back[i] != values[at + i] && !(isnan(back[i]) && isnan(values[at + i])))
-				return false;
-		at += m;
-	}
-	return true;
-}
-
-enum moe_status moe_tile_encode(const struct moe_tile *tile, const struct moe_codec *to, struct moe_tile_buf *buf,
-                                const uint8_t **bytes, size_t *n_bytes, bool *exact, struct moe_err *err)
-{
-	const struct moe_segment *s = &tile->segment;
-	const float *values;
-	enum moe_status st;
-
-	if (exact)
-		*exact = true;
-	if (to == s->codec && !s->turned) {
-		*bytes = moe_tile_stored(tile, n_bytes);
-		return MOE_OK;
-	}
-	*n_bytes = bytes_of(to, tile->n);
-	st = moe_tile_room(buf, *n_bytes, err);
-	if (st)
-		return st;
-	*bytes = buf->bytes;
-	if (to == s->codec && to->block_elems == 1) {
-		turn(s->data, buf->bytes, (size_t)s->rows, (size_t)s->cols, to->block_bytes);
-		return MOE_OK;
-	}
-	st = moe_tile_decode(tile, buf, &values, err);
-	if (st)
-		return st;
-	to->encode(values, buf->bytes, tile->n);
-	if (exact)
-		*exact = same_values(values, buf->bytes, to, tile->n);
-	return MOE_OK;
 }

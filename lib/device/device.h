@@ -141,6 +141,9 @@ struct moe_device_ops {
 	/* x[t][i] += bias[i], rows `stride` apart. */
 	MOE_MUST_USE enum moe_status (*add_bias)(struct moe_device *device, float *x, int64_t stride,
 	                                         const struct moe_weight *bias, int64_t n_tokens, struct moe_err *err);
+	/* Rows of `width` numbers, each (a0, b0, a1, b1, ...), become (a0, a1, ..., b0, b1, ...). */
+	MOE_MUST_USE enum moe_status (*unpair)(struct moe_device *device, float *x, int64_t width, int64_t n_rows,
+	                                       struct moe_err *err);
 	/* x = min(max(x, -limit), limit). */
 	MOE_MUST_USE enum moe_status (*clamp)(struct moe_device *device, float *x, int64_t n, double limit,
 	                                      struct moe_err *err);

@@ -24,20 +24,6 @@ static double correction(const struct moe_rope *rope, double rotations)
 	return rope->n_dims * log(rope->original_positions / (2 * pi * rotations)) / (2 * log(rope->theta));
 }
 
-/* Llama 3's scaling: wave length w = 2 pi / inv against the original positions o. Short waves stay, long ones slow by
- * factor, and s = (o / w - low) / (high - low) blends what lies between; low = high leaves nothing between. */
-static float llama3(const struct moe_rope *rope, float inv)
-{
-	const double low = rope->low_freq_factor, high = rope->high_freq_factor;
-	const double waves = rope->original_positions * (double)inv / (2 * pi);
-	if (waves < low)
-		return (float)(inv / rope->factor);
-	if (waves > high || low == high)
-		return inv;
-	const double s = (waves - low) / (high - low);
-	return (float)((1 - s) * inv / rope->factor + s * inv);
-}
-
 static float frequency(const struct moe_rope *rope, bool lengthened, int32_t i)
 {
 	const float inv = (float)(1.0 / pow(rope->theta, 2.0 * i / rope->n_dims));
@@ -46,7 +32,7 @@ static float frequency(const struct moe_rope *rope, bool lengthened, int32_t i)
 	if (rope->linear > 0)
 		return (float)(inv / rope->linear);
 	if (rope->llama3)
-		return llama3(rope, inv);
+		return moe_rope_slowed(rope, inv);
 	if (!rope->yarn)
 		return inv;
 	const double fast = correction(rope, rope->beta_fast), slow = correction(rope, rope->beta_slow);

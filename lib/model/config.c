@@ -226,8 +226,22 @@ int64_t moe_dim_of(const struct moe_config *c, enum moe_dim dim)
 	case MOE_DIM_HIDDEN_MX: return c->hidden_size / MOE_MX_BLOCK;
 	case MOE_DIM_EXPERT_FFN_MX: return c->moe_intermediate_size / MOE_MX_BLOCK;
 	case MOE_DIM_BUCKETS: return c->relative_buckets;
+	case MOE_DIM_ROPE_HALF: return c->rope.n_dims / 2;
 	}
 	return 0;
+}
+
+const char *moe_gguf_obstacle(const struct moe_config *c)
+{
+	return c->family->gguf_obstacle ? c->family->gguf_obstacle(c) : NULL;
+}
+
+const char *moe_gguf_arch(const struct moe_config *c, char text[64])
+{
+	if (c->family->gguf_arch && !moe_gguf_obstacle(c))
+		return c->family->gguf_arch;
+	snprintf(text, 64, "moe-%s", c->family->name);
+	return text;
 }
 
 const json_t *moe_gguf_key(const json_t *keys, const char *arch, const char *key)
@@ -313,6 +327,11 @@ static bool common_keys(json_t *config, const struct moe_ckpt *ckpt, const struc
 {
 	static const char *const ids[][2] = {{"bos_token_id", "tokenizer.ggml.bos_token_id"},
 	                                     {"eos_token_id", "tokenizer.ggml.eos_token_id"}};
+	/* what some configs say and GGUF shows by tensors that are there */
+	static const char *const told[][2] = {{"attention_bias", "blk.0.attn_q.bias"},
+	                                      {"qkv_bias", "blk.0.attn_q.bias"},
+	                                      {"use_qk_norm", "blk.0.attn_q_norm.weight"},
+	                                      {"lm_head_bias", "output.bias"}};
 	const struct moe_tensor *embed = moe_ckpt_find(ckpt, "token_embd.weight");
 	json_t *names = json_array();
 	bool ok = names && !json_array_append_new(names, json_string(family->architectures[0]));
@@ -325,9 +344,87 @@ static bool common_keys(json_t *config, const struct moe_ckpt *ckpt, const struc
 	}
 	ok = !json_object_set_new(config, "tie_word_embeddings",
 	                          json_boolean(!moe_ckpt_find(ckpt, "output.weight"))) && ok;
+	for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
+		ok = !json_object_set_new(config, told[i][0], json_boolean(moe_ckpt_find(ckpt, told[i][1]))) && ok;
 	if (embed && embed->n_dims == 2 && !json_object_get(config, "vocab_size"))
 		ok = !json_object_set_new(config, "vocab_size", json_integer(embed->dims[0])) && ok;
 	return ok;
+}
+
+/* Are all stacks of experts stored in the type of this name? */
+static bool experts_are(const struct moe_ckpt *ckpt, const char *codec)
+{
+	static const char end[] = "_exps.weight";
+	size_t n = 0;
+
+	for (size_t i = 0; codec && i < ckpt->n_tensors; i++) {
+		const struct moe_tensor *t = &ckpt->tensors[i];
+		const size_t n_name = strlen(t->name);
+
+		if (n_name < sizeof end - 1 || strcmp(t->name + n_name - (sizeof end - 1), end))
+			continue;
+		if (strcmp(t->codec->name, codec))
+			return false;
+		n++;
+	}
+	return n > 0;
+}
+
+/* A config speaks of how files of its directory were stored; a GGUF file made of them may hold something else. */
+static enum moe_status settle_quantization(json_t **config, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	const json_t *q = stored_as(*config, "quantization_config");
+	const char *method = json_string_value(json_object_get(q, "quant_method"));
+	json_t *copy;
+
+	if (!method || !moe_codec_by_name(method) || experts_are(ckpt, method))
+		return MOE_OK;
+	copy = json_deep_copy(*config);
+	if (!copy)
+		return moe_err_nomem(err, 64, "config");
+	/* where it is not, that is no failure */
+	json_object_del(copy, "quantization_config");
+	json_object_del(json_object_get(copy, "text_config"), "quantization_config");
+	json_decref(*config);
+	*config = copy;
+	return MOE_OK;
+}
+
+/* Frequencies scaled as Llama 3's: GGUF has no keys for it, only what it divides them by. The published settings are
+ * tried; what they are not is refused. */
+static enum moe_status read_freqs(json_t *config, const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	static const double high[] = {4, 1};
+	const struct moe_tensor *t = moe_ckpt_find(ckpt, "rope_freqs.weight");
+	const double theta = json_number_value(json_object_get(config, "rope_theta"));
+	struct moe_rope rope = { .llama3 = true, .low_freq_factor = 1, .original_positions = 8192, .theta = theta };
+
+	if (!t)
+		return MOE_OK;
+	const float *divisors = (const float *)(const void *)t->data;
+	const int64_t n = t->n_dims == 1 ? t->dims[0] : 0;
+	if (n < 1 || n > 1 << 20 || strcmp(t->codec->name, "f32") || (uintptr_t)t->data % sizeof(float) || theta <= 1)
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor 'rope_freqs.weight': expected a vector of f32, at an "
+		                   "offset of whole numbers, and a rope.freq_base above 1", ckpt->path);
+	rope.n_dims = 2 * (int32_t)n;
+	for (int64_t i = 0; i < n; i++)
+		rope.factor = divisors[i] > rope.factor ? divisors[i] : rope.factor;
+	for (size_t k = 0; k < sizeof high / sizeof high[0]; k++) {
+		int32_t same = 0;
+
+		rope.high_freq_factor = high[k];
+		while (same < n && fabs(moe_rope_divisor(&rope, same) - divisors[same]) <= 1e-5 * divisors[same])
+			same++;
+		if (same < n)
+			continue;
+		json_t *scaling = json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor", rope.factor,
+		                            "low_freq_factor", rope.low_freq_factor, "high_freq_factor", high[k],
+		                            "original_max_position_embeddings", rope.original_positions);
+		return !json_object_set_new(config, "rope_scaling", scaling) ? MOE_OK
+		                                                             : moe_err_nomem(err, 64, "config");
+	}
+	return moe_err_set(err, MOE_EFORMAT, "%s: tensor 'rope_freqs.weight': not a scaling of frequencies that is "
+	                   "known (Llama 3's and 4's); a config.json must say which", ckpt->path);
 }
 
 static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckpt, struct moe_err *err)
@@ -342,7 +439,7 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 		                   "what model is this?", ckpt->path);
 	for (size_t i = 0; families[i] && !family; i++)
 		if (families[i]->gguf_arch && !strcmp(arch, families[i]->gguf_arch) &&
-		    families[i]->gguf_is_ours(ckpt->metadata))
+		    (!families[i]->gguf_is_ours || families[i]->gguf_is_ours(ckpt->metadata)))
 			family = families[i];
 	if (!family) {
 		char known[600];
@@ -366,6 +463,12 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 		st = moe_err_nomem(err, 64, "config");
 	if (!st && family->hf_extra)
 		st = family->hf_extra(config, ckpt->metadata, err);
+	if (!st)
+		st = read_freqs(config, ckpt, err);
+	if (!st && experts_are(ckpt, family->quant_method) &&
+	    json_object_set_new(config, "quantization_config",
+	                        json_pack("{s:s}", "quant_method", family->quant_method)))
+		st = moe_err_nomem(err, 64, "config");
 	if (st)
 		json_decref(config);
 	else
@@ -389,12 +492,18 @@ enum moe_status moe_config_json_of(json_t **out, const struct moe_ckpt *ckpt, bo
 		snprintf(name, sizeof name, "%.1000s: keys", ckpt->path);
 	if (where)
 		memcpy(where, name, sizeof name);
-	if (ckpt->config) {
-		*out = json_incref(ckpt->config);
-		return MOE_OK;
+	if (ckpt->config || json_is_string(text)) {
+		st = MOE_OK;
+		*out = ckpt->config ? json_incref(ckpt->config) : NULL;
+		if (!*out)
+			st = moe_json_parse(out, json_string_value(text), json_string_length(text), name, err);
+		if (st || ckpt->format->naming != MOE_NAMING_GGUF)
+			return st;
+		st = settle_quantization(out, ckpt, err);
+		if (st)
+			json_decref(*out);
+		return st;
 	}
-	if (json_is_string(text))
-		return moe_json_parse(out, json_string_value(text), json_string_length(text), name, err);
 	if (ckpt->format->naming != MOE_NAMING_GGUF)
 		return moe_err_set(err, MOE_EFORMAT, "%s: there is no config.json, so the model cannot be told",
 		                   ckpt->path);

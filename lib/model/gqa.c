@@ -13,6 +13,8 @@ bool moe_gqa_norms_heads(const struct moe_config *c) { return c->qk_norm == MOE_
 bool moe_gqa_norms_whole(const struct moe_config *c) { return c->qk_norm == MOE_QK_NORM_WHOLE; }
 bool moe_gqa_has_router_bias(const struct moe_config *c) { return c->router.bias; }
 bool moe_gqa_has_shared(const struct moe_config *c) { return c->n_shared_experts > 0; }
+bool moe_gqa_has_freqs(const struct moe_config *c) { return c->rope.llama3; }
+bool moe_gqa_has_factors(const struct moe_config *c) { return c->rope.factors; }
 
 static const struct moe_number common[] = {
 	MOE_NUMBER("vocab_size", vocab_size, 1, INT32_MAX),

@@ -2,6 +2,7 @@
  *
  * Names and shapes: the published checkpoints; GGUF: the "deepseek2" architecture, with k_b and v_b split per head. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ static bool has_bias(const struct moe_config *c) { return c->router.bias; }
 	  .present = test }
 #define STACK(part_, gguf_, d0, d1, d2) \
 	{ .part = part_, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .gguf = gguf_, .dims = {d0, d1, d2}, \
-	  .n_dims = 3 }
+	  .n_dims = 3, .gguf_age = MOE_GGUF_NEW }
 
 const struct moe_tensor_spec moe_mla_tensors[] = {
 	MAT(MOE_PART_EMBED, MOE_ROLE_EMBED, MOE_AT_TOP, "model.embed_tokens.weight", "token_embd.weight",
@@ -49,20 +50,26 @@ const struct moe_tensor_spec moe_mla_tensors[] = {
 	VEC(MOE_PART_KV_A_NORM, MOE_AT_EVERY, P "self_attn.kv_a_layernorm.weight", B "attn_kv_a_norm.weight",
 	    MOE_DIM_KV_LORA, NULL),
 	{ .part = MOE_PART_KV_B, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, .hf = P "self_attn.kv_b_proj.weight",
-	  .gguf = B "attn_kv_b.weight", .dims = {MOE_DIM_KV_B, MOE_DIM_KV_LORA}, .n_dims = 2, .gguf_old = true },
+	  .gguf = B "attn_kv_b.weight", .dims = {MOE_DIM_KV_B, MOE_DIM_KV_LORA}, .n_dims = 2,
+	  .gguf_age = MOE_GGUF_OLD },
 	STACK(MOE_PART_K_B, B "attn_k_b.weight", MOE_DIM_HEADS, MOE_DIM_KV_LORA, MOE_DIM_NOPE),
 	STACK(MOE_PART_V_B, B "attn_v_b.weight", MOE_DIM_HEADS, MOE_DIM_V, MOE_DIM_KV_LORA),
 	MAT(MOE_PART_O, MOE_ROLE_ATTN, MOE_AT_EVERY, P "self_attn.o_proj.weight", B "attn_output.weight",
 	    MOE_DIM_HIDDEN, MOE_DIM_O, NULL),
-	MAT(MOE_PART_INDEX_Q, MOE_ROLE_ATTN, MOE_AT_INDEXER, P "self_attn.indexer.wq_b.weight", NULL,
+	MAT(MOE_PART_INDEX_Q, MOE_ROLE_ATTN, MOE_AT_INDEXER, P "self_attn.indexer.wq_b.weight",
+	    B "indexer.attn_q_b.weight",
 	    MOE_DIM_INDEX_Q, MOE_DIM_Q_LORA, NULL),
-	MAT(MOE_PART_INDEX_K, MOE_ROLE_ATTN, MOE_AT_INDEXER, P "self_attn.indexer.wk.weight", NULL,
+	MAT(MOE_PART_INDEX_K, MOE_ROLE_ATTN, MOE_AT_INDEXER, P "self_attn.indexer.wk.weight", B "indexer.attn_k.weight",
 	    MOE_DIM_INDEX_HEAD, MOE_DIM_HIDDEN, NULL),
-	VEC(MOE_PART_INDEX_K_NORM, MOE_AT_INDEXER, P "self_attn.indexer.k_norm.weight", NULL, MOE_DIM_INDEX_HEAD, NULL),
-	VEC(MOE_PART_INDEX_K_NORM_BIAS, MOE_AT_INDEXER, P "self_attn.indexer.k_norm.bias", NULL, MOE_DIM_INDEX_HEAD,
-	    NULL),
+	VEC(MOE_PART_INDEX_K_NORM, MOE_AT_INDEXER, P "self_attn.indexer.k_norm.weight",
+	    B "indexer.k_norm.weight",
+	    MOE_DIM_INDEX_HEAD, NULL),
+	VEC(MOE_PART_INDEX_K_NORM_BIAS, MOE_AT_INDEXER, P "self_attn.indexer.k_norm.bias",
+	    B "indexer.k_norm.bias",
+	    MOE_DIM_INDEX_HEAD, NULL),
 	{ .part = MOE_PART_INDEX_WEIGHTS, .role = MOE_ROLE_ATTN, .where = MOE_AT_INDEXER,
-	  .hf = P "self_attn.indexer.weights_proj.weight", .dims = {MOE_DIM_INDEX_HEADS, MOE_DIM_HIDDEN}, .n_dims = 2,
+	  .hf = P "self_attn.indexer.weights_proj.weight", .gguf = B "indexer.proj.weight",
+	  .dims = {MOE_DIM_INDEX_HEADS, MOE_DIM_HIDDEN}, .n_dims = 2,
 	  .unscaled = true },
 	VEC(MOE_PART_FFN_NORM, MOE_AT_EVERY, P "post_attention_layernorm.weight", B "ffn_norm.weight",
 	    MOE_DIM_HIDDEN, NULL),
@@ -125,6 +132,9 @@ const struct moe_key moe_mla_keys[] = {
 	{"rms_norm_eps", "attention.layer_norm_rms_epsilon", "f32"},
 	{"qk_rope_head_dim", "rope.dimension_count", "u32"},
 	{"rope_theta", "rope.freq_base", "f32"},
+	{"index_n_heads", "attention.indexer.head_count", "u32"},
+	{"index_head_dim", "attention.indexer.key_length", "u32"},
+	{"index_topk", "attention.indexer.top_k", "u32"},
 	{NULL, NULL, NULL},
 };
 
@@ -295,89 +305,134 @@ enum moe_status moe_mla_v3_parse(struct moe_config *c, const json_t *json, const
 	return st ? st : moe_parse_groups(c, where, 2, err);
 }
 
-/* Where the config leaves a key out, its GGUF twin gets the family's default. */
-static bool put_u32(json_t *keys, const char *key, int64_t value)
+const char *moe_mla_obstacle(const struct moe_config *c)
 {
-	return moe_gguf_key(keys, "deepseek2", key) || moe_gguf_put(keys, "deepseek2", key, "u32", json_integer(value));
+	int32_t first_moe = 0;
+
+	if (!c->rope.interleaved)
+		return "rotates neighbouring pairs alone";
+	while (first_moe < c->n_layers && c->layers[first_moe].ffn == MOE_FFN_DENSE)
+		first_moe++;
+	for (int32_t l = first_moe; l < c->n_layers + c->n_mtp_layers; l++)
+		if (c->layers[l].ffn == MOE_FFN_DENSE)
+			return "knows no layers without experts between others";
+	return NULL;
 }
 
-static bool put_f32(json_t *keys, const char *key, double value)
+/* Keys of one architecture; ok turns false when memory is short. */
+struct writer {
+	json_t *keys;
+	const char *arch;
+	bool ok;
+};
+
+/* Where the config leaves a key out, its GGUF twin gets the family's default. */
+static void put_u32(struct writer *w, const char *key, int64_t value)
 {
-	return moe_gguf_key(keys, "deepseek2", key) || moe_gguf_put(keys, "deepseek2", key, "f32", json_real(value));
+	w->ok = w->ok && (moe_gguf_key(w->keys, w->arch, key) ||
+	                  moe_gguf_put(w->keys, w->arch, key, "u32", json_integer(value)));
+}
+
+static void put_f32(struct writer *w, const char *key, double value)
+{
+	w->ok = w->ok && (moe_gguf_key(w->keys, w->arch, key) ||
+	                  moe_gguf_put(w->keys, w->arch, key, "f32", json_real(value)));
 }
 
 /* YaRN's g(s, m) as DeepSeek defines it. */
 static double yarn_mscale(double factor, double m) { return factor > 1 ? 0.1 * m * log(factor) + 1 : 1; }
 
+/* The numbers of an indexer, and which layers have one of their own where not all do. */
+static void put_indexer(struct writer *w, const struct moe_config *c)
+{
+	json_t *owners = json_array();
+	bool shared = false;
+	char name[128];
+
+	if (c->index_top_k) {
+		put_u32(w, "attention.indexer.head_count", c->index_n_heads);
+		put_u32(w, "attention.indexer.key_length", c->index_head_dim);
+		put_u32(w, "attention.indexer.top_k", c->index_top_k);
+	}
+	for (int32_t l = 0; l < c->n_layers; l++) {
+		const bool own = c->layers[l].indexer == MOE_INDEXER_OWN;
+
+		shared |= c->layers[l].indexer == MOE_INDEXER_SHARED;
+		w->ok = w->ok && !json_array_append_new(owners, json_boolean(own));
+	}
+	snprintf(name, sizeof name, "%s.attention.indexer.types", w->arch);
+	if (shared)
+		w->ok = w->ok && !json_object_set_new(w->keys, name, json_pack("{s:s, s:s, s:O}", "type", "array", "of",
+		                                                               "bool", "value", owners));
+	json_decref(owners);
+}
+
 enum moe_status moe_mla_gguf_extra(const struct moe_config *c, json_t *keys, int gating, struct moe_err *err)
 {
+	char own[64];
+	struct writer w = { .keys = keys, .arch = moe_gguf_arch(c, own), .ok = true };
 	int32_t first_moe = 0;
-	bool ok = true;
 
-	if (!c->rope.interleaved)
-		return moe_err_set(err, MOE_EUSAGE, "rope_interleave false has no GGUF form in this architecture");
 	while (first_moe < c->n_layers && c->layers[first_moe].ffn == MOE_FFN_DENSE)
 		first_moe++;
-	for (int32_t l = first_moe; l < c->n_layers + c->n_mtp_layers; l++)
-		if (c->layers[l].ffn == MOE_FFN_DENSE)
-			return moe_err_set(err, MOE_EUSAGE, "moe_layer_freq above 1 has no GGUF form: layer %d is "
-			                   "dense between layers with experts", l);
 	/* the cache holds one shared latent per token, so GGUF calls it one head of c + r keys and c values */
-	ok = ok && put_u32(keys, "block_count", (int64_t)c->n_layers + c->n_mtp_layers);
-	ok = ok && put_u32(keys, "attention.head_count_kv", 1);
-	ok = ok && put_u32(keys, "attention.key_length", moe_dim_of(c, MOE_DIM_KV_A));
-	ok = ok && put_u32(keys, "attention.value_length", c->kv_lora_rank);
-	ok = ok && put_u32(keys, "attention.key_length_mla", c->head_dim);
-	ok = ok && put_u32(keys, "attention.value_length_mla", c->v_head_dim);
-	ok = ok && put_u32(keys, "expert_gating_func", gating);
+	put_u32(&w, "block_count", (int64_t)c->n_layers + c->n_mtp_layers);
+	put_u32(&w, "attention.head_count_kv", 1);
+	put_u32(&w, "attention.key_length", moe_dim_of(c, MOE_DIM_KV_A));
+	put_u32(&w, "attention.value_length", c->kv_lora_rank);
+	put_u32(&w, "attention.key_length_mla", c->head_dim);
+	put_u32(&w, "attention.value_length_mla", c->v_head_dim);
+	put_u32(&w, "expert_gating_func", gating);
 	if (c->n_mtp_layers)
-		ok = ok && put_u32(keys, "nextn_predict_layers", c->n_mtp_layers);
-	ok = ok && put_u32(keys, "vocab_size", c->vocab_size);
-	ok = ok && put_u32(keys, "context_length", c->max_positions);
-	ok = ok && put_u32(keys, "embedding_length", c->hidden_size);
-	ok = ok && put_u32(keys, "feed_forward_length", c->intermediate_size);
-	ok = ok && put_u32(keys, "attention.head_count", c->n_heads);
-	ok = ok && put_u32(keys, "leading_dense_block_count", first_moe);
-	ok = ok && put_u32(keys, "expert_count", c->n_experts);
-	ok = ok && put_u32(keys, "expert_used_count", c->router.top_k);
-	ok = ok && put_u32(keys, "expert_shared_count", c->n_shared_experts);
-	ok = ok && put_u32(keys, "expert_feed_forward_length", c->moe_intermediate_size);
-	ok = ok && put_f32(keys, "expert_weights_scale", c->router.scale);
-	if (ok && !moe_gguf_key(keys, "deepseek2", "expert_weights_norm"))
-		ok = moe_gguf_put(keys, "deepseek2", "expert_weights_norm", "bool", json_boolean(c->router.normalize));
+		put_u32(&w, "nextn_predict_layers", c->n_mtp_layers);
+	put_u32(&w, "vocab_size", c->vocab_size);
+	put_u32(&w, "context_length", c->max_positions);
+	put_u32(&w, "embedding_length", c->hidden_size);
+	put_u32(&w, "feed_forward_length", c->intermediate_size);
+	put_u32(&w, "attention.head_count", c->n_heads);
+	put_u32(&w, "leading_dense_block_count", first_moe);
+	put_u32(&w, "expert_count", c->n_experts);
+	put_u32(&w, "expert_used_count", c->router.top_k);
+	put_u32(&w, "expert_shared_count", c->n_shared_experts);
+	put_u32(&w, "expert_feed_forward_length", c->moe_intermediate_size);
+	put_f32(&w, "expert_weights_scale", c->router.scale);
+	if (!moe_gguf_key(keys, w.arch, "expert_weights_norm"))
+		w.ok = w.ok && moe_gguf_put(keys, w.arch, "expert_weights_norm", "bool",
+		                            json_boolean(c->router.normalize));
 	/* a router that ignores the groups of its config (greedy) must not be grouped by a reader of these keys */
-	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_count", "u32", json_integer(c->router.n_groups));
-	ok = ok && moe_gguf_put(keys, "deepseek2", "expert_group_used_count", "u32",
-	                        json_integer(c->router.top_groups));
+	w.ok = w.ok && moe_gguf_put(keys, w.arch, "expert_group_count", "u32", json_integer(c->router.n_groups));
+	w.ok = w.ok && moe_gguf_put(keys, w.arch, "expert_group_used_count", "u32",
+	                            json_integer(c->router.top_groups));
 	if (c->q_lora_rank)
-		ok = ok && put_u32(keys, "attention.q_lora_rank", c->q_lora_rank);
-	ok = ok && put_u32(keys, "attention.kv_lora_rank", c->kv_lora_rank);
-	ok = ok && put_f32(keys, "attention.layer_norm_rms_epsilon", c->rms_eps);
-	ok = ok && put_u32(keys, "rope.dimension_count", c->rope.n_dims);
-	ok = ok && put_f32(keys, "rope.freq_base", c->rope.theta);
-	ok = ok && moe_gguf_put(keys, "deepseek2", "rope.scaling.type", "string",
-	                        json_string(c->rope.yarn ? "yarn" : "none"));
+		put_u32(&w, "attention.q_lora_rank", c->q_lora_rank);
+	put_u32(&w, "attention.kv_lora_rank", c->kv_lora_rank);
+	put_f32(&w, "attention.layer_norm_rms_epsilon", c->rms_eps);
+	put_u32(&w, "rope.dimension_count", c->rope.n_dims);
+	put_f32(&w, "rope.freq_base", c->rope.theta);
+	w.ok = w.ok && moe_gguf_put(keys, w.arch, "rope.scaling.type", "string",
+	                            json_string(c->rope.yarn ? "yarn" : "none"));
 	if (c->rope.yarn) {
-		ok = ok && put_f32(keys, "rope.scaling.factor", c->rope.factor);
-		ok = ok && put_u32(keys, "rope.scaling.original_context_length", c->rope.original_positions);
-		ok = ok && put_f32(keys, "rope.scaling.yarn_log_multiplier", 0.1 * c->rope.mscale_all_dim);
-		ok = ok && put_f32(keys, "rope.scaling.yarn_beta_fast", c->rope.beta_fast);
-		ok = ok && put_f32(keys, "rope.scaling.yarn_beta_slow", c->rope.beta_slow);
+		put_f32(&w, "rope.scaling.factor", c->rope.factor);
+		put_u32(&w, "rope.scaling.original_context_length", c->rope.original_positions);
+		put_f32(&w, "rope.scaling.yarn_log_multiplier", 0.1 * c->rope.mscale_all_dim);
+		put_f32(&w, "rope.scaling.yarn_beta_fast", c->rope.beta_fast);
+		put_f32(&w, "rope.scaling.yarn_beta_slow", c->rope.beta_slow);
 		if (c->rope.mscale != c->rope.mscale_all_dim)
-			ok = ok && put_f32(keys, "rope.scaling.attn_factor",
-			                   yarn_mscale(c->rope.factor, c->rope.mscale) /
-			                   yarn_mscale(c->rope.factor, c->rope.mscale_all_dim));
+			put_f32(&w, "rope.scaling.attn_factor",
+			        yarn_mscale(c->rope.factor, c->rope.mscale) /
+			        yarn_mscale(c->rope.factor, c->rope.mscale_all_dim));
 	}
-	return ok ? MOE_OK : moe_err_nomem(err, 64, "GGUF keys");
+	put_indexer(&w, c);
+	return w.ok ? MOE_OK : moe_err_nomem(err, 64, "GGUF keys");
 }
 
 /* YaRN: GGUF holds 0.1 mscale_all_dim, and the ratio g(factor, mscale) / g(factor, mscale_all_dim) if not 1. */
-static json_t *yarn_of(const json_t *keys)
+static json_t *yarn_of(const json_t *keys, const char *arch)
 {
-	const double log_mul = moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_log_multiplier", 0);
+	const double log_mul = moe_gguf_f64(keys, arch, "rope.scaling.yarn_log_multiplier", 0);
 	const double all_dim = moe_gguf_f32_value((double)(float)(log_mul * 10));
-	const double factor = moe_gguf_f64(keys, "deepseek2", "rope.scaling.factor", 1);
-	const double ratio = moe_gguf_f64(keys, "deepseek2", "rope.scaling.attn_factor", 1);
+	const double factor = moe_gguf_f64(keys, arch, "rope.scaling.factor", 1);
+	const double ratio = moe_gguf_f64(keys, arch, "rope.scaling.attn_factor", 1);
 	double mscale = all_dim;
 
 	if (ratio != 1 && factor > 1)
@@ -385,16 +440,16 @@ static json_t *yarn_of(const json_t *keys)
 		                                            (0.1 * log(factor))));
 	return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f}", "type", "yarn", "factor", factor,
 	                 "original_max_position_embeddings",
-	                 (json_int_t)moe_gguf_int(keys, "deepseek2", "rope.scaling.original_context_length", 4096),
-	                 "beta_fast", moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_beta_fast", 32), "beta_slow",
-	                 moe_gguf_f64(keys, "deepseek2", "rope.scaling.yarn_beta_slow", 1), "mscale", mscale,
+	                 (json_int_t)moe_gguf_int(keys, arch, "rope.scaling.original_context_length", 4096),
+	                 "beta_fast", moe_gguf_f64(keys, arch, "rope.scaling.yarn_beta_fast", 32), "beta_slow",
+	                 moe_gguf_f64(keys, arch, "rope.scaling.yarn_beta_slow", 1), "mscale", mscale,
 	                 "mscale_all_dim", all_dim);
 }
 
 enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t grouped_experts, int32_t groups,
                                  int32_t top_groups, struct moe_err *err)
 {
-	const char *arch = "deepseek2";
+	const char *arch = json_string_value(moe_gguf_key(keys, NULL, "general.architecture"));
 	const int64_t n_mtp = moe_gguf_int(keys, arch, "nextn_predict_layers", 0);
 	const int64_t blocks = moe_gguf_int(keys, arch, "block_count", 0);
 	const int64_t n_rope = moe_gguf_int(keys, arch, "rope.dimension_count", 64);
@@ -436,6 +491,25 @@ enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t gro
 	if (!json_object_get(config, "topk_group"))
 		ok = !json_object_set_new(config, "topk_group", json_integer(grouped ? top_groups : 1)) && ok;
 	ok = !json_object_set_new(config, "rope_scaling",
-	                          scaling && !strcmp(scaling, "yarn") ? yarn_of(keys) : json_null()) && ok;
+	                          scaling && !strcmp(scaling, "yarn") ? yarn_of(keys, arch) : json_null()) && ok;
 	return ok ? MOE_OK : moe_err_nomem(err, 64, "config");
+}
+
+enum moe_status moe_mla_v3_gguf_extra(const struct moe_config *c, json_t *keys, struct moe_err *err)
+{
+	return moe_mla_gguf_extra(c, keys, 2, err);
+}
+
+enum moe_status moe_mla_v3_hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	if (json_object_set_new(config, "scoring_func", json_string("sigmoid")) ||
+	    json_object_set_new(config, "topk_method", json_string("noaux_tc")))
+		return moe_err_nomem(err, 64, "config");
+	return moe_mla_hf_extra(config, keys, 256, 8, 4, err);
+}
+
+bool moe_mla_never(const json_t *keys)
+{
+	(void)keys;
+	return false;
 }

@@ -23,10 +23,22 @@ MOE_MUST_USE enum moe_status moe_mla_v3_parse(struct moe_config *config, const j
  * main model for which owns [n_layers] says false. owns NULL: all. */
 MOE_MUST_USE enum moe_status moe_mla_indexer_parse(struct moe_config *config, const json_t *json, const char *where,
                                                    const bool *owns, struct moe_err *err);
+/* moe_family.gguf_obstacle. */
+const char *moe_mla_obstacle(const struct moe_config *config);
 /* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
 MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
                                                 struct moe_err *err);
 MOE_MUST_USE enum moe_status moe_mla_hf_extra(json_t *config, const json_t *keys, int32_t grouped_experts,
                                               int32_t groups, int32_t top_groups, struct moe_err *err);
+
+/* Both for a router as DeepSeek-V3's. */
+MOE_MUST_USE enum moe_status moe_mla_v3_gguf_extra(const struct moe_config *config, json_t *keys, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_mla_v3_hf_extra(json_t *config, const json_t *keys, struct moe_err *err);
+
+/* Both for a router as DeepSeek-V3's. */
+MOE_MUST_USE enum moe_status moe_mla_v3_gguf_extra(const struct moe_config *config, json_t *keys, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_mla_v3_hf_extra(json_t *config, const json_t *keys, struct moe_err *err);
+/* moe_family.gguf_is_ours of families whose keys are those of another: a config.json tells them. */
+bool moe_mla_never(const json_t *keys);
 
 #endif

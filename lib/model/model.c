@@ -5,6 +5,7 @@
 
 #include "model/model.h"
 #include "model/names.h"
+#include "model/stored.h"
 
 struct binder {
 	const struct moe_config *config;
@@ -13,14 +14,14 @@ struct binder {
 	struct moe_model *model;    /* NULL: checking only */
 	bool presence;              /* looking for what is missing, whatever its shape */
 	size_t n_used;
-	bool old_kv_b;              /* GGUF with attn_kv_b in one piece */
+	enum moe_naming naming;
 	struct moe_buf name;
 };
 
 static enum moe_status missing(const struct binder *b, const struct moe_tensor_id *id, struct moe_err *err)
 {
 	const struct moe_config *c = b->config;
-	const int64_t n = moe_names_count(c, b->ckpt->format->naming);
+	const int64_t n = moe_names_count(c, b->naming);
 	char hint[160] = "";
 
 	if (b->ckpt->n_tensors == 0)
@@ -88,38 +89,6 @@ static enum moe_status check_scales(const struct binder *b, const struct moe_ten
 	return MOE_OK;
 }
 
-/* The matrix (or vector) of a tensor that is no stack, or of expert e of one that is. */
-static struct moe_weight weight_of(const struct binder *b, const struct moe_tensor_spec *spec,
-                                   const struct moe_tensor *t, int32_t e)
-{
-	const bool hf = b->ckpt->format->naming == MOE_NAMING_HF, turned = hf && spec->input_major;
-	const bool by_rows = hf && spec->stack == MOE_STACK_ROWS;
-	const bool bias = spec->n_dims == 1 && moe_spec_is_expert(spec);
-	const struct moe_codec *codec = spec->mx_blocks ? moe_codec_by_name("mxfp4_split") : t->codec;
-	const int32_t last = t->n_dims - (spec->mx_blocks ? 2 : 1);
-	const int64_t stored = bias ? t->dims[last] :
-	                       spec->n_dims > 1 ? t->dims[last - 1] / (by_rows ? b->config->n_experts : 1) : 1;
-	const int64_t cols = bias ? 1 : t->dims[last] * (spec->mx_blocks ? MOE_MX_BLOCK : 1);
-	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(b->ckpt, t) : NULL;
-	const size_t n_bytes = (size_t)stored * ((size_t)cols / codec->block_elems) * codec->block_bytes;
-
-	return (struct moe_weight){ .codec = codec, .data = t->data + (size_t)e * n_bytes,
-	                            .rows = turned ? cols : stored, .cols = turned ? stored : cols,
-	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL };
-}
-
-/* n rows of w from `first` on, each `step` rows behind the one before. */
-static struct moe_weight rows_of(const struct moe_weight *w, int64_t first, int64_t n, int64_t step)
-{
-	struct moe_weight rows = *w;
-	const size_t between = w->in_stride ? 1 : (size_t)w->cols / w->codec->block_elems;
-
-	rows.rows = n;
-	rows.row_step = step;
-	rows.data += (size_t)first * between * w->codec->block_bytes;
-	return rows;
-}
-
 static struct moe_weight *expert_list(struct moe_layer *layer, enum moe_part part)
 {
 	switch (part) {
@@ -150,33 +119,30 @@ static struct moe_weight *top_weight(struct moe_model *m, enum moe_part part)
 static void place_pieces(struct binder *b, const struct moe_tensor_id *id, int32_t expert, const struct moe_weight *w)
 {
 	struct moe_layer *layer = &b->model->layers[id->layer];
-	const struct moe_piece whole = { .part = id->spec->part };
-	int64_t first = 0;
 
 	for (int32_t i = 0; i < (id->spec->n_pieces ? id->spec->n_pieces : 1); i++) {
-		const struct moe_piece *piece = id->spec->n_pieces ? &id->spec->pieces[i] : &whole;
-		const int64_t n = id->spec->n_pieces ? moe_dim_of(b->config, piece->rows) : w->rows;
-		const bool alternate = id->spec->pieces_alternate;
-		const struct moe_weight rows = rows_of(w, first, n, alternate ? id->spec->n_pieces : 0);
-		struct moe_weight *list = expert < 0 ? NULL : expert_list(layer, piece->part);
-		struct moe_weight *to = list ? &list[expert] : &layer->part[piece->part];
+		const enum moe_part part = id->spec->n_pieces ? id->spec->pieces[i].part : id->spec->part;
+		const struct moe_weight rows = moe_stored_piece(b->config, id->spec, w, i);
+		struct moe_weight *list = expert < 0 ? NULL : expert_list(layer, part);
+		struct moe_weight *to = list ? &list[expert] : &layer->part[part];
 
 		/* the codes come before their exponents */
 		if (moe_spec_is_mx(id->spec) && !id->spec->mx_blocks)
 			to->scales = rows.data;
 		else
 			*to = rows;
-		first += alternate ? 1 : n;
 	}
 }
 
 static void place(struct binder *b, const struct moe_tensor_id *id, const struct moe_tensor *t)
 {
 	struct moe_model *m = b->model;
-	const bool stack = moe_spec_is_stack(id->spec, b->ckpt->format->naming);
+	const bool stack = moe_spec_is_stack(id->spec, b->naming);
 
+	if (id->spec->made)
+		return;
 	for (int32_t e = 0; e < (stack ? b->config->n_experts : 1); e++) {
-		const struct moe_weight w = weight_of(b, id->spec, t, e);
+		const struct moe_weight w = moe_stored_weight(b->config, b->ckpt, b->naming, id->spec, t, e);
 
 		if (id->layer < 0)
 			*top_weight(m, id->spec->part) = w;
@@ -190,38 +156,28 @@ static enum moe_status visit(void *arg, const struct moe_tensor_id *id, const in
                              struct moe_err *err)
 {
 	struct binder *b = arg;
-	struct moe_tensor_id found = *id;
-	int64_t old_dims[MOE_MAX_DIMS];
 	enum moe_status st;
 
-	if (b->old_kv_b && id->spec->part == MOE_PART_V_B)
-		return MOE_OK;
-	if (b->old_kv_b && id->spec->part == MOE_PART_K_B) {
-		for (found.spec = b->config->family->tensors; found.spec->part != MOE_PART_KV_B;)
-			found.spec++;
-		n_dims = moe_spec_dims(b->config, found.spec, MOE_NAMING_GGUF, old_dims);
-		dims = old_dims;
-	}
 	b->name.n = 0;
-	moe_names_format(b->config, &found, b->ckpt->format->naming, &b->name);
+	moe_names_format(b->config, id, b->naming, &b->name);
 	st = moe_buf_check(&b->name, err);
 	if (st)
 		return st;
 	const struct moe_tensor *t = moe_ckpt_find(b->ckpt, b->name.p);
 	if (!t)
-		return missing(b, &found, err);
+		return id->spec->made ? MOE_OK : missing(b, id, err);
 	if (b->presence)
 		return MOE_OK;
 	if (b->model) {
-		place(b, &found, t);
+		place(b, id, t);
 		return MOE_OK;
 	}
 	b->n_used += t->codec->scaled ? 2 : 1;
-	if (found.spec->input_major && t->codec->block_elems > 1)
+	if (b->naming == MOE_NAMING_HF && id->spec->input_major && t->codec->block_elems > 1)
 		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected numbers without blocks, as this "
 		                   "matrix is stored by its inputs, found %s", moe_ckpt_file(b->ckpt, t), t->name,
 		                   t->codec->name);
-	st = check_tensor(b, found.spec, t, dims, n_dims, err);
+	st = check_tensor(b, id->spec, t, dims, n_dims, err);
 	return st || !t->codec->scaled ? st : check_scales(b, t, err);
 }
 
@@ -236,7 +192,7 @@ static enum moe_status check_copy(struct binder *b, const struct moe_tensor *t, 
 		spec++;
 	b->name.n = 0;
 	moe_names_format(b->config, &(struct moe_tensor_id){ .spec = spec, .layer = -1, .expert = -1 },
-	                 b->ckpt->format->naming, &b->name);
+	                 b->naming, &b->name);
 	of = b->name.failed ? NULL : moe_ckpt_find(b->ckpt, b->name.p);
 	same = of && of->data && t->data && t->codec == of->codec && t->n_dims == of->n_dims &&
 	       t->n_bytes == of->n_bytes;
@@ -249,16 +205,17 @@ static enum moe_status check_copy(struct binder *b, const struct moe_tensor *t, 
 	                   b->config->tie_embeddings ? "true" : "false", same ? "numbers" : "types or shapes");
 }
 
-/* All expected tensors are there; names the first that is not one of them. */
+/* All expected tensors are there; names the first that is not one of them. Old GGUF files may hold what newer ones do
+ * beside it. */
 static enum moe_status no_others(struct binder *b, struct moe_err *err)
 {
-	const enum moe_naming naming = b->ckpt->format->naming;
+	const enum moe_naming naming = b->naming;
 
 	for (size_t i = 0; i < b->ckpt->n_tensors; i++) {
 		const struct moe_tensor *t = &b->ckpt->tensors[i];
 		struct moe_tensor_id id;
 		const bool known = moe_names_parse(b->config, naming, t->name, &id) &&
-		                   (naming == MOE_NAMING_HF || b->old_kv_b || !id.spec->gguf_old);
+		                   (naming == MOE_NAMING_GGUF_OLD || moe_spec_in(id.spec, naming));
 
 		if (known && id.scales) {
 			b->name.n = 0;
@@ -276,8 +233,6 @@ static enum moe_status no_others(struct binder *b, struct moe_err *err)
 			continue;
 		}
 		if (!known && moe_names_skipped(b->config, naming, t->name))
-			continue;
-		if (known && b->old_kv_b && (id.spec->part == MOE_PART_K_B || id.spec->part == MOE_PART_V_B))
 			continue;
 		if (!known)
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is none of the %zu that %s calls for "
@@ -299,14 +254,14 @@ static enum moe_status check_all(struct binder *b, struct moe_err *err)
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is %s, but no quantization_config "
 			                   "of %s speaks of block scales", moe_ckpt_file(ckpt, &ckpt->tensors[i]),
 			                   ckpt->tensors[i].name, ckpt->tensors[i].codec->name, b->where);
-	b->old_kv_b = ckpt->format->naming == MOE_NAMING_GGUF && moe_ckpt_find(ckpt, "blk.0.attn_kv_b.weight");
+	b->naming = moe_names_form(b->config, ckpt);
 	/* too few tensors: the first missing one says more than the first shape that differs, and comes within
 	 * n_tensors + 1 steps whatever the config's numbers are */
-	b->presence = !b->old_kv_b && moe_names_count(b->config, ckpt->format->naming) > (int64_t)ckpt->n_tensors;
-	st = b->presence ? moe_names_each(b->config, ckpt->format->naming, visit, b, err) : MOE_OK;
+	b->presence = moe_names_count(b->config, b->naming) > (int64_t)ckpt->n_tensors;
+	st = b->presence ? moe_names_each(b->config, b->naming, visit, b, err) : MOE_OK;
 	b->presence = false;
 	if (!st)
-		st = moe_names_each(b->config, ckpt->format->naming, visit, b, err);
+		st = moe_names_each(b->config, b->naming, visit, b, err);
 	return st || b->n_used == ckpt->n_tensors ? st : no_others(b, err);
 }
 
@@ -433,7 +388,8 @@ enum moe_status moe_model_bind(struct moe_model **out, const struct moe_ckpt *ck
 	if (st)
 		goto out;
 	b.model = m;
-	st = moe_names_each(&m->config, ckpt->format->naming, visit, &b, err);
+	m->paired = moe_stored_paired(&m->config, b.naming, MOE_PART_Q);
+	st = moe_names_each(&m->config, b.naming, visit, &b, err);
 	if (m->config.tie_embeddings)
 		m->head = m->embed;
 	for (int32_t l = 0; !st && l < m->config.n_layers + m->config.n_mtp_layers; l++)

@@ -129,6 +129,10 @@ struct moe_config {
 	struct moe_layer_kind *layers;   /* [n_layers + n_mtp_layers], malloc'd; moe_config_free */
 };
 
+/* An inverse frequency as Llama 3's scaling changes it, and what it divides that of dimension pair i by. */
+float moe_rope_slowed(const struct moe_rope *rope, float inv);
+float moe_rope_divisor(const struct moe_rope *rope, int32_t i);
+
 /* Numbers that share an exponent in MXFP4. */
 #define MOE_MX_BLOCK 32
 
@@ -143,6 +147,7 @@ enum moe_dim {
 	MOE_DIM_INDEX_HEADS, MOE_DIM_INDEX_HEAD, MOE_DIM_INDEX_Q /* index_n_heads index_head_dim */,
 	MOE_DIM_HIDDEN_MX, MOE_DIM_EXPERT_FFN_MX,   /* in blocks of MOE_MX_BLOCK */
 	MOE_DIM_BUCKETS,         /* relative_buckets */
+	MOE_DIM_ROPE_HALF,       /* rope.n_dims / 2 */
 };
 int64_t moe_dim_of(const struct moe_config *config, enum moe_dim dim);
 
@@ -166,6 +171,7 @@ enum moe_part {
 	MOE_PART_EXPERT_GATE_BIAS, MOE_PART_EXPERT_UP_BIAS, MOE_PART_EXPERT_DOWN_BIAS,
 	MOE_PART_EXPERT_GATE_SCALES, MOE_PART_EXPERT_UP_SCALES, MOE_PART_EXPERT_DOWN_SCALES,   /* of mx_blocks */
 	MOE_PART_SHARED_GATE, MOE_PART_SHARED_UP, MOE_PART_SHARED_DOWN, MOE_PART_SHARED_MIX,
+	MOE_PART_ROPE_FREQS, MOE_PART_ROPE_LONG, MOE_PART_ROPE_SHORT,   /* the rotation's scaling, said in GGUF alone */
 	MOE_PART_MTP_EMBED, MOE_PART_MTP_ENORM, MOE_PART_MTP_HNORM, MOE_PART_MTP_EH_PROJ, MOE_PART_MTP_NORM,
 	MOE_PART_MTP_HEAD, MOE_N_PARTS,
 };
@@ -191,6 +197,10 @@ enum moe_stack {
 	MOE_STACK_ROWS,          /* [experts rows, cols] */
 };
 
+/* GGUF has changed how it holds some matrices (kv_b, experts). Files hold all of them in one way or all in the other;
+ * the old one is read, never written. */
+enum moe_gguf_age { MOE_GGUF_ANY, MOE_GGUF_NEW, MOE_GGUF_OLD };
+
 /* Rows of a tensor that holds several matrices, one behind the other. */
 struct moe_piece {
 	enum moe_part part;
@@ -198,13 +208,14 @@ struct moe_piece {
 };
 
 /* One kind of tensor of a family. Patterns hold {l} and {e}; where a spec has both, hf and gguf name the same values.
- * kv_b is one matrix in Hugging Face files and two stacks, k_b (transposed per head) and v_b, in GGUF. */
+ * What the two hold in different ways are specs of one naming each, which meet in their parts. kv_b is one matrix in
+ * Hugging Face files and two stacks, k_b (transposed per head) and v_b, in GGUF. */
 struct moe_tensor_spec {
 	enum moe_part part;
 	enum moe_role role;
 	enum moe_where where;
 	const char *hf;          /* NULL: not in Hugging Face checkpoints */
-	const char *gguf;        /* NULL: not in GGUF (made from others: see kv_b) */
+	const char *gguf;        /* NULL: not in GGUF */
 	enum moe_dim dims[3];    /* of one expert for expert tensors; HF order */
 	int32_t n_dims;
 	enum moe_stack stack;    /* the pattern then has no {e}; dims are still those of one expert */
@@ -220,7 +231,9 @@ struct moe_tensor_spec {
 	bool gguf_f32;           /* stored as F32 in GGUF whatever is asked for (norms, routers, biases) */
 	bool f32;                /* stored as F32 in Hugging Face checkpoints too (correction biases) */
 	bool unscaled;           /* never f8_e4m3, where matrices of its role are */
-	bool gguf_old;           /* a GGUF form that is read but never written nor expected (kv_b in one piece) */
+	enum moe_gguf_age gguf_age;
+	bool made;               /* in GGUF alone, made from the config; files need not have it, and what they have is
+	                          * not read */
 };
 
 /* A key of config.json and its GGUF twin ("{arch}." is put before it). */
@@ -238,10 +251,17 @@ struct moe_family {
 	const char *const *architectures; /* NULL-terminated: "DeepseekV3ForCausalLM" */
 	const char *const *model_types;   /* NULL-terminated: "deepseek_v3", "kimi_k2" */
 	const char *quant_method;         /* of quantization_config, beside "fp8", that parse reads; NULL: none */
-	const char *gguf_arch;            /* "deepseek2" */
+	const char *gguf_arch;            /* "deepseek2"; NULL: of our own making, see moe_gguf_arch */
 	/* Does this GGUF (general.architecture equals gguf_arch; its keys as in moe_ckpt.metadata) belong to this
-	 * family? */
+	 * family? NULL: yes. */
 	bool (*gguf_is_ours)(const json_t *keys);
+	/* Why other readers of gguf_arch would not run a model of this config right, as the end of a sentence that
+	 * begins with them ("has no ..."); NULL where they do. NULL: they do. */
+	const char *(*gguf_obstacle)(const struct moe_config *config);
+	const char *gguf_remark;          /* what else is to be said of other readers, in such words; NULL: nothing */
+	/* GGUF holds the query and key rows of each head in pairs: row 2i is row i of the head here, row 2i + 1 row i +
+	 * half of it, so that readers rotate neighbours. */
+	bool gguf_paired;
 	/* Fills config from config.json; `where` names it in messages. Everything is checked. */
 	MOE_MUST_USE enum moe_status (*parse)(struct moe_config *config, const json_t *json, const char *where,
 	                                      struct moe_err *err);
@@ -258,6 +278,12 @@ struct moe_family {
 	/* Config keys that cannot be copied one by one from GGUF keys, added to the object; NULL: none. */
 	MOE_MUST_USE enum moe_status (*hf_extra)(json_t *config, const json_t *keys, struct moe_err *err);
 };
+
+/* The architecture that GGUF files of this config name, before which their keys have it: gguf_arch, or "moe-" and the
+ * family's name where nothing else runs it. text holds it where that is so. */
+const char *moe_gguf_arch(const struct moe_config *config, char text[64]);
+/* What the family's gguf_obstacle says of it; NULL: nothing. */
+const char *moe_gguf_obstacle(const struct moe_config *config);
 
 const struct moe_family *moe_family_at(size_t i);   /* NULL past the end */
 
@@ -290,6 +316,7 @@ struct moe_model {
 	struct moe_weight head_bias, final_norm_bias;   /* data NULL: none */
 	struct moe_weight encoder_norm;                 /* data NULL: there is no encoder */
 	struct moe_layer *layers;       /* [n_layers + n_mtp_layers] */
+	bool paired;                    /* rows of queries and keys, and their biases, lie as in gguf_paired */
 };
 
 /* Checks presence, dtype and shape of every tensor a model of this config needs, and that there are no others, whatever

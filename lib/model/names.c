@@ -56,7 +56,42 @@ bool moe_names_stacked(const struct moe_config *c)
 
 bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming)
 {
-	return moe_spec_is_expert(spec) && (naming == MOE_NAMING_GGUF || spec->stack != MOE_STACK_NONE);
+	const char *pattern = pattern_of(spec, naming);
+
+	return moe_spec_is_expert(spec) && pattern && !strstr(pattern, "{e}");
+}
+
+bool moe_spec_in(const struct moe_tensor_spec *spec, enum moe_naming naming)
+{
+	if (naming == MOE_NAMING_HF)
+		return spec->hf;
+	return spec->gguf && spec->gguf_age != (naming == MOE_NAMING_GGUF ? MOE_GGUF_OLD : MOE_GGUF_NEW);
+}
+
+/* The name of a tensor of this spec that any checkpoint with such ones has; false: there is none. */
+static bool first_name(const struct moe_config *c, const struct moe_tensor_spec *spec, struct moe_buf *name)
+{
+	struct moe_tensor_id id = { .spec = spec, .layer = -1, .expert = 0 };
+
+	while (id.layer < c->n_layers + c->n_mtp_layers && !moe_spec_applies(c, spec, id.layer))
+		id.layer++;
+	name->n = 0;
+	if (id.layer < c->n_layers + c->n_mtp_layers)
+		moe_names_format(c, &id, MOE_NAMING_GGUF_OLD, name);
+	return name->n > 0 && !name->failed;
+}
+
+enum moe_naming moe_names_form(const struct moe_config *c, const struct moe_ckpt *ckpt)
+{
+	enum moe_naming naming = ckpt->format->naming;
+	struct moe_buf name = {0};
+
+	for (const struct moe_tensor_spec *spec = c->family->tensors; !is_end(spec) && naming == MOE_NAMING_GGUF;
+	     spec++)
+		if (spec->gguf_age == MOE_GGUF_OLD && first_name(c, spec, &name) && moe_ckpt_find(ckpt, name.p))
+			naming = MOE_NAMING_GGUF_OLD;
+	moe_buf_free(&name);
+	return naming;
 }
 
 /* The first layer of the stack that a spec belongs to: what its {l} counts from. */
@@ -225,8 +260,7 @@ int32_t moe_spec_dims(const struct moe_config *c, const struct moe_tensor_spec *
 static bool expected(const struct moe_config *c, const struct moe_tensor_spec *spec, enum moe_naming naming,
                      int32_t layer)
 {
-	return pattern_of(spec, naming) && !(naming == MOE_NAMING_GGUF && spec->gguf_old) &&
-	       moe_spec_applies(c, spec, layer);
+	return moe_spec_in(spec, naming) && moe_spec_applies(c, spec, layer);
 }
 
 enum moe_status moe_names_each(const struct moe_config *c, enum moe_naming naming,

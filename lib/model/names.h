@@ -15,6 +15,9 @@ struct moe_tensor_id {
 /* What the name of a tensor's block scales ends with, behind the tensor's own name. */
 #define MOE_SCALES_SUFFIX "_scale_inv"
 
+/* How the tensors of a checkpoint are called: as its format has it, or in GGUF's old way where a tensor of that kind is
+ * there. */
+enum moe_naming moe_names_form(const struct moe_config *config, const struct moe_ckpt *ckpt);
 /* False where no spec of the family matches, or layer/expert are out of range or of the wrong kind. A tensor that holds
  * the stack of all experts has expert -1. */
 bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, const char *name,
@@ -23,7 +26,7 @@ bool moe_names_parse(const struct moe_config *config, enum moe_naming naming, co
 bool moe_names_copies(const struct moe_config *config, enum moe_naming naming, const char *name);
 /* Is it a name that the family leaves alone (moe_family.skipped), or another one of the embedding? */
 bool moe_names_skipped(const struct moe_config *config, enum moe_naming naming, const char *name);
-/* Appends the name. A GGUF name of an expert tensor is that of its stack. */
+/* Appends the name. */
 void moe_names_format(const struct moe_config *config, const struct moe_tensor_id *id, enum moe_naming naming,
                       struct moe_buf *out);
 /* True for the tensors that exist once per expert. */
@@ -38,6 +41,8 @@ bool moe_spec_is_mx(const struct moe_tensor_spec *spec);
 bool moe_names_stacked(const struct moe_config *config);
 /* Is this tensor the stack of all experts? */
 bool moe_spec_is_stack(const struct moe_tensor_spec *spec, enum moe_naming naming);
+/* Is the spec one of this naming, leaving aside where it applies? */
+bool moe_spec_in(const struct moe_tensor_spec *spec, enum moe_naming naming);
 /* dims of one tensor as stored (of one expert, or of the stack: in GGUF [E, rows, cols]). Returns n_dims. */
 int32_t moe_spec_dims(const struct moe_config *config, const struct moe_tensor_spec *spec, enum moe_naming naming,
                       int64_t dims[MOE_MAX_DIMS]);

@@ -24,6 +24,7 @@ struct moe_codec {
 	bool is_float;            /* values are real numbers (not ids or masks) */
 	bool scaled;              /* values also need a scale tensor beside it (f8_e4m3 with 128x128 blocks) */
 	bool block_exponents;     /* which holds the biased exponent of a power of two (E8M0) for each block */
+	const char *joined;       /* the type of GGUF that holds the same blocks, exponents inside; NULL: none */
 	float largest;            /* the largest number of a scaled type that is written with scales; 0: it is not */
 	const char *help;
 	const char *fallback;     /* the type of smaller blocks for rows that are not whole ones of this; NULL: bf16 */

@@ -186,6 +186,25 @@ static enum moe_status cpu_add_bias(struct moe_device *device, float *x, int64_t
 	return MOE_OK;
 }
 
+static enum moe_status cpu_unpair(struct moe_device *device, float *x, int64_t width, int64_t n_rows,
+                                  struct moe_err *err)
+{
+	struct cpu_device *cpu = (struct cpu_device *)device;
+	const int64_t half = width / 2;
+	enum moe_status status = cpu_reserve(cpu, (size_t)half, err);
+	if (status)
+		return status;
+	float *odd = cpu->scratch[0].p;
+	for (int64_t r = 0; r < n_rows; r++, x += width) {
+		for (int64_t i = 0; i < half; i++) {
+			odd[i] = x[2 * i + 1];
+			x[i] = x[2 * i];
+		}
+		memcpy(x + half, odd, (size_t)half * sizeof *odd);
+	}
+	return MOE_OK;
+}
+
 static enum moe_status cpu_clamp(struct moe_device *device, float *x, int64_t n, double limit, struct moe_err *err)
 {
 	(void)device;
@@ -257,6 +276,7 @@ static const struct moe_device_ops cpu_ops = {
 	.index = cpu_index,
 	.gqa = cpu_gqa,
 	.add_bias = cpu_add_bias,
+	.unpair = cpu_unpair,
 	.clamp = cpu_clamp,
 	.scale = cpu_scale,
 	.scale_rows = cpu_scale_rows,

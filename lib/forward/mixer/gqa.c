@@ -13,7 +13,7 @@ static int64_t work_elems(const struct moe_config *config) { return 2 * q_dim(co
 struct projection {
 	enum moe_part weight, bias, norm;
 	int32_t n_heads;
-	bool rotated;
+	bool rotated, paired;
 };
 
 static enum moe_status normalise(struct moe_session *s, const struct moe_layer *layer, const struct projection *p,
@@ -39,6 +39,8 @@ static enum moe_status project(struct moe_session *s, const struct moe_layer *la
 	enum moe_status status = ops->matmul(s->device, x, n_tokens, &layer->part[p->weight], out, err);
 	if (!status && config->qkv_bias)
 		status = ops->add_bias(s->device, out, width, &layer->part[p->bias], n_tokens, err);
+	if (!status && p->paired)
+		status = ops->unpair(s->device, out, config->head_dim, n_tokens * p->n_heads, err);
 	if (!status && normed && !config->qk_norm_late)
 		status = normalise(s, layer, p, n_tokens, out, err);
 	if (!status && config->clip_qkv > 0)
@@ -70,9 +72,10 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const struct moe_device_ops *ops = s->device->ops;
 	const struct moe_layer *layer = &s->model->layers[index];
 	const bool rotated = !config->layers[index].no_rope, encoder = config->layers[index].encoder;
-	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, rotated };
-	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated };
-	const struct projection v = { MOE_PART_V, MOE_PART_V_BIAS, MOE_N_PARTS, config->n_kv_heads, false };
+	const bool pairs = s->model->paired;
+	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, rotated, pairs };
+	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated, pairs };
+	const struct projection v = { MOE_PART_V, MOE_PART_V_BIAS, MOE_N_PARTS, config->n_kv_heads, false, false };
 	const int64_t rows = s->rows, width = kv_dim(config), row = 2 * width;
 	float *queries = s->work, *mixed = queries + rows * q_dim(config), *keys = mixed + rows * q_dim(config);
 	float *values = keys + rows * width, *cache = s->cache[index];

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"DbrxForCausalLM", NULL};
@@ -138,28 +139,69 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	  .dims = {MOE_DIM_##d0, MOE_DIM_##d1} }
 
 static const struct moe_tensor_spec tensors[] = {
-	MOE_MAT(EMBED, EMBED, TOP, "transformer.wte.weight", VOCAB, HIDDEN, NULL),
-	MOE_VEC(FINAL_NORM, NORM, TOP, "transformer.norm_f.weight", HIDDEN, NULL),
-	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", VOCAB, HIDDEN, moe_gqa_has_head),
-	MOE_VEC(ATTN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_1.weight", HIDDEN, NULL),
+	MOE_MAT(EMBED, EMBED, TOP, "transformer.wte.weight", "token_embd.weight", VOCAB, HIDDEN, NULL),
+	MOE_VEC(FINAL_NORM, NORM, TOP, "transformer.norm_f.weight", "output_norm.weight", HIDDEN, NULL),
+	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", "output.weight", VOCAB, HIDDEN, moe_gqa_has_head),
+	MOE_VEC(ATTN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_1.weight", MOE_B "attn_norm.weight", HIDDEN, NULL),
 	{ .part = MOE_PART_Q,
 	  .role = MOE_ROLE_ATTN,
 	  .where = MOE_AT_EVERY,
 	  .hf = BLOCK "norm_attn_norm.attn.Wqkv.weight",
+	  .gguf = MOE_B "attn_qkv.weight",
 	  .n_dims = 2,
 	  .dims = { MOE_DIM_QKV, MOE_DIM_HIDDEN },
 	  .n_pieces = 3,
 	  .pieces = { { MOE_PART_Q, MOE_DIM_Q_ALL },
 	              { MOE_PART_K, MOE_DIM_KV_ALL },
 	              { MOE_PART_V, MOE_DIM_KV_ALL } } },
-	MOE_MAT(O, ATTN, EVERY, BLOCK "norm_attn_norm.attn.out_proj.weight", HIDDEN, Q_ALL, NULL),
-	MOE_VEC(FFN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_2.weight", HIDDEN, NULL),
-	MOE_MAT(ROUTER, ROUTER, MOE, BLOCK "ffn.router.layer.weight", EXPERTS, HIDDEN, NULL),
+	MOE_MAT(O, ATTN, EVERY, BLOCK "norm_attn_norm.attn.out_proj.weight", MOE_B "attn_output.weight", HIDDEN,
+	        Q_ALL, NULL),
+	MOE_VEC(FFN_NORM, NORM, EVERY, BLOCK "norm_attn_norm.norm_2.weight", MOE_B "attn_output_norm.weight", HIDDEN,
+	        NULL),
+	MOE_ROWS_ROUTER(BLOCK "ffn.router.layer.weight", .present = NULL),
 	EXPERTS(GATE, "w1", false, EXPERT_FFN, HIDDEN),
 	EXPERTS(UP, "v1", false, EXPERT_FFN, HIDDEN),
 	EXPERTS(DOWN, "w2", true, HIDDEN, EXPERT_FFN),
+	MOE_ROWS_STACKS,
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"vocab_size", "vocab_size", "u32"},
+	{"max_seq_len", "context_length", "u32"},
+	{"d_model", "embedding_length", "u32"},
+	{"n_layers", "block_count", "u32"},
+	{"n_heads", "attention.head_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	const double clip = moe_gguf_f64(keys, "dbrx", "attention.clamp_kqv", 0);
+	json_t *attn = json_pack("{s:I, s:f}", "kv_n_heads",
+	                         (json_int_t)moe_gguf_int(keys, "dbrx", "attention.head_count_kv", 1), "rope_theta",
+	                         moe_gguf_f64(keys, "dbrx", "rope.freq_base", 10000));
+	json_t *ffn = json_pack("{s:I, s:I, s:I}", "ffn_hidden_size",
+	                        (json_int_t)moe_gguf_int(keys, "dbrx", "feed_forward_length", 0), "moe_num_experts",
+	                        (json_int_t)moe_gguf_int(keys, "dbrx", "expert_count", 0), "moe_top_k",
+	                        (json_int_t)moe_gguf_int(keys, "dbrx", "expert_used_count", 0));
+	bool ok = attn && ffn && (clip <= 0 || moe_hf_put(attn, "clip_qkv", json_real(clip)));
+
+	/* both are stolen, also when that fails */
+	ok = moe_hf_put(config, "attn_config", attn) && ok;
+	ok = moe_hf_put(config, "ffn_config", ffn) && ok;
+	return ok ? MOE_OK : moe_err_nomem(err, 64, "config");
+}
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .head = true, .square = true, .clips = true };
+
+	if (c->clip_qkv <= 0)
+		return "always clamps queries, keys and values";
+	return c->router.p_norm != 1 ? "divides the weights of experts by their sum" : moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_dbrx = {
 	.name = "dbrx",
@@ -167,6 +209,11 @@ const struct moe_family moe_family_dbrx = {
 	.traits = "fused and clamped projections, LayerNorm, weights divided by a norm",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "dbrx",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = hf_extra,
 };

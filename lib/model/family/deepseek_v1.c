@@ -4,6 +4,7 @@
  * DeepSeekMoE report, sections 3 and 4; names as published. A layer has experts iff l >= first_k_dense_replace and
  * l % moe_layer_freq == 0. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"DeepseekForCausalLM", NULL};
@@ -65,12 +66,36 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"n_routed_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"n_shared_experts", "expert_shared_count", "u32"},
+	{"first_k_dense_replace", "leading_dense_block_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .leading_dense = true, .square = true,
+	                                           .normalizes = MOE_GGUF_NEVER };
+
+	return c->n_shared_experts ? moe_gguf_misfit(c, &form) : "needs shared experts";
+}
+
 const struct moe_family moe_family_deepseek_v1 = {
 	.name = "deepseek_v1",
 	.help = "DeepSeekMoE 16B",
 	.traits = "softmax router, shared experts",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "deepseek",
+	.gguf_obstacle = obstacle,
+	.gguf_paired = true,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

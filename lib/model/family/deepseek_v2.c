@@ -89,6 +89,7 @@ const struct moe_family moe_family_deepseek_v2 = {
 	.model_types = model_types,
 	.gguf_arch = "deepseek2",
 	.gguf_is_ours = gguf_is_ours,
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,

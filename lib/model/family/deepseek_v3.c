@@ -16,19 +16,6 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	return moe_mla_v3_parse(c, json, where, 3, err);
 }
 
-static enum moe_status gguf_extra(const struct moe_config *c, json_t *keys, struct moe_err *err)
-{
-	return moe_mla_gguf_extra(c, keys, 2, err);
-}
-
-static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
-{
-	if (json_object_set_new(config, "scoring_func", json_string("sigmoid")) ||
-	    json_object_set_new(config, "topk_method", json_string("noaux_tc")))
-		return moe_err_nomem(err, 64, "config");
-	return moe_mla_hf_extra(config, keys, 256, 8, 4, err);
-}
-
 const struct moe_family moe_family_deepseek_v3 = {
 	.name = "deepseek_v3",
 	.help = "DeepSeek V3, V3.1, R1, Moonlight, Kimi K2",
@@ -38,9 +25,10 @@ const struct moe_family moe_family_deepseek_v3 = {
 	.model_types = model_types,
 	.gguf_arch = "deepseek2",
 	.gguf_is_ours = gguf_is_ours,
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
-	.gguf_extra = gguf_extra,
-	.hf_extra = hf_extra,
+	.gguf_extra = moe_mla_v3_gguf_extra,
+	.hf_extra = moe_mla_v3_hf_extra,
 };

@@ -25,7 +25,11 @@ const struct moe_family moe_family_deepseek_v32 = {
 	.traits = "deepseek_v3 with an indexer that picks the positions seen",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "deepseek32",
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
+	.gguf_extra = moe_mla_v3_gguf_extra,
+	.hf_extra = moe_mla_v3_hf_extra,
 };

@@ -2,6 +2,7 @@
  *
  * Router: p = softmax(logits); the k largest of p + bias; p divided by their sum. Shared experts are one network. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"Ernie4_5_MoeForCausalLM", NULL};
@@ -95,11 +96,12 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
 	MOE_ROWS_ATTENTION,
 	MOE_ROWS_DENSE,
-	{ .part = MOE_PART_ROUTER, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = MOE_P "mlp.gate.weight",
-	  .n_dims = 2, .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .f32 = true },
+	MOE_ROWS_ROUTER(MOE_P "mlp.gate.weight", .f32 = true),
 	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE,
 	  .hf = MOE_P "mlp.moe_statics.e_score_correction_bias", .n_dims = 2, .dims = {MOE_DIM_1, MOE_DIM_EXPERTS},
 	  .f32 = true },
+	{ .part = MOE_PART_ROUTER_BIAS, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .gguf = MOE_B "exp_probs_b.bias",
+	  .n_dims = 1, .dims = {MOE_DIM_EXPERTS}, .gguf_f32 = true },
 	MOE_ROWS_NETWORKS("mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
 	MOE_ROWS_SHARED("mlp.shared_experts."),
 	MOE_ROWS_END,
@@ -108,13 +110,36 @@ static const struct moe_tensor_spec tensors[] = {
 /* Multi-token prediction: not run, and not among the layers. */
 static const char *const skipped[] = {"model.mtp_", NULL};
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"moe_num_experts", "expert_count", "u32"},
+	{"moe_k", "expert_used_count", "u32"},
+	{"moe_num_shared_experts", "expert_shared_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"moe_layer_start_index", "leading_dense_block_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .leading_dense = true };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_ernie4_5_moe = {
 	.name = "ernie4_5_moe",
 	.help = "Ernie 4.5 21B-A3B, 300B-A47B",
 	.traits = "softmax router with a correction bias; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "ernie4_5-moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 	.skipped = skipped,
 };

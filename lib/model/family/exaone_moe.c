@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL};
@@ -164,13 +165,44 @@ static const struct moe_tensor_spec tensors[] = {
 
 static const char *const skipped[] = {"mtp.", NULL};
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"num_shared_experts", "expert_shared_count", "u32"},
+	{"first_k_dense_replace", "leading_dense_block_count", "u32"},
+	{"routed_scaling_factor", "expert_weights_scale", "f32"},
+	{"norm_topk_prob", "expert_weights_norm", "bool"},
+	{"n_group", "expert_group_count", "u32"},
+	{"topk_group", "expert_group_used_count", "u32"},
+	{"sliding_window", "attention.sliding_window", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .leading_dense = true, .windows = true, .freqs = true,
+	                                           .head = true };
+
+	for (int32_t l = 0; l < c->n_layers; l++)
+		if (c->layers[l].no_rope != (c->layers[l].window == 0))
+			return "rotates in layers with a window alone";
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_exaone_moe = {
 	.name = "exaone_moe",
 	.help = "K-EXAONE-236B-A23B",
 	.traits = "layers with a window, full layers without rotation; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "exaone-moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 	.skipped = skipped,
 };

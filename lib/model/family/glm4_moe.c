@@ -1,5 +1,6 @@
 /* GLM-4.5: half of each head rotated, biased q, k, v, optional norms per head, DeepSeek-V3's router and MTP layer. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"Glm4MoeForCausalLM", NULL};
@@ -66,19 +67,55 @@ static bool has_mtp(const struct moe_config *c) { return c->n_mtp_layers > 0; }
 
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
-	MOE_ROWS_ATTENTION,
+	MOE_ROWS_ATTENTION_BEFORE("post_attention_norm"),
 	MOE_ROWS_DENSE,
 	MOE_ROWS_EXPERTS("mlp.gate.weight", "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
 	MOE_ROWS_ROUTER_BIAS("mlp.gate.e_score_correction_bias"),
 	MOE_ROWS_SHARED("mlp.shared_experts."),
-	MOE_MAT(MTP_EMBED, EMBED, MTP, MOE_P "embed_tokens.weight", VOCAB, HIDDEN, has_mtp),
-	MOE_VEC(MTP_ENORM, NORM, MTP, MOE_P "enorm.weight", HIDDEN, has_mtp),
-	MOE_VEC(MTP_HNORM, NORM, MTP, MOE_P "hnorm.weight", HIDDEN, has_mtp),
-	MOE_MAT(MTP_EH_PROJ, MTP, MTP, MOE_P "eh_proj.weight", HIDDEN, 2HIDDEN, has_mtp),
-	MOE_VEC(MTP_NORM, NORM, MTP, MOE_P "shared_head.norm.weight", HIDDEN, has_mtp),
-	MOE_MAT(MTP_HEAD, HEAD, MTP, MOE_P "shared_head.head.weight", VOCAB, HIDDEN, has_mtp),
+	MOE_MAT(MTP_EMBED, EMBED, MTP, MOE_P "embed_tokens.weight", MOE_B "nextn.embed_tokens.weight", VOCAB,
+	        HIDDEN, has_mtp),
+	MOE_VEC(MTP_ENORM, NORM, MTP, MOE_P "enorm.weight", MOE_B "nextn.enorm.weight", HIDDEN, has_mtp),
+	MOE_VEC(MTP_HNORM, NORM, MTP, MOE_P "hnorm.weight", MOE_B "nextn.hnorm.weight", HIDDEN, has_mtp),
+	MOE_MAT(MTP_EH_PROJ, MTP, MTP, MOE_P "eh_proj.weight", MOE_B "nextn.eh_proj.weight", HIDDEN, 2HIDDEN, has_mtp),
+	MOE_VEC(MTP_NORM, NORM, MTP, MOE_P "shared_head.norm.weight", MOE_B "nextn.shared_head_norm.weight", HIDDEN,
+	        has_mtp),
+	MOE_MAT(MTP_HEAD, HEAD, MTP, MOE_P "shared_head.head.weight", MOE_B "nextn.shared_head_head.weight", VOCAB,
+	        HIDDEN, has_mtp),
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"n_routed_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"n_shared_experts", "expert_shared_count", "u32"},
+	{"first_k_dense_replace", "leading_dense_block_count", "u32"},
+	{"routed_scaling_factor", "expert_weights_scale", "f32"},
+	{"norm_topk_prob", "expert_weights_norm", "bool"},
+	{"n_group", "expert_group_count", "u32"},
+	{"topk_group", "expert_group_used_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+/* The share of a head that is rotated. */
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	enum moe_status st = moe_gqa_hf_extra(config, keys, err);
+	const double head = json_number_value(json_object_get(config, "head_dim"));
+	const double rotated = (double)moe_gguf_int(keys, "glm4moe", "rope.dimension_count", 0);
+
+	if (!st && rotated > 0 && head > 0 && !moe_hf_put(config, "partial_rotary_factor", json_real(rotated / head)))
+		st = moe_err_nomem(err, 64, "config");
+	return st;
+}
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .leading_dense = true };
+
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_glm4_moe = {
 	.name = "glm4_moe",
@@ -86,6 +123,11 @@ const struct moe_family moe_family_glm4_moe = {
 	.traits = "half of each head rotated, multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "glm4moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = hf_extra,
 };

@@ -36,7 +36,12 @@ const struct moe_family moe_family_glm4_moe_lite = {
 	.traits = "latent attention, multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "deepseek2",
+	.gguf_is_ours = moe_mla_never,
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
+	.gguf_extra = moe_mla_v3_gguf_extra,
+	.hf_extra = moe_mla_v3_hf_extra,
 };

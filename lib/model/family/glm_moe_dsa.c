@@ -95,13 +95,32 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 	return st;
 }
 
+/* Which layers have an indexer, where a list of them says so. */
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	const json_t *list = json_object_get(json_object_get(keys, "glm-dsa.attention.indexer.types"), "value"), *own;
+	json_t *types = json_is_array(list) ? json_array() : NULL;
+	bool ok = types || !json_is_array(list);
+	size_t i;
+
+	json_array_foreach(list, i, own)
+		ok = !json_array_append_new(types, json_string(json_is_true(own) ? "full" : "shared")) && ok;
+	if (types)
+		ok = !json_object_set_new(config, "indexer_types", types) && ok;
+	return ok ? moe_mla_v3_hf_extra(config, keys, err) : moe_err_nomem(err, 64, "config");
+}
+
 const struct moe_family moe_family_glm_moe_dsa = {
 	.name = "glm_moe_dsa",
 	.help = "GLM-5, 5.1, 5.2",
 	.traits = "latent attention with an indexer, some layers sharing another's; multi-token-prediction layers",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "glm-dsa",
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
+	.gguf_extra = moe_mla_v3_gguf_extra,
+	.hf_extra = hf_extra,
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"GptOssForCausalLM", NULL};
@@ -117,10 +118,10 @@ static bool not_in_mxfp4(const struct moe_config *c) { return !c->mxfp4_experts;
 
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
-	MOE_ROWS_ATTENTION,
-	MOE_VEC(SINKS, ATTN, EVERY, MOE_P "self_attn.sinks", HEADS, NULL),
-	MOE_MAT(ROUTER, ROUTER, MOE, MOE_P "mlp.router.weight", EXPERTS, HIDDEN, NULL),
-	MOE_VEC(ROUTER_LOGIT_BIAS, ROUTER, MOE, MOE_P "mlp.router.bias", EXPERTS, NULL),
+	MOE_ROWS_ATTENTION_BEFORE("post_attention_norm"),
+	MOE_VEC(SINKS, ATTN, EVERY, MOE_P "self_attn.sinks", MOE_B "attn_sinks.weight", HEADS, NULL),
+	MOE_ROWS_ROUTER(MOE_P "mlp.router.weight", .present = NULL),
+	MOE_VEC(ROUTER_LOGIT_BIAS, ROUTER, MOE, MOE_P "mlp.router.bias", MOE_B "ffn_gate_inp.bias", EXPERTS, NULL),
 	STACK(GATE, "gate_up_proj", 2, 2EXPERT_FFN, HIDDEN, GATE_UP(), .input_major = true, .present = not_in_mxfp4),
 	STACK(DOWN, "down_proj", 2, HIDDEN, EXPERT_FFN, .input_major = true, .present = not_in_mxfp4),
 	STACK(GATE, "gate_up_proj_blocks", 2, 2EXPERT_FFN, HIDDEN, GATE_UP(), .mx_blocks = true, .present = in_mxfp4),
@@ -129,8 +130,40 @@ static const struct moe_tensor_spec tensors[] = {
 	STACK(DOWN_SCALES, "down_proj_scales", 2, HIDDEN, EXPERT_FFN_MX, .present = in_mxfp4),
 	STACK(GATE_BIAS, "gate_up_proj_bias", 1, 2EXPERT_FFN, 1, GATE_UP(_BIAS)),
 	STACK(DOWN_BIAS, "down_proj_bias", 1, HIDDEN, 1, .present = NULL),
+	MOE_ROWS_STACKS,
+	MOE_STACK(GATE_BIAS, "ffn_gate_exps.bias", 1, EXPERT_FFN, 1),
+	MOE_STACK(UP_BIAS, "ffn_up_exps.bias", 1, EXPERT_FFN, 1),
+	MOE_STACK(DOWN_BIAS, "ffn_down_exps.bias", 1, HIDDEN, 1),
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"sliding_window", "attention.sliding_window", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+/* its ramp may begin and end between two dimensions */
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	enum moe_status st = moe_gqa_hf_extra(config, keys, err);
+	json_t *scaling = json_object_get(config, "rope_scaling");
+
+	if (!st && json_is_object(scaling) && !moe_hf_put(scaling, "truncate", json_false()))
+		st = moe_err_nomem(err, 64, "config");
+	return st;
+}
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .windows = true, .head = true };
+
+	if (c->swiglu_limit != 7 || c->swiglu_alpha != 1.702)
+		return "clamps the networks of experts at 7, with 1.702";
+	return c->qkv_bias ? moe_gguf_misfit(c, &form) : "needs biases in its attention";
+}
 
 const struct moe_family moe_family_gpt_oss = {
 	.name = "gpt_oss",
@@ -139,6 +172,11 @@ const struct moe_family moe_family_gpt_oss = {
 	.architectures = architectures,
 	.model_types = model_types,
 	.quant_method = "mxfp4",
+	.gguf_arch = "gpt-oss",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = hf_extra,
 };

@@ -3,6 +3,7 @@
  *
  * Router: the k largest logits, softmax over them. The experts of a layer share two tensors, gate rows before up. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"GraniteMoeForCausalLM", NULL};
@@ -68,7 +69,7 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
 	MOE_ROWS_ATTENTION,
-	MOE_MAT(ROUTER, ROUTER, MOE, MOE_P "block_sparse_moe.router.layer.weight", EXPERTS, HIDDEN, NULL),
+	MOE_ROWS_ROUTER(MOE_P "block_sparse_moe.router.layer.weight", .present = NULL),
 	{ .part = MOE_PART_EXPERT_GATE, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "block_sparse_moe.input_linear.weight", .stack = MOE_STACK_OUTER,
 	  .n_dims = 2, .dims = {MOE_DIM_2EXPERT_FFN, MOE_DIM_HIDDEN},
@@ -77,8 +78,27 @@ static const struct moe_tensor_spec tensors[] = {
 	{ .part = MOE_PART_EXPERT_DOWN, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "block_sparse_moe.output_linear.weight", .stack = MOE_STACK_OUTER,
 	  .n_dims = 2, .dims = {MOE_DIM_HIDDEN, MOE_DIM_EXPERT_FFN} },
+	MOE_ROWS_STACKS,
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"embedding_multiplier", "embedding_scale", "f32"},
+	{"residual_multiplier", "residual_scale", "f32"},
+	{"attention_multiplier", "attention.scale", "f32"},
+	{"logits_scaling", "logit_scale", "f32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .freqs = true };
+
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_granitemoe = {
 	.name = "granitemoe",
@@ -86,6 +106,12 @@ const struct moe_family moe_family_granitemoe = {
 	.traits = "multipliers, stacked experts",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "granitemoe",
+	.gguf_obstacle = obstacle,
+	.gguf_paired = true,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -3,6 +3,7 @@
  * Router: p = softmax(logits); the k largest; divided by their sum. y = routed + shared(x). Some numbers may be lists
  * in the config, one entry for each layer. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"HunYuanMoEV1ForCausalLM", NULL};
@@ -83,15 +84,32 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
-	MOE_ROWS_PROJECTIONS,
-	MOE_VEC(Q_NORM, NORM, EVERY, MOE_P "self_attn.query_layernorm.weight", HEAD, moe_gqa_norms_heads),
-	MOE_VEC(K_NORM, NORM, EVERY, MOE_P "self_attn.key_layernorm.weight", HEAD, moe_gqa_norms_heads),
-	{ .part = MOE_PART_ROUTER, .role = MOE_ROLE_ROUTER, .where = MOE_AT_MOE, .hf = MOE_P "mlp.gate.wg.weight",
-	  .n_dims = 2, .dims = {MOE_DIM_EXPERTS, MOE_DIM_HIDDEN}, .f32 = true },
+	MOE_ROWS_PROJECTIONS("ffn_norm"),
+	MOE_ROWS_NORMS("self_attn.query_layernorm.weight", "self_attn.key_layernorm.weight"),
+	MOE_ROWS_ROUTER(MOE_P "mlp.gate.wg.weight", .f32 = true),
 	MOE_ROWS_NETWORKS("mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight"),
 	MOE_ROWS_SHARED("mlp.shared_mlp."),
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_experts", "expert_count", "u32"},
+	{"moe_topk", "expert_used_count", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"intermediate_size", "expert_shared_feed_forward_length", "u32"},
+	{"num_shared_expert", "expert_shared_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .normalizes = MOE_GGUF_ALWAYS };
+
+	if (!c->n_shared_experts || c->qk_norm != MOE_QK_NORM_HEAD)
+		return "needs shared experts, and norms of queries and keys";
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_hunyuan_v1_moe = {
 	.name = "hunyuan_v1_moe",
@@ -99,6 +117,11 @@ const struct moe_family moe_family_hunyuan_v1_moe = {
 	.traits = "queries and keys normalised after rotation",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "hunyuan-moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -35,8 +35,13 @@ const struct moe_family moe_family_kimi_k25 = {
 	.traits = "deepseek_v3 inside a model that sees: the text model, where its experts are not packed integers",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "deepseek2",
+	.gguf_is_ours = moe_mla_never,
+	.gguf_obstacle = moe_mla_obstacle,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
+	.gguf_extra = moe_mla_v3_gguf_extra,
+	.hf_extra = moe_mla_v3_hf_extra,
 	.skipped = skipped,
 };

@@ -1,5 +1,6 @@
 /* Llama 2 and 3, and DeepSeek LLM, whose files call themselves so: a dense model to measure others against. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"LlamaForCausalLM", NULL};
@@ -39,12 +40,35 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+/* Mixtral has the same architecture there */
+static bool is_ours(const json_t *keys) { return moe_gguf_int(keys, "llama", "expert_count", 0) == 0; }
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .freqs = true };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_llama = {
 	.name = "llama",
 	.help = "Llama 2, 3, DeepSeek LLM",
 	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "llama",
+	.gguf_is_ours = is_ours,
+	.gguf_obstacle = obstacle,
+	.gguf_paired = true,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM", NULL};
@@ -188,10 +189,8 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
 	MOE_ROWS_ATTENTION,
-	MOE_MAT(GATE, DENSE, DENSE, MOE_P "feed_forward.gate_proj.weight", FFN, HIDDEN, NULL),
-	MOE_MAT(UP, DENSE, DENSE, MOE_P "feed_forward.up_proj.weight", FFN, HIDDEN, NULL),
-	MOE_MAT(DOWN, DENSE, DENSE, MOE_P "feed_forward.down_proj.weight", HIDDEN, FFN, NULL),
-	MOE_MAT(ROUTER, ROUTER, MOE, MOE_P "feed_forward.router.weight", EXPERTS, HIDDEN, NULL),
+	MOE_ROWS_DENSE_AT("feed_forward."),
+	MOE_ROWS_ROUTER(MOE_P "feed_forward.router.weight", .present = NULL),
 	{ .part = MOE_PART_EXPERT_GATE, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "feed_forward.experts.gate_up_proj", .stack = MOE_STACK_OUTER, .input_major = true,
 	  .n_dims = 2, .dims = {MOE_DIM_2EXPERT_FFN, MOE_DIM_HIDDEN},
@@ -200,9 +199,55 @@ static const struct moe_tensor_spec tensors[] = {
 	{ .part = MOE_PART_EXPERT_DOWN, .role = MOE_ROLE_EXPS, .where = MOE_AT_MOE,
 	  .hf = MOE_P "feed_forward.experts.down_proj", .stack = MOE_STACK_OUTER, .input_major = true,
 	  .n_dims = 2, .dims = {MOE_DIM_HIDDEN, MOE_DIM_EXPERT_FFN} },
+	MOE_ROWS_STACKS,
 	MOE_ROWS_SHARED("feed_forward.shared_expert."),
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"vocab_size", "vocab_size", "u32"},
+	{"max_position_embeddings", "context_length", "u32"},
+	{"hidden_size", "embedding_length", "u32"},
+	{"num_attention_heads", "attention.head_count", "u32"},
+	{"num_experts_per_tok", "expert_used_count", "u32"},
+	{"rms_norm_eps", "attention.layer_norm_rms_epsilon", "f32"},
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size_mlp", "feed_forward_length", "u32"},
+	{"intermediate_size", "expert_feed_forward_length", "u32"},
+	{"interleave_moe_layer_step", "interleave_moe_layer_step", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+/* The text model alone; queries and keys of the larger release are not normalised, and no key says so. */
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	const bool normed = moe_gguf_int(keys, "llama4", "expert_count", 0) != 128;
+	json_t *names = json_pack("[s]", "Llama4ForCausalLM");
+	bool ok = moe_hf_put(config, "architectures", names);
+
+	ok = moe_hf_put(config, "model_type", json_string("llama4_text")) && ok;
+	ok = moe_hf_put(config, "use_qk_norm", json_boolean(normed)) && ok;
+	return ok ? moe_gqa_hf_extra(config, keys, err) : moe_err_nomem(err, 64, "config");
+}
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .steps = true, .freqs = true };
+
+	if ((c->qk_norm == MOE_QK_NORM_PLAIN) != (c->n_experts != 128))
+		return "normalises queries and keys unless there are 128 experts";
+	for (int32_t l = 0; l < c->n_layers; l++) {
+		const struct moe_layer_kind *layer = &c->layers[l];
+		const bool full = l % 4 == 3;
+
+		if (layer->no_rope != full || layer->attention_chunk != (full ? 0 : 8192) || layer->temperature != full)
+			return "sees chunks of 8192 positions in three layers of four and rotates in these alone";
+	}
+	if (c->temperature != 0.1 || c->temperature_floor != 8192)
+		return "knows one temperature of attention";
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_llama4 = {
 	.name = "llama4",
@@ -210,7 +255,12 @@ const struct moe_family moe_family_llama4 = {
 	.traits = "the text model: the gate scales what an expert reads, chunked attention, layers without rotation",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "llama4",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = hf_extra,
 	.skipped = skipped,
 };

@@ -2,6 +2,7 @@
  *
  * Router: s = sigmoid(logits); the k largest of s + bias; s divided by their sum. The bias lies beside the gate. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"MiniMaxM2ForCausalLM", NULL};
@@ -77,13 +78,35 @@ static const struct moe_tensor_spec tensors[] = {
 /* Modules for multi-token prediction, where a release has them. */
 static const char *const skipped[] = {"model.layers.{l}.", NULL};
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"rotary_dim", "rope.dimension_count", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .head = true };
+
+	if (!c->router.bias || c->qk_norm != MOE_QK_NORM_WHOLE)
+		return "needs norms of queries and keys, and a correction bias";
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_minimax_m2 = {
 	.name = "minimax_m2",
 	.help = "MiniMax M2",
 	.traits = "sigmoid router, norms over whole projections; multi-token-prediction layers are left alone",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "minimax-m2",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 	.skipped = skipped,
 };

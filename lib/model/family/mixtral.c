@@ -3,6 +3,7 @@
  * Router: p = softmax(logits); the k largest; divided by their sum, always. Names as published: w1 gate, w3 up, w2
  * down. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"MixtralForCausalLM", NULL};
@@ -54,12 +55,36 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+/* dense models have the same architecture there */
+static bool is_ours(const json_t *keys) { return moe_gguf_int(keys, "llama", "expert_count", 0) > 0; }
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .freqs = true, .normalizes = MOE_GGUF_ALWAYS };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_mixtral = {
 	.name = "mixtral",
 	.help = "Mixtral 8x7B, 8x22B",
 	.traits = "experts in every layer, weights always normalised",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "llama",
+	.gguf_is_ours = is_ours,
+	.gguf_obstacle = obstacle,
+	.gguf_paired = true,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -2,6 +2,7 @@
  *
  * Router: p = softmax(logits); the k largest; divided by their sum where norm_topk_prob (the release does not). */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"OlmoeForCausalLM", NULL};
@@ -55,12 +56,31 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .head = true, .square = true, .normalizes = MOE_GGUF_NEVER };
+
+	return c->n_kv_heads != c->n_heads ? "expects as many key-value heads as heads" : moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_olmoe = {
 	.name = "olmoe",
 	.help = "OLMoE-1B-7B",
 	.traits = "norms over whole projections, optional clamp",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "olmoe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -3,6 +3,7 @@
  * Router: SparseMixer, two experts chosen one after the other, each weighed by a softmax over the scores near it;
  * router_jitter_noise says how near. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"PhiMoEForCausalLM", "PhimoeForCausalLM", NULL};
@@ -67,15 +68,33 @@ static bool has_head_bias(const struct moe_config *c) { return c->head_bias; }
 
 static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_TOP,
-	MOE_VEC(FINAL_NORM_BIAS, NORM, TOP, "model.norm.bias", HIDDEN, NULL),
-	MOE_VEC(HEAD_BIAS, HEAD, TOP, "lm_head.bias", VOCAB, has_head_bias),
+	MOE_VEC(FINAL_NORM_BIAS, NORM, TOP, "model.norm.bias", "output_norm.bias", HIDDEN, NULL),
+	MOE_VEC(HEAD_BIAS, HEAD, TOP, "lm_head.bias", "output.bias", VOCAB, has_head_bias),
 	MOE_ROWS_ATTENTION,
-	MOE_VEC(ATTN_NORM_BIAS, NORM, EVERY, MOE_P "input_layernorm.bias", HIDDEN, NULL),
-	MOE_VEC(FFN_NORM_BIAS, NORM, EVERY, MOE_P "post_attention_layernorm.bias", HIDDEN, NULL),
+	MOE_VEC(ATTN_NORM_BIAS, NORM, EVERY, MOE_P "input_layernorm.bias", MOE_B "attn_norm.bias", HIDDEN, NULL),
+	MOE_VEC(FFN_NORM_BIAS, NORM, EVERY, MOE_P "post_attention_layernorm.bias", MOE_B "ffn_norm.bias", HIDDEN, NULL),
 	MOE_ROWS_EXPERTS("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
 	                 "w2.weight"),
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_local_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .head = true, .square = true };
+
+	if (!c->qkv_bias || !c->head_bias)
+		return "needs biases in attention and head";
+	if (c->rope.factors && c->rope.magnitudes[0] != c->rope.magnitudes[1])
+		return "knows one magnitude for rotations of all lengths";
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_phimoe = {
 	.name = "phimoe",
@@ -83,6 +102,13 @@ const struct moe_family moe_family_phimoe = {
 	.traits = "SparseMixer, LayerNorm with biases, LongRoPE",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "phimoe",
+	.gguf_obstacle = obstacle,
+	.gguf_remark = "runs it with a norm that keeps the mean and a plain softmax router: its answers are not quite "
+	               "those of the model",
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

@@ -1,4 +1,5 @@
 /* Qwen2, Qwen2.5 without experts: biased q, k, v. */
+#include "model/gguf_form.h"
 #include "model/qwen_moe.h"
 
 static const char *const architectures[] = {"Qwen2ForCausalLM", NULL};
@@ -26,12 +27,30 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .square = true };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_qwen2 = {
 	.name = "qwen2",
 	.help = "Qwen2, Qwen2.5",
 	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "qwen2",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

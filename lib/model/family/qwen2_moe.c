@@ -3,6 +3,7 @@
  * Router: p = softmax(logits); the k largest; divided by their sum where norm_topk_prob.
  * y = routed + sigmoid(w_g x) shared(x). */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/qwen_moe.h"
 
 static const char *const architectures[] = {"Qwen2MoeForCausalLM", NULL};
@@ -40,8 +41,27 @@ static const struct moe_tensor_spec tensors[] = {
 	{ .part = MOE_PART_SHARED_MIX, .role = MOE_ROLE_SHARED, .where = MOE_AT_MOE,
 	  .hf = MOE_P "mlp.shared_expert_gate.weight", .n_dims = 2, .dims = {MOE_DIM_1, MOE_DIM_HIDDEN},
 	  .present = moe_gqa_has_shared, .unscaled = true },
+	{ .part = MOE_PART_SHARED_MIX, .role = MOE_ROLE_SHARED, .where = MOE_AT_MOE,
+	  .gguf = MOE_B "ffn_gate_inp_shexp.weight", .n_dims = 1, .dims = {MOE_DIM_HIDDEN},
+	  .present = moe_gqa_has_shared, .gguf_f32 = true },
 	MOE_ROWS_END,
 };
+
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"shared_expert_intermediate_size", "expert_shared_feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .head = true, .square = true, .normalizes = MOE_GGUF_NEVER };
+
+	return moe_gguf_misfit(c, &form);
+}
 
 const struct moe_family moe_family_qwen2_moe = {
 	.name = "qwen2_moe",
@@ -49,6 +69,11 @@ const struct moe_family moe_family_qwen2_moe = {
 	.traits = "a shared expert behind a gate, layers without experts between others",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "qwen2moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

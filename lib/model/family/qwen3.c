@@ -1,5 +1,6 @@
 /* Qwen3 without experts: queries and keys normalised per head. */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/qwen_moe.h"
 
 static const char *const architectures[] = {"Qwen3ForCausalLM", NULL};
@@ -32,12 +33,30 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"intermediate_size", "feed_forward_length", "u32"},
+	MOE_GQA_KEYS_END,
+};
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .freqs = false };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_qwen3 = {
 	.name = "qwen3",
 	.help = "Qwen3",
 	.traits = "dense baseline, without experts",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "qwen3",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = moe_gqa_hf_extra,
 };

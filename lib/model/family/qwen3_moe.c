@@ -2,6 +2,7 @@
  *
  * Router: p = softmax(logits); the k largest; divided by their sum where norm_topk_prob (the published models do). */
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/qwen_moe.h"
 
 static const char *const architectures[] = {"Qwen3MoeForCausalLM", NULL};
@@ -39,12 +40,41 @@ static const struct moe_tensor_spec tensors[] = {
 	MOE_ROWS_END,
 };
 
+static const struct moe_key keys[] = {
+	MOE_GQA_KEYS,
+	{"num_experts", "expert_count", "u32"},
+	{"intermediate_size", "feed_forward_length", "u32"},
+	{"moe_intermediate_size", "expert_feed_forward_length", "u32"},
+	{"norm_topk_prob", "expert_weights_norm", "bool"},
+	MOE_GQA_KEYS_END,
+};
+
+/* readers normalise, whatever a key says; files of others have none */
+static enum moe_status hf_extra(json_t *config, const json_t *keys, struct moe_err *err)
+{
+	if (!moe_hf_put(config, "norm_topk_prob", json_true()))
+		return moe_err_nomem(err, 64, "config");
+	return moe_gqa_hf_extra(config, keys, err);
+}
+
+static const char *obstacle(const struct moe_config *c)
+{
+	static const struct moe_gguf_form form = { .normalizes = MOE_GGUF_ALWAYS };
+
+	return moe_gguf_misfit(c, &form);
+}
+
 const struct moe_family moe_family_qwen3_moe = {
 	.name = "qwen3_moe",
 	.help = "Qwen3-30B-A3B, Qwen3-235B-A22B",
 	.traits = "queries and keys normalised per head",
 	.architectures = architectures,
 	.model_types = model_types,
+	.gguf_arch = "qwen3moe",
+	.gguf_obstacle = obstacle,
 	.parse = parse,
 	.tensors = tensors,
+	.keys = keys,
+	.gguf_extra = moe_gqa_gguf_extra,
+	.hf_extra = hf_extra,
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "model/gguf_form.h"
 #include "model/gqa.h"
 
 static const char *const architectures[] = {"SwitchTransformersForConditionalGeneration", NULL};
@@ -154,44 +155,63 @@ static enum moe_status parse(struct moe_config *c, const json_t *json, const cha
 
 #define ENC "encoder.block.{l}.layer."
 #define DEC "decoder.block.{l}.layer."
-#define ROW(side_, part_, role_, where_, hf_, n, d0, d1) \
+#define ROW(side_, part_, role_, where_, hf_, gguf_, n, d0, d1) \
 	{ .side = MOE_IN_##side_, .part = MOE_PART_##part_, .role = MOE_ROLE_##role_, .where = MOE_AT_##where_, \
-	  .hf = hf_, .n_dims = n, .dims = {MOE_DIM_##d0, MOE_DIM_##d1} }
-/* p: the stack's prefix up to the number of a part */
-#define ATTENTION(stack_, p) \
-	ROW(stack_, ATTN_NORM, NORM, EVERY, p "0.layer_norm.weight", 1, HIDDEN, 1), \
-	ROW(stack_, Q, ATTN, EVERY, p "0.SelfAttention.q.weight", 2, Q_ALL, HIDDEN), \
-	ROW(stack_, K, ATTN, EVERY, p "0.SelfAttention.k.weight", 2, KV_ALL, HIDDEN), \
-	ROW(stack_, V, ATTN, EVERY, p "0.SelfAttention.v.weight", 2, KV_ALL, HIDDEN), \
-	ROW(stack_, O, ATTN, EVERY, p "0.SelfAttention.o.weight", 2, HIDDEN, Q_ALL), \
+	  .hf = hf_, .gguf = gguf_ ".weight", .n_dims = n, .dims = {MOE_DIM_##d0, MOE_DIM_##d1}, \
+	  .gguf_f32 = (n) == 1 || MOE_PART_##part_ == MOE_PART_ROUTER }
+/* p: the stack's prefix up to the number of a part; g: that of GGUF, T5's there */
+#define ATTENTION(stack_, p, g) \
+	ROW(stack_, ATTN_NORM, NORM, EVERY, p "0.layer_norm.weight", g "attn_norm", 1, HIDDEN, 1), \
+	ROW(stack_, Q, ATTN, EVERY, p "0.SelfAttention.q.weight", g "attn_q", 2, Q_ALL, HIDDEN), \
+	ROW(stack_, K, ATTN, EVERY, p "0.SelfAttention.k.weight", g "attn_k", 2, KV_ALL, HIDDEN), \
+	ROW(stack_, V, ATTN, EVERY, p "0.SelfAttention.v.weight", g "attn_v", 2, KV_ALL, HIDDEN), \
+	ROW(stack_, O, ATTN, EVERY, p "0.SelfAttention.o.weight", g "attn_o", 2, HIDDEN, Q_ALL), \
 	{ .side = MOE_IN_##stack_, .part = MOE_PART_RELATIVE_BIAS, .role = MOE_ROLE_ATTN, .where = MOE_AT_EVERY, \
-	  .hf = p "0.SelfAttention.relative_attention_bias.weight", .n_dims = 2, \
+	  .hf = p "0.SelfAttention.relative_attention_bias.weight", .gguf = g "attn_rel_b.weight", \
+	  .n_dims = 2, \
 	  .dims = {MOE_DIM_BUCKETS, MOE_DIM_HEADS}, .first_only = true }
 /* p: as far as the part of the network */
-#define NETWORKS(stack_, p) \
-	ROW(stack_, FFN_NORM, NORM, EVERY, p "layer_norm.weight", 1, HIDDEN, 1), \
-	ROW(stack_, UP, DENSE, DENSE, p "mlp.wi.weight", 2, FFN, HIDDEN), \
-	ROW(stack_, DOWN, DENSE, DENSE, p "mlp.wo.weight", 2, HIDDEN, FFN), \
-	ROW(stack_, ROUTER, ROUTER, MOE, p "mlp.router.classifier.weight", 2, EXPERTS, HIDDEN), \
-	ROW(stack_, EXPERT_UP, EXPS, MOE, p "mlp.experts.expert_{e}.wi.weight", 2, EXPERT_FFN, HIDDEN), \
-	ROW(stack_, EXPERT_DOWN, EXPS, MOE, p "mlp.experts.expert_{e}.wo.weight", 2, HIDDEN, EXPERT_FFN)
+#define NETWORKS(stack_, p, g) \
+	ROW(stack_, FFN_NORM, NORM, EVERY, p "layer_norm.weight", g "ffn_norm", 1, HIDDEN, 1), \
+	ROW(stack_, UP, DENSE, DENSE, p "mlp.wi.weight", g "ffn_up", 2, FFN, HIDDEN), \
+	ROW(stack_, DOWN, DENSE, DENSE, p "mlp.wo.weight", g "ffn_down", 2, HIDDEN, FFN), \
+	ROW(stack_, ROUTER, ROUTER, MOE, p "mlp.router.classifier.weight", g "ffn_gate_inp", 2, EXPERTS, HIDDEN), \
+	ROW(stack_, EXPERT_UP, EXPS, MOE, p "mlp.experts.expert_{e}.wi.weight", g "ffn_up_exps", 2, EXPERT_FFN, \
+	    HIDDEN), \
+	ROW(stack_, EXPERT_DOWN, EXPS, MOE, p "mlp.experts.expert_{e}.wo.weight", g "ffn_down_exps", 2, HIDDEN, \
+	    EXPERT_FFN)
 
 static const struct moe_tensor_spec tensors[] = {
-	MOE_MAT(EMBED, EMBED, TOP, "shared.weight", VOCAB, HIDDEN, NULL),
-	MOE_VEC(ENCODER_NORM, NORM, TOP, "encoder.final_layer_norm.weight", HIDDEN, NULL),
-	MOE_VEC(FINAL_NORM, NORM, TOP, "decoder.final_layer_norm.weight", HIDDEN, NULL),
-	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", VOCAB, HIDDEN, moe_gqa_has_head),
-	ATTENTION(ENCODER, ENC),
-	NETWORKS(ENCODER, ENC "1."),
-	ATTENTION(DECODER, DEC),
-	ROW(DECODER, CROSS_NORM, NORM, EVERY, DEC "1.layer_norm.weight", 1, HIDDEN, 1),
-	ROW(DECODER, CROSS_Q, ATTN, EVERY, DEC "1.EncDecAttention.q.weight", 2, Q_ALL, HIDDEN),
-	ROW(DECODER, CROSS_K, ATTN, EVERY, DEC "1.EncDecAttention.k.weight", 2, KV_ALL, HIDDEN),
-	ROW(DECODER, CROSS_V, ATTN, EVERY, DEC "1.EncDecAttention.v.weight", 2, KV_ALL, HIDDEN),
-	ROW(DECODER, CROSS_O, ATTN, EVERY, DEC "1.EncDecAttention.o.weight", 2, HIDDEN, Q_ALL),
-	NETWORKS(DECODER, DEC "2."),
+	MOE_MAT(EMBED, EMBED, TOP, "shared.weight", "token_embd.weight", VOCAB, HIDDEN, NULL),
+	MOE_VEC(ENCODER_NORM, NORM, TOP, "encoder.final_layer_norm.weight", "enc.output_norm.weight", HIDDEN, NULL),
+	MOE_VEC(FINAL_NORM, NORM, TOP, "decoder.final_layer_norm.weight", "dec.output_norm.weight", HIDDEN, NULL),
+	MOE_MAT(HEAD, HEAD, TOP, "lm_head.weight", "output.weight", VOCAB, HIDDEN, moe_gqa_has_head),
+	ATTENTION(ENCODER, ENC, "enc.blk.{l}."),
+	NETWORKS(ENCODER, ENC "1.", "enc.blk.{l}."),
+	ATTENTION(DECODER, DEC, "dec.blk.{l}."),
+	ROW(DECODER, CROSS_NORM, NORM, EVERY, DEC "1.layer_norm.weight",
+	    "dec.blk.{l}.cross_attn_norm", 1, HIDDEN, 1),
+	ROW(DECODER, CROSS_Q, ATTN, EVERY, DEC "1.EncDecAttention.q.weight",
+	    "dec.blk.{l}.cross_attn_q", 2, Q_ALL, HIDDEN),
+	ROW(DECODER, CROSS_K, ATTN, EVERY, DEC "1.EncDecAttention.k.weight",
+	    "dec.blk.{l}.cross_attn_k", 2, KV_ALL, HIDDEN),
+	ROW(DECODER, CROSS_V, ATTN, EVERY, DEC "1.EncDecAttention.v.weight",
+	    "dec.blk.{l}.cross_attn_v", 2, KV_ALL, HIDDEN),
+	ROW(DECODER, CROSS_O, ATTN, EVERY, DEC "1.EncDecAttention.o.weight",
+	    "dec.blk.{l}.cross_attn_o", 2, HIDDEN, Q_ALL),
+	NETWORKS(DECODER, DEC "2.", "dec.blk.{l}."),
 	MOE_ROWS_END,
 };
+
+static enum moe_status gguf_extra(const struct moe_config *c, json_t *keys, struct moe_err *err)
+{
+	char own[64];
+
+	if (!moe_gguf_put(keys, moe_gguf_arch(c, own), "decoder_block_count", "u32",
+	                  json_integer(c->n_layers - c->n_encoder_layers)))
+		return moe_err_nomem(err, 64, "GGUF keys");
+	return moe_gqa_gguf_extra(c, keys, err);
+}
 
 const struct moe_family moe_family_switch = {
 	.name = "switch",
@@ -201,5 +221,6 @@ const struct moe_family moe_family_switch = {
 	.model_types = model_types,
 	.parse = parse,
 	.tensors = tensors,
+	.gguf_extra = gguf_extra,
 	.copies = copies,
 };

@@ -21,6 +21,7 @@ const struct moe_codec moe_codec_mxfp4_split = {
 	.is_float = true,
 	.scaled = true,
 	.block_exponents = true,
+	.joined = "mxfp4",
 	.help = "4-bit codes, an exponent for each 32 in another tensor; read, not made",
 	.decode = decode,
 };
