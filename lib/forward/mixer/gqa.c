@@ -74,7 +74,9 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 	const bool rotated = !config->layers[index].no_rope, encoder = config->layers[index].encoder;
 	const bool pairs = s->model->paired;
 	const struct projection q = { MOE_PART_Q, MOE_PART_Q_BIAS, MOE_PART_Q_NORM, config->n_heads, rotated, pairs };
-	const struct projection k = { MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated, pairs };
+	const struct projection k = {
+		MOE_PART_K, MOE_PART_K_BIAS, MOE_PART_K_NORM, config->n_kv_heads, rotated, pairs
+	};
 	const struct projection v = { MOE_PART_V, MOE_PART_V_BIAS, MOE_N_PARTS, config->n_kv_heads, false, false };
 	const int64_t rows = s->rows, width = kv_dim(config), row = 2 * width;
 	float *queries = s->work, *mixed = queries + rows * q_dim(config), *keys = mixed + rows * q_dim(config);
