@@ -1,29 +1,13 @@
 /* moe-stats: how the load falls on experts. Traces or load tables in; a load table, a summary, metrics or a picture
  * out; a verdict if asked. */
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "plot/plot.h"
-#include "stats/report.h"
+#include "moe-stats/job.h"
 #include "stats/rows.h"
-#include "tool.h"
 #include "trace/trace.h"
-
-enum plot { PLOT_LOAD, PLOT_HEATMAP, PLOT_NONE };
-
-struct config {
-	const char *metrics, *layers, *source;
-	bool load, summary, list, ascii;
-	int32_t by, plot;
-	double max_imbalance; /* < 0: not asked */
-	struct moe_metric_params params;
-};
 
 /* Words that the shell completes. */
 static const char *metric_word(size_t i)
@@ -38,12 +22,21 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "summary", struct config, summary, "a line with bars per layer, for people [on a terminal]"),
 	MOE_OPT_LISTED('m', "metric", "NAME,...", metric_word, struct config, metrics,
                     "a column per statistic; list: which there are"),
-	MOE_OPT_ENUM(0, "plot", "load|heatmap", struct config, plot, "a picture, as SVG"),
+	MOE_OPT_ENUM(0, "plot", "load|heatmap|lorenz|coactivation|curve|maxvio|specialisation",
+	             struct config, plot, "a picture, as SVG"),
 	MOE_OPT_FLAG(0, "list", struct config, list, "which metrics there are, with their units"),
 	MOE_OPT_GROUP("Of what"),
-	MOE_OPT_ENUM(0, "by", "layer|expert|source", struct config, by, "what rows are about [layer]"),
+	{.kind = MOE_OPT_KIND_STR, .name = "by", .value = "WHAT", .offset = offsetof(struct config, by_text),
+	 .help = "layer, expert, source (or domain), window=N, position: what rows are about [layer]",
+	 .words = "layer|expert|source|domain|window=|position"},
 	MOE_OPT_STR(0, "layer", "A-B,C,...", struct config, layers, "only these layers, by the model's own index"),
 	MOE_OPT_STR(0, "source", "NAME", struct config, source, "only the tokens of this source"),
+	MOE_OPT_I64(0, "top", "N", struct config, params.top_n, 1, 1LL << 20,
+                    "the N largest only: experts of a layer, rows of a table"),
+	MOE_OPT_GROUP("Compared with"),
+	MOE_OPT_FLAG(0, "diff", struct config, diff,
+                     "A B: tokens that chose otherwise in B; status 3 if there are any"),
+	MOE_OPT_FILE(0, "against", "TRACE", struct config, against, "the same tokens in another trace"),
 	MOE_OPT_GROUP("Parameters of metrics"),
 	MOE_OPT_INT(0, "groups", "D", struct config, params.n_groups, 1, INT32_MAX,
                     "devices that the experts are divided among [the trace's groups]"),
@@ -53,26 +46,23 @@ static const struct moe_opt options[] = {
                     "tokens of a batch [2048]"),
 	MOE_OPT_F64(0, "flip-below", "X", struct config, params.flip_below, 1e-12, 1e9,
                     "the margin below which a choice may flip [0.001]"),
+	MOE_OPT_FILE(0, "plan", "PLAN", struct config, plan, "which rank holds which expert, as moe-plan(5)"),
+	MOE_OPT_FILE(0, "topology", "TSV", struct config, topology, "which node holds which rank [as in the plan]"),
+	MOE_OPT_I64(0, "hidden-size", "H", struct config, params.hidden_size, 1, 1LL << 30,
+                    "elements of a token's row"),
+	MOE_OPT_INT(0, "bytes-per-element", "B", struct config, params.element_bytes, 1, 16,
+                    "bytes of each on its way to an expert"),
+	MOE_OPT_DIR(0, "tokenizer", "MODEL", struct config, tokenizer,
+                    "the model whose tokenizer writes out token ids"),
 	MOE_OPT_GROUP("How"),
+	MOE_OPT_FLAG(0, "ci", struct config, ci, "with each number of --metric the bounds of its 95 % interval"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 0, 1e9,
                     "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_FLAG(0, "ascii", struct config, ascii, "bars of ASCII characters"),
 	MOE_OPT_END};
 
-static const struct tool tool = {"moe-stats", "[options] [TRACE|LOAD ...]\n--list",
+static const struct tool tool = {"moe-stats", "[options] [TRACE|LOAD ...]\n--diff [options] A B\n--list",
                                  "How the load falls on experts: tables, pictures, verdicts.", options};
-
-/* What one run is about. */
-struct job {
-	struct tool_ctx *ctx;
-	const struct config *cfg;
-	struct moe_stats_report report;
-	struct moe_gather gather;
-	struct moe_buf out;
-	struct tool_progress progress;
-	const char *progress_path; /* whose bar is shown */
-	uint64_t progress_done;
-};
 
 static void show_progress(void *arg, const char *path, uint64_t n_read, uint64_t n_total)
 {
@@ -87,220 +77,6 @@ static void show_progress(void *arg, const char *path, uint64_t n_read, uint64_t
 	}
 	tool_progress_add(&job->progress, (int64_t)(n_read - job->progress_done));
 	job->progress_done = n_read;
-}
-
-/* Loads over the mean of their layer, [n_layers][n_experts]; NaN in a layer without load. *max: the largest. */
-static double *relative_loads(const struct moe_load *load, double *max, struct moe_err *err)
-{
-	size_t n = (size_t)load->n_experts;
-	double *out = calloc((size_t)load->n_layers * n, sizeof *out);
-
-	*max = 0;
-	if (!out && moe_err_nomem(err, (size_t)load->n_layers * n * sizeof *out, "relative loads"))
-		return NULL;
-	for (size_t l = 0; l < (size_t)load->n_layers; l++) {
-		double total = 0;
-
-		for (size_t e = 0; e < n; e++)
-			total += (double)load->counts[l * n + e];
-		for (size_t e = 0; e < n; e++) {
-			out[l * n + e] =
-				total > 0 ? (double)load->counts[l * n + e] / (total / (double)n) : (double)NAN;
-			*max = fmax(*max, out[l * n + e]);
-		}
-	}
-	return out;
-}
-
-/* A label for people: what could steer a terminal is shown as '?'. */
-static void add_shown(struct moe_buf *out, const char *text)
-{
-	for (; *text; text++)
-		moe_buf_addc(out, (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-}
-
-static void describe(const struct moe_load *load, struct moe_buf *out)
-{
-	uint64_t choices = 0;
-
-	for (int64_t i = 0; i < (int64_t)load->n_layers * load->n_experts; i++)
-		choices += load->counts[i];
-	if (*load->model) {
-		moe_buf_adds(out, "model ");
-		add_shown(out, load->model);
-		moe_buf_adds(out, ", ");
-	}
-	moe_buf_addf(out, "%d MoE layer%s of %d expert%s, ", load->n_layers, load->n_layers == 1 ? "" : "s",
-	             load->n_experts, load->n_experts == 1 ? "" : "s");
-	if (load->n_tokens)
-		moe_buf_addf(out, "%" PRIu64 " tokens, ", load->n_tokens);
-	moe_buf_addf(out, "%" PRIu64 " choices", choices);
-}
-
-static int32_t terminal_width(bool to_stdout)
-{
-	const char *columns = getenv("COLUMNS");
-	struct winsize size;
-	int64_t n;
-
-	if (to_stdout && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-		return size.ws_col;
-	if (columns && moe_parse_i64(moe_str_of(columns), &n) && n >= 1 && n <= 10000)
-		return (int32_t)n;
-	return 80;
-}
-
-enum { LAYER_WIDTH = 5, BRIEF_WIDTH = 7, MIN_BARS = 8, MAX_BRIEF = 16 };
-
-/* Cells of a row of bars: one per expert, or else every cell stands for the same number of them. */
-static int32_t bar_cells(int32_t n_experts, int32_t room)
-{
-	int32_t per_cell;
-
-	if (room < MIN_BARS)
-		room = MIN_BARS;
-	if (n_experts <= room)
-		return n_experts;
-	per_cell = (n_experts + room - 1) / room;
-	return (n_experts + per_cell - 1) / per_cell;
-}
-
-static enum moe_status summarise(struct job *job, const struct moe_load *load, int32_t width, struct moe_err *err)
-{
-	struct moe_buf *out = &job->out;
-	double *values[MAX_BRIEF] = {NULL}, max, *loads = relative_loads(load, &max, err);
-	enum moe_status status = loads ? MOE_OK : MOE_EIO;
-	const struct moe_metric *m = NULL;
-	int32_t cells;
-	int n = 0;
-
-	for (; !status && n < MAX_BRIEF && (m = moe_metric_brief(m)); n++)
-		status = moe_metric_values(m, load, NULL, &values[n], err);
-	if (status)
-		goto out;
-	cells = bar_cells(load->n_experts, width - LAYER_WIDTH - n * (BRIEF_WIDTH + 1) - 2);
-	moe_buf_addf(out, "%*s", LAYER_WIDTH, "layer");
-	while ((m = moe_metric_brief(m)))
-		moe_buf_addf(out, " %*s", BRIEF_WIDTH, m->brief);
-	moe_buf_addf(out, "  %s\n", cells >= 26 ? "load of experts from 0 on" : cells >= 4 ? "load" : "");
-	for (int32_t l = 0; l <= load->n_layers; l++) {
-		if (l < load->n_layers)
-			moe_buf_addf(out, "%*d", LAYER_WIDTH, load->layers[l]);
-		else
-			moe_buf_addf(out, "%*s", LAYER_WIDTH, "all");
-		n = 0;
-		while ((m = moe_metric_brief(m)))
-			moe_buf_addf(out, " %*.*f", BRIEF_WIDTH, m->decimals, values[n++][l]);
-		if (l < load->n_layers) {
-			moe_buf_adds(out, "  ");
-			moe_plot_spark(loads + (int64_t)l * load->n_experts, load->n_experts, max, cells,
-			               job->cfg->ascii, out);
-		}
-		moe_buf_addc(out, '\n');
-	}
-	moe_buf_addf(out, "%*s  a full bar is %.2f times the mean of its layer", LAYER_WIDTH, "", max);
-	if (cells < load->n_experts)
-		moe_buf_addf(out, "; a bar is the busiest of %d experts", (load->n_experts + cells - 1) / cells);
-	moe_buf_addc(out, '\n');
-out:
-	for (int i = 0; i < MAX_BRIEF; i++)
-		free(values[i]);
-	free(loads);
-	return status;
-}
-
-static enum moe_status print_summary(struct job *job, struct moe_err *err)
-{
-	int32_t width = terminal_width(!job->ctx->common.output);
-	enum moe_status status = MOE_OK;
-
-	for (size_t s = 0; s < job->gather.n && !status; s++) {
-		if (s > 0)
-			moe_buf_addc(&job->out, '\n');
-		if (job->cfg->by == MOE_BY_SOURCE) {
-			moe_buf_adds(&job->out, "source ");
-			add_shown(&job->out, job->gather.sources[s]);
-			moe_buf_adds(&job->out, ": ");
-		}
-		describe(&job->gather.loads[s], &job->out);
-		moe_buf_addc(&job->out, '\n');
-		status = summarise(job, &job->gather.loads[s], width, err);
-	}
-	return status;
-}
-
-/* "PREFIXn" for n in numbers (NULL: 0, 1, 2 ...), freed by free(*text) and free(result). */
-static char **names_of(const char *prefix, const int32_t *numbers, int32_t n, char **text, struct moe_err *err)
-{
-	size_t each = strlen(prefix) + 12;
-	char **names = calloc((size_t)n, sizeof *names);
-
-	*text = calloc((size_t)n, each);
-	if (!names || !*text) {
-		free(names);
-		free(*text);
-		*text = NULL;
-		if (moe_err_nomem(err, (size_t)n * each, "names in a picture"))
-			return NULL;
-	}
-	for (int32_t i = 0; i < n; i++) {
-		names[i] = *text + (size_t)i * each;
-		snprintf(names[i], each, "%s%d", prefix, numbers ? numbers[i] : i);
-	}
-	return names;
-}
-
-static enum moe_status draw(struct job *job, struct moe_err *err)
-{
-	const struct moe_load *load = &job->gather.loads[0];
-	bool heatmap = job->cfg->plot == PLOT_HEATMAP;
-	double max, *loads = relative_loads(load, &max, err);
-	char *row_text = NULL, *col_text = NULL, **rows = NULL, **cols = NULL;
-	struct moe_buf subtitle = {0};
-	enum moe_status status = MOE_EIO;
-
-	describe(load, &subtitle);
-	rows = names_of(heatmap ? "" : "layer ", load->layers, load->n_layers, &row_text, err);
-	cols = names_of("", NULL, load->n_experts, &col_text, err);
-	if (!loads || !rows || !cols || moe_buf_check(&subtitle, err))
-		goto out;
-	if (heatmap)
-		moe_plot_svg_heatmap(
-			&(struct moe_plot_heatmap){.title = "Load of every expert in every layer",
-		                                   .subtitle = subtitle.p,
-		                                   .x_label = "expert",
-		                                   .y_label = "layer",
-		                                   .value_label =
-		                                           "load relative to the mean of the layer (1: an even load)",
-		                                   .n_rows = load->n_layers,
-		                                   .n_cols = load->n_experts,
-		                                   .values = loads,
-		                                   .row_names = (const char *const *)rows,
-		                                   .col_names = (const char *const *)cols,
-		                                   .centre = 1},
-			&job->out);
-	else
-		moe_plot_svg_bars(
-			&(struct moe_plot_bars){
-				.title = "Load of experts, busiest first",
-				.subtitle = subtitle.p,
-				.x_label = "experts of a layer, by falling load",
-				.y_label = "height: load relative to the mean of the layer (1: an even load)",
-				.n_panels = load->n_layers,
-				.n_bars = load->n_experts,
-				.values = loads,
-				.panel_names = (const char *const *)rows,
-				.sorted = true},
-			&job->out);
-	status = MOE_OK;
-out:
-	free(loads);
-	free(row_text);
-	free(col_text);
-	free(rows);
-	free(cols);
-	moe_buf_free(&subtitle);
-	return status;
 }
 
 /* What would be read and written. */
@@ -346,11 +122,11 @@ static enum moe_status print_result(struct job *job, struct moe_err *err)
 	const struct config *cfg = job->cfg;
 
 	if (cfg->plot != PLOT_NONE)
-		return draw(job, err);
+		return stats_draw(job, err);
 	if (job->report.n_metrics > 0)
 		return moe_stats_report_metrics(&job->report, &job->out, err);
 	if (!prints_loads(job))
-		return print_summary(job, err);
+		return stats_print_summary(job, err);
 	moe_stats_report_loads(&job->report, &job->out);
 	return MOE_OK;
 }
@@ -363,7 +139,13 @@ static enum moe_status write_result(struct job *job, struct moe_err *err)
 
 static enum moe_status run(struct job *job, char *const *paths, int n_paths, struct moe_err *err)
 {
+	const struct moe_metric *drawn[1] = {stats_plot_metric((enum plot)job->cfg->plot)};
 	struct moe_gather_opts opts = {.by_source = job->cfg->by == MOE_BY_SOURCE,
+	                               .by_position = job->cfg->by == MOE_BY_POSITION,
+	                               .window_tokens = job->cfg->window_tokens,
+	                               .against = job->cfg->against,
+	                               .resample = job->cfg->ci,
+	                               .seed = (uint64_t)job->ctx->common.seed,
 	                               .source = job->cfg->source,
 	                               .layers = job->cfg->layers,
 	                               .metrics = job->report.metrics,
@@ -372,14 +154,23 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	                               .progress = show_progress,
 	                               .arg = job,
 	                               .watch = job->ctx->watch};
+	const char *const others[] = {job->cfg->against, job->cfg->plan, job->cfg->topology};
 	const char *to = job->ctx->common.output;
 	enum moe_status status;
 
+	if (drawn[0]) {
+		opts.metrics = drawn;
+		opts.n_metrics = 1;
+	}
 	opts.no_weights = !prints_loads(job);
 	status = tool_pool(job->ctx, &opts.pool, err);
-
+	for (int i = 0; i < 3 && !status; i++)
+		if (others[i])
+			status = moe_watch_add_input(job->ctx->watch, others[i], err);
 	if (!status)
 		status = tool_files(job->ctx, 0, &to, 1, err);
+	if (!status)
+		status = stats_open_inputs(job, err);
 	if (status)
 		return status;
 	status = moe_gather_files(&job->gather, paths, n_paths, &opts, err);
@@ -394,7 +185,70 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 		status = write_result(job, err);
 	if (!status && job->cfg->max_imbalance >= 0)
 		status = moe_stats_report_imbalance(&job->report, job->cfg->max_imbalance, err);
+	if (!status && job->cfg->diff)
+		status = moe_stats_report_diff(&job->report, err);
 	return status;
+}
+
+/* --by: *by and, of windows, their length; or a sentence. */
+static const char *parse_by(struct config *cfg)
+{
+	static const char *const words[] = {
+		[MOE_BY_LAYER] = "layer", [MOE_BY_EXPERT] = "expert", [MOE_BY_SOURCE] = "source",
+		[MOE_BY_WINDOW] = "domain", [MOE_BY_POSITION] = "position"};
+
+	if (!cfg->by_text)
+		return NULL;
+	if (strncmp(cfg->by_text, "window=", 7) == 0) {
+		cfg->by = MOE_BY_WINDOW;
+		if (moe_parse_i64(moe_str_of(cfg->by_text + 7), &cfg->window_tokens) && cfg->window_tokens > 0)
+			return NULL;
+		return "--by window=N: expected a number of tokens";
+	}
+	for (int32_t i = 0; i <= MOE_BY_POSITION; i++)
+		if (strcmp(cfg->by_text, words[i]) == 0) {
+			cfg->by = i == MOE_BY_WINDOW ? MOE_BY_SOURCE : i;   /* a domain is a source by another name */
+			return NULL;
+		}
+	return "--by: expected layer, expert, source, domain, window=N or position";
+}
+
+/* --diff A B is `--against B --metric flips A` with a verdict. The second operand leaves the list. */
+static const char *take_diff(struct tool_ctx *ctx, struct config *cfg)
+{
+	if (!cfg->diff)
+		return NULL;
+	if (cfg->against)
+		return "--diff compares its two operands: --against goes without it";
+	if (ctx->n_operands != 2)
+		return "--diff compares two traces: expected A and B";
+	if (cfg->load || cfg->summary || cfg->plot != PLOT_NONE)
+		return "--diff prints a table of its own: it goes without --load, --summary and --plot";
+	cfg->against = ctx->operands[1];
+	ctx->n_operands = 1;
+	cfg->metrics = cfg->metrics ? cfg->metrics : "flips";
+	return NULL;
+}
+
+/* What is given and nobody reads. */
+static const char *find_unread(const struct job *job)
+{
+	const struct config *cfg = job->cfg;
+	unsigned needs = moe_metrics_need(job->report.metrics, job->report.n_metrics);
+
+	if (cfg->diff && !moe_stats_report_compares(&job->report))
+		return "--diff goes with --metric flips or flip_list";
+	if (cfg->against && !(needs & MOE_NEEDS_AGAINST))
+		return "--against is for metrics that compare two traces: saturation, flips, flip_list";
+	if (cfg->plan && !(needs & MOE_NEEDS_PLAN))
+		return "--plan is for metrics that ask where experts live: fanout, traffic";
+	if (cfg->topology && !cfg->plan)
+		return "--topology goes with --plan";
+	if (cfg->ci && job->report.n_metrics == 0)
+		return "--ci goes with --metric";
+	if (cfg->params.top_n > 0 && job->report.n_metrics == 0)
+		return "--top goes with --metric";
+	return NULL;
 }
 
 /* What contradicts itself on the command line, or NULL. */
@@ -412,7 +266,9 @@ static const char *find_misuse(const struct tool_ctx *ctx, const struct config *
 		return "--summary has a line per layer: --by expert goes with --load or --metric";
 	if (picture && ctx->common.json)
 		return "--plot draws a picture: --json goes with --load or --metric";
-	if (picture && cfg->by != MOE_BY_LAYER)
+	if (cfg->plot == PLOT_MAXVIO && cfg->by != MOE_BY_WINDOW)
+		return "--plot maxvio draws windows of tokens: --by window=N says how long they are";
+	if (picture && cfg->plot != PLOT_MAXVIO && cfg->by != MOE_BY_LAYER)
 		return "--plot draws all layers of one load: use --source NAME in place of --by";
 	if (picture && to && strcmp(to, "-") != 0 && (n < 5 || strcmp(to + n - 4, ".svg") != 0))
 		return "pictures are written as SVG only: expected -o NAME.svg";
@@ -433,9 +289,16 @@ int main(int argc, char **argv)
 
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	job.report.gather = &job.gather;
+	misuse = parse_by(&cfg);
+	if (!misuse)
+		misuse = find_misuse(&ctx, &cfg);
+	if (!misuse)
+		misuse = take_diff(&ctx, &cfg);
 	job.report.by = (enum moe_by)cfg.by;
 	job.report.json = ctx.common.json;
-	misuse = find_misuse(&ctx, &cfg);
+	job.report.top_n = cfg.params.top_n;
+	job.report.intervals = cfg.ci;
+	cfg.params.against = cfg.against;
 	if (misuse)
 		return tool_misuse(&ctx, "%s", misuse);
 	cfg.list = cfg.list || (cfg.metrics && strcmp(cfg.metrics, "list") == 0);
@@ -448,6 +311,9 @@ int main(int argc, char **argv)
 	}
 	if (cfg.metrics && moe_stats_report_choose(&job.report, cfg.metrics, &err))
 		return tool_misuse(&ctx, "%s", err.text);
+	misuse = find_unread(&job);
+	if (misuse)
+		return tool_misuse(&ctx, "%s", misuse);
 	if (ctx.n_operands == 0 && isatty(STDIN_FILENO))
 		return tool_misuse(&ctx, "no trace and no load table is named");
 	paths = ctx.n_operands ? ctx.operands : only_stdin;
@@ -462,6 +328,7 @@ int main(int argc, char **argv)
 	}
 out:
 	moe_gather_free(&job.gather);
+	stats_close_inputs(&job);
 	moe_buf_free(&job.out);
 	return status ? tool_fail(&ctx, &err) : tool_end(&ctx);
 }

@@ -79,10 +79,13 @@ _moe()
 		moe-split:--seed | \
 		moe-stats:--layer | \
 		moe-stats:--source | \
+		moe-stats:--top | \
 		moe-stats:--groups | \
 		moe-stats:--top-groups | \
 		moe-stats:--batch-tokens | \
 		moe-stats:--flip-below | \
+		moe-stats:--hidden-size | \
+		moe-stats:--bytes-per-element | \
 		moe-stats:--max-imbalance | \
 		moe-stats:--threads | moe-stats:-j | \
 		moe-stats:--seed)
@@ -119,6 +122,9 @@ _moe()
 		moe-split:--test | \
 		moe-split:--plan | \
 		moe-split:--output | moe-split:-o | \
+		moe-stats:--against | \
+		moe-stats:--plan | \
+		moe-stats:--topology | \
 		moe-stats:--output | moe-stats:-o)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -182,7 +188,8 @@ _moe()
 		_moe_ask planner "$cur"
 		return
 		;;
-	moe-split:--verify)
+	moe-split:--verify | \
+		moe-stats:--tokenizer)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
 		;;
@@ -191,11 +198,11 @@ _moe()
 		return
 		;;
 	moe-stats:--plot)
-		mapfile -t COMPREPLY < <(compgen -W 'load heatmap' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'load heatmap lorenz coactivation curve maxvio specialisation' -- "$cur")
 		return
 		;;
 	moe-stats:--by)
-		mapfile -t COMPREPLY < <(compgen -W 'layer expert source' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'layer expert source domain window= position' -- "$cur")
 		return
 		;;
 	esac
@@ -204,7 +211,7 @@ _moe()
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --time --list-planners --evaluate --test --batch-tokens --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --groups --top-groups --batch-tokens --flip-below --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --top --diff --against --groups --top-groups --batch-tokens --flip-below --plan --topology --hidden-size --bytes-per-element --tokenizer --ci --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

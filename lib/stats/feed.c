@@ -103,6 +103,32 @@ static enum moe_status set_groups(struct moe_feeder *f, const struct moe_metric 
 	return MOE_OK;
 }
 
+/* What only the caller can give. */
+static enum moe_status check_params(const struct moe_metric *m, const struct moe_metric_params *params,
+                                    int32_t n_experts, struct moe_err *err)
+{
+	int32_t n_planned = 0;
+
+	if ((m->needs & MOE_NEEDS_AGAINST) && !params->against)
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "%s compares with another trace of the same tokens: --against TRACE", m->name);
+	if ((m->needs & MOE_NEEDS_PLAN) && !params->plan)
+		return moe_err_set(err, MOE_EUSAGE, "%s asks where the experts live: --plan PLAN", m->name);
+	for (int64_t i = 0; (m->needs & MOE_NEEDS_PLAN) && i < params->plan->n_entries; i++) {
+		int32_t expert = params->plan->entries[i].expert;
+
+		n_planned = expert >= n_planned ? expert + 1 : n_planned;
+	}
+	if ((m->needs & MOE_NEEDS_PLAN) && n_planned != n_experts)
+		return moe_err_set(err, MOE_EUSAGE, "the plan places %d experts of a layer, the trace has %d",
+		                   n_planned, n_experts);
+	if ((m->needs & MOE_NEEDS_BYTES) && (params->hidden_size <= 0 || params->element_bytes <= 0))
+		return moe_err_set(err, MOE_EUSAGE,
+		                   "%s counts bytes: --hidden-size H and --bytes-per-element B say how large a token "
+		                   "is", m->name);
+	return MOE_OK;
+}
+
 static enum moe_status add_stream(struct moe_feeder *f, const struct moe_stream *stream, struct moe_err *err)
 {
 	struct slot slot = {.stream = stream, .state = f->n_state};
@@ -160,11 +186,16 @@ enum moe_status moe_feeder_new(struct moe_feeder **out, const struct moe_metric 
 		.n_experts = h->n_experts,
 		.top_k = h->top_k,
 		.layers = f->layers,
+		.rows = f->rows,
+		.n_fed = f->n_rows,
+		.params = params,
 		.scoring = f->scoring,
 		.batch_tokens = params->batch_tokens > 0 ? params->batch_tokens : 2048,
 		.flip_below = params->flip_below > 0 ? params->flip_below : 1e-3,
 	};
 	status = set_groups(f, metrics, n_metrics, params, h, err);
+	for (int i = 0; i < n_metrics && !status; i++)
+		status = check_params(metrics[i], params, h->n_experts, err);
 	for (int i = 0; i < n_metrics && !status; i++)
 		if (metrics[i]->stream)
 			status = add_stream(f, metrics[i]->stream, err);
@@ -260,22 +291,45 @@ size_t moe_feed_open_max(const struct moe_feed *feed)
 	return n > MIN_OPEN ? n : MIN_OPEN;
 }
 
-/* Closes a sequence, or the part. */
-static enum moe_status close_block(struct moe_feed *feed, enum moe_scope scope, char *bytes, struct moe_err *err)
-{
-	struct moe_feeder *f = feed->feeder;
-	enum moe_status status = MOE_OK;
+/* What is to be closed. */
+struct closing {
+	struct moe_feed *feed;
+	enum moe_scope scope;
+	char *bytes;
+};
 
-	for (int32_t r = 0; r < f->n_rows; r++)
+static void close_some(void *arg, int64_t begin, int64_t end, int thread)
+{
+	const struct closing *c = arg;
+	struct moe_feeder *f = c->feed->feeder;
+
+	(void)thread;
+	for (int64_t r = begin; r < end; r++) {
+		enum moe_status status = MOE_OK;
+
 		for (int s = 0; s < f->n_slots && !status; s++) {
 			const struct slot *slot = &f->slots[s];
 
-			if (slot->n_open > 0 && slot->stream->scope == scope && slot->stream->close)
-				status = slot->stream->close(&f->setup,
-				                             feed->states + (size_t)r * f->n_state + slot->state,
-				                             bytes + (size_t)r * f->n_open[scope] + slot->open, err);
+			if (slot->n_open > 0 && slot->stream->scope == c->scope && slot->stream->close)
+				status = slot->stream->close(
+					&f->setup, c->feed->states + (size_t)r * f->n_state + slot->state,
+					c->bytes + (size_t)r * f->n_open[c->scope] + slot->open, &f->errs[r]);
 		}
-	return status;
+		f->errs[r].status = status;
+	}
+}
+
+/* Closes a sequence, or the part, its layers in parallel: there are fewer parts, and they leave more to do. */
+static enum moe_status close_block(struct moe_feed *feed, enum moe_scope scope, char *bytes, struct moe_err *err)
+{
+	struct moe_feeder *f = feed->feeder;
+	struct closing c = {.feed = feed, .scope = scope, .bytes = bytes};
+
+	moe_pool_for(scope == MOE_SCOPE_PART ? f->pool : NULL, f->n_rows, 1, close_some, &c);
+	for (int32_t r = 0; r < f->n_rows; r++)
+		if (f->errs[r].status)
+			return moe_err_set(err, f->errs[r].status, "%s", f->errs[r].text);
+	return MOE_OK;
 }
 
 enum moe_status moe_feed_end(struct moe_feed *feed, struct moe_err *err)
@@ -399,6 +453,7 @@ static enum moe_status find_open(struct moe_feed *feed, int64_t seq, char **byte
 struct delivery {
 	struct moe_feed *feed;
 	const struct moe_trace_run *run;
+	const struct moe_routing *against;
 	char *seq_bytes;
 };
 
@@ -410,10 +465,12 @@ static void add_some(void *arg, int64_t begin, int64_t end, int thread)
 	char *const blocks[] = {[MOE_SCOPE_SEQUENCE] = d->seq_bytes, [MOE_SCOPE_PART] = feed->part_bytes};
 
 	for (int64_t r = begin; r < end; r++) {
-		struct moe_stream_tokens tokens = {.setup = &f->setup, .run = d->run, .row = f->rows[r]};
+		struct moe_stream_tokens tokens = {
+			.setup = &f->setup, .run = d->run, .row = f->rows[r], .part = feed->part};
 		enum moe_status status = MOE_OK;
 
 		tokens.routing = d->run->layers + tokens.row;
+		tokens.against = d->against ? d->against + tokens.row : NULL;
 		tokens.scratch = f->scratch + (size_t)thread * f->n_scratch;
 		f->errs[r].status = MOE_OK;
 		for (int s = 0; s < f->n_slots && !status; s++) {
@@ -430,10 +487,11 @@ static void add_some(void *arg, int64_t begin, int64_t end, int thread)
 	}
 }
 
-enum moe_status moe_feed_add(struct moe_feed *feed, int64_t part, const struct moe_trace_run *run, struct moe_err *err)
+enum moe_status moe_feed_add(struct moe_feed *feed, int64_t part, const struct moe_trace_run *run,
+                             const struct moe_routing *against, struct moe_err *err)
 {
 	struct moe_feeder *f = feed->feeder;
-	struct delivery d = {.feed = feed, .run = run};
+	struct delivery d = {.feed = feed, .run = run, .against = against};
 	int64_t work = run->n_tokens * (run->layers[0].logits ? f->setup.n_experts : f->setup.top_k) * f->n_rows;
 	enum moe_status status = MOE_OK;
 

@@ -10,8 +10,8 @@
 /* The streams of a set of metrics, and what they are told. One for all feeds of a program; outlives them. */
 struct moe_feeder;
 
-/* params NULL: the defaults. A number of groups that does not divide the experts is MOE_EUSAGE. rows: [n_layers] which
- * layers of the header are wanted; NULL: all. The pool is borrowed. */
+/* params NULL: the defaults; otherwise a view that outlives the feeder. A number of groups that does not divide the
+ * experts is MOE_EUSAGE. rows: [n_layers] which layers of the header are wanted; NULL: all. The pool is borrowed. */
 MOE_MUST_USE enum moe_status moe_feeder_new(struct moe_feeder **out, const struct moe_metric *const *metrics,
                                             int n_metrics, const struct moe_metric_params *params,
                                             const struct moe_trace_header *header, const bool *rows,
@@ -25,9 +25,9 @@ void moe_feeder_free(struct moe_feeder *feeder);   /* NULL is fine */
 MOE_MUST_USE enum moe_status moe_feed_new(struct moe_feed **out, struct moe_feeder *feeder, struct moe_err *err);
 /* Adds a run, its layers in parallel. part: of all files, counted so that no two are alike; runs of a part come one
  * after another. Sequences may alternate, but not more of them than moe_feed_open_max: one that goes on after so many
- * others is MOE_EFORMAT. */
+ * others is MOE_EFORMAT. against: [n_layers] the same tokens in another trace; NULL: there is none. */
 MOE_MUST_USE enum moe_status moe_feed_add(struct moe_feed *feed, int64_t part, const struct moe_trace_run *run,
-                                          struct moe_err *err);
+                                          const struct moe_routing *against, struct moe_err *err);
 /* Closes what is open. Before states are read or merged. */
 MOE_MUST_USE enum moe_status moe_feed_end(struct moe_feed *feed, struct moe_err *err);
 /* Adds the states of another feed of the same feeder, which has ended as well. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/table.h"
+#include "stats/layers.h"
+#include "stats/pair.h"
 #include "trace/trace.h"
 
 /* The loads so far. Labels are found by binary search over `order`. */
@@ -25,6 +28,9 @@ struct gatherer {
 	bool found; /* something of the source asked for */
 	int64_t n_parts; /* of the files before this one */
 	int64_t last_part; /* of this one, so far */
+	struct moe_pair pair; /* of opts->against */
+	int64_t n_tokens; /* so far: windows are counted by them */
+	struct moe_routing *cut, *cut_against; /* [n_layers] of a piece of a run, and of the other trace */
 };
 
 /* The layers of one run, to be added in parallel: each layer is a row of its own. */
@@ -90,6 +96,10 @@ static enum moe_status grow(struct gatherer *g, struct moe_err *err)
 	if (!grown)
 		goto nomem;
 	g->out->feeds = grown;
+	grown = reallocarray(g->out->bootstraps, cap, sizeof *g->out->bootstraps);
+	if (!grown)
+		goto nomem;
+	g->out->bootstraps = grown;
 	g->cap = cap;
 	return MOE_OK;
 nomem:
@@ -127,11 +137,16 @@ static enum moe_status find_load(struct gatherer *g, const char *source, size_t 
 	if (!out->sources[out->n])
 		return moe_err_nomem(err, strlen(source) + 1, "the name of a source");
 	out->feeds[out->n] = NULL;
+	out->bootstraps[out->n] = NULL;
 	status = moe_load_init(&out->loads[out->n], g->shape.layers, g->shape.n_layers, g->shape.n_experts, err);
 	if (!status && out->feeder)
 		status = moe_feed_new(&out->feeds[out->n], out->feeder, err);
+	if (!status && g->opts->resample)
+		status = moe_bootstrap_new(&out->bootstraps[out->n], g->shape.n_layers, g->shape.n_experts,
+		                           g->opts->seed, err);
 	if (status) {
 		moe_load_free(&out->loads[out->n]);
+		moe_feed_free(out->feeds[out->n]);
 		free(out->sources[out->n]);
 		return status;
 	}
@@ -193,72 +208,95 @@ static enum moe_status add_layers(struct gatherer *g, struct moe_load *load, con
 	return status;
 }
 
-static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *run, const char *path,
-                               struct moe_err *err)
+/* Tokens of one label, and what another trace says of them. */
+static enum moe_status add_piece(struct gatherer *g, const struct moe_trace_run *run, const struct moe_routing *against,
+                                 const char *label, const char *path, struct moe_err *err)
 {
 	struct moe_err inner = {0};
 	enum moe_status status;
 	size_t i;
 
-	if (g->opts->source && strcmp(run->source, g->opts->source) != 0)
-		return MOE_OK;
-	status = find_load(g, g->opts->by_source ? run->source : "", &i, err);
+	status = find_load(g, label, &i, err);
 	if (status)
 		return status;
 	g->found |= run->n_tokens > 0;
 	if (!run->layers[0].weights && !g->opts->no_weights)
 		g->out->no_gates = true;
 	g->out->loads[i].n_tokens += (uint64_t)run->n_tokens;
-	g->last_part = run->part;
 	status = add_layers(g, &g->out->loads[i], run, &inner);
 	if (!status && g->opts->quarters)
 		status = add_layers(g, &g->out->quarters[(g->n_parts + run->part) & 1][run->seq & 1], run, &inner);
+	if (!status && g->opts->resample)
+		moe_bootstrap_add(g->out->bootstraps[i], g->n_parts + run->part, run);
 	if (!status && g->out->feeder)
-		status = moe_feed_add(g->out->feeds[i], g->n_parts + run->part, run, &inner);
+		status = moe_feed_add(g->out->feeds[i], g->n_parts + run->part, run, against, &inner);
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
 }
 
-/* Marks the rows of `layers` that "3" or "3-9" names. */
-static enum moe_status mark_item(const int32_t *layers, int32_t n_layers, struct moe_str item, bool *marks,
-                                 struct moe_err *err)
+/* How many of n tokens have the label of the first, which is at `pos` of its sequence; the label goes to text [48]. */
+static int64_t label_of(const struct gatherer *g, int64_t pos, int64_t n, char *text)
 {
-	const char *dash = item.n > 0 ? memchr(item.p, '-', item.n) : NULL;
-	struct moe_str from = {item.p, dash ? (size_t)(dash - item.p) : item.n};
-	struct moe_str to = dash ? (struct moe_str){dash + 1, item.n - from.n - 1} : from;
-	int64_t first, last;
-	bool any = false;
+	int64_t left, first = 1;
 
-	if (!moe_parse_i64(from, &first) || !moe_parse_i64(to, &last) || first < 0 || last < first)
-		return moe_err_set(err, MOE_EUSAGE, "'%.*s' is neither a layer nor a range A-B",
-		                   (int)(item.n < 80 ? item.n : 80), item.p);
-	for (int32_t l = 0; l < n_layers; l++)
-		if (layers[l] >= first && layers[l] <= last)
-			marks[l] = any = true;
-	if (!any)
-		return moe_err_set(err, MOE_EUSAGE, "there is no layer %.*s: the MoE layers are %d to %d",
-		                   (int)item.n, item.p, layers[0], layers[n_layers - 1]);
-	return MOE_OK;
+	if (g->opts->window_tokens > 0) {
+		snprintf(text, 48, "%jd", g->n_tokens / g->opts->window_tokens);
+		left = g->opts->window_tokens - g->n_tokens % g->opts->window_tokens;
+		return n < left ? n : left;
+	}
+	if (pos < 2) {
+		snprintf(text, 48, "%jd", pos);
+		return 1;
+	}
+	while (first <= pos / 2)
+		first *= 2;
+	snprintf(text, 48, "%jd-%jd", first, first + (first - 1));
+	left = first - (pos - first);
+	return n < left ? n : left;
 }
 
-/* The same for a list; NULL marks all. *marks: [n_layers], freed by the caller. */
-static enum moe_status mark_layers(const int32_t *layers, int32_t n_layers, const char *text, bool **marks,
-                                   struct moe_err *err)
+static enum moe_status add_labelled(struct gatherer *g, const struct moe_trace_run *run,
+                                    const struct moe_routing *against, const char *path, struct moe_err *err)
 {
-	struct moe_str rest = moe_str_of(text ? text : ""), item;
+	const struct moe_gather_opts *opts = g->opts;
+	struct moe_trace_run piece;
+	enum moe_status status = MOE_OK;
+	char label[48];
+
+	if (opts->window_tokens == 0 && !opts->by_position)
+		return add_piece(g, run, against, opts->by_source ? run->source : "", path, err);
+	for (int64_t at = 0, n; at < run->n_tokens && !status; at += n) {
+		n = label_of(g, run->pos + at, run->n_tokens - at, label);
+		moe_run_cut(run, g->shape.n_layers, at, n, g->cut, &piece);
+		if (against)
+			for (int32_t l = 0; l < g->shape.n_layers; l++) {
+				g->cut_against[l] = against[l];
+				g->cut_against[l].ids += at * against[l].top_k;
+				g->cut_against[l].n_tokens = n;
+			}
+		g->n_tokens += n;
+		status = add_piece(g, &piece, against ? g->cut_against : NULL, label, path, err);
+	}
+	return status;
+}
+
+static enum moe_status add_run(struct gatherer *g, const struct moe_trace_run *run, const char *path,
+                               struct moe_err *err)
+{
+	const char *source = g->opts->source;
+	bool wanted = !source || strcmp(run->source, source) == 0;
+	struct moe_err inner = {0};
 	enum moe_status status = MOE_OK;
 
-	*marks = calloc((size_t)n_layers + 1, sizeof **marks);
-	if (!*marks)
-		return moe_err_nomem(err, (size_t)n_layers, "the list of layers");
-	if (!text)
-		memset(*marks, true, (size_t)n_layers);
-	else if (!*text)
-		status = moe_err_set(err, MOE_EUSAGE, "an empty list of layers: expected layers, as 3 or 3-9");
-	while (!status && n_layers > 0 && moe_str_next(&rest, ',', &item))
-		status = mark_item(layers, n_layers, item, *marks, err);
-	if (status) {
-		free(*marks);
-		*marks = NULL;
+	g->last_part = run->part;
+	if (!g->pair.in)
+		return wanted ? add_labelled(g, run, NULL, path, err) : MOE_OK;
+	/* Tokens that are left out pass by in the other trace too. */
+	for (int64_t at = 0; at < run->n_tokens && !status; at += g->pair.piece.n_tokens) {
+		status = moe_pair_next(&g->pair, g->n_parts + run->part, run, at, &inner);
+		if (status)
+			return moe_err_set(err, status, "%s: %s", shown(path), inner.text);
+		if (wanted)
+			status = add_labelled(g, &g->pair.piece, g->pair.other, path, err);
 	}
 	return status;
 }
@@ -273,10 +311,19 @@ static enum moe_status meet_part(struct gatherer *g, const struct moe_trace_head
 	bool *marks = NULL;
 	enum moe_status status = moe_metrics_check(opts->metrics, opts->n_metrics, head, &inner);
 
+	if (!status && g->pair.in)
+		status = moe_pair_meet(&g->pair, head, &inner);
+	if (!status && !g->cut) {
+		g->cut = calloc((size_t)head->n_layers, sizeof *g->cut);
+		g->cut_against = calloc((size_t)head->n_layers, sizeof *g->cut_against);
+		if (!g->cut || !g->cut_against)
+			status = moe_err_nomem(&inner, 2 * (size_t)head->n_layers * sizeof *g->cut,
+			                       "the layers of a run");
+	}
 	if (!status && out->feeder)
 		status = moe_feeder_alike(out->feeder, head, &inner);
 	else if (!status && moe_metrics_stream(opts->metrics, opts->n_metrics)) {
-		status = mark_layers(head->layers, head->n_layers, opts->layers, &marks, &inner);
+		status = moe_layers_mark(head->layers, head->n_layers, opts->layers, &marks, &inner);
 		if (!status)
 			status = moe_feeder_new(&out->feeder, opts->metrics, opts->n_metrics, opts->params, head,
 			                        marks, opts->pool, &inner);
@@ -288,10 +335,7 @@ static enum moe_status meet_part(struct gatherer *g, const struct moe_trace_head
 /* The fields of a trace that anybody asks for. */
 static unsigned wanted_fields(const struct moe_gather_opts *opts)
 {
-	unsigned needs = moe_metrics_need(opts->metrics, opts->n_metrics);
-
-	return (needs & (MOE_NEEDS_GATES | MOE_NEEDS_LOGITS | MOE_NEEDS_MARGINS)) |
-	       (opts->no_weights ? 0 : MOE_TRACE_GATES);
+	return moe_metrics_read(opts->metrics, opts->n_metrics) | (opts->no_weights ? 0 : MOE_TRACE_GATES);
 }
 
 /* fd < 0: stdin; otherwise it is closed here. */
@@ -328,7 +372,7 @@ static enum moe_status gather_trace(struct gatherer *g, int fd, const char *path
 			status = moe_load_init(&g->out->quarters[q / 2][q % 2], g->shape.layers, g->shape.n_layers,
 			                       g->shape.n_experts, err);
 	/* A trace without tokens has a load as well: all zeros. */
-	if (!status && !opts->by_source)
+	if (!status && !opts->by_source && !opts->by_position && opts->window_tokens == 0)
 		status = find_load(g, "", &unused, err);
 	while (!status) {
 		status = moe_trace_next(in, &run, err);
@@ -425,6 +469,12 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 		                     moe_metrics_stream(g->opts->metrics, g->opts->n_metrics));
 		goto out;
 	}
+	if (g->opts->by_position || g->opts->window_tokens > 0 || g->opts->resample) {
+		status = moe_err_set(err, MOE_EUSAGE,
+		                     "%s: a load table does not know tokens and sequences: windows, positions and "
+		                     "resamples need the traces it was made from", shown(path));
+		goto out;
+	}
 	if (!parts.sources && (g->opts->by_source || g->opts->source)) {
 		status = moe_err_set(err, MOE_EUSAGE,
 		                     "%s: a load table without a column 'source': give one that has it, or the traces "
@@ -464,8 +514,12 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 	enum moe_status status = MOE_OK;
 
 	*gather = (struct moe_gather){0};
+	if (opts->against)
+		status = moe_pair_open(&g.pair, opts->against, opts->pool, opts->watch, err);
 	for (int i = 0; i < n_paths && !status; i++)
 		status = gather_file(&g, paths[i], err);
+	if (!status && opts->against)
+		status = moe_pair_end(&g.pair, err);
 	for (size_t i = 0; i < gather->n && !status; i++) {
 		if (g.tokens_unknown)
 			gather->loads[i].n_tokens = 0;
@@ -480,6 +534,9 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 		                     "%s: no token has the source '%s'; --by source shows which there are",
 		                     n_paths == 1 ? shown(paths[0]) : "the inputs", opts->source);
 	free(g.order);
+	free(g.cut);
+	free(g.cut_against);
+	moe_pair_close(&g.pair);
 	moe_load_free(&g.shape);
 	if (status)
 		moe_gather_free(gather);
@@ -495,7 +552,7 @@ enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *te
 
 	if (!kept)
 		return moe_err_nomem(err, (size_t)n * sizeof *kept, "the list of layers");
-	status = mark_layers(n ? gather->loads[0].layers : NULL, n, text, &marks, err);
+	status = moe_layers_mark(n ? gather->loads[0].layers : NULL, n, text, &marks, err);
 	for (int32_t l = 0; l < n && !status; l++)
 		if (marks[l])
 			kept[n_kept++] = gather->loads[0].layers[l];
@@ -507,6 +564,8 @@ enum moe_status moe_gather_keep_layers(struct moe_gather *gather, const char *te
 			break;
 		moe_load_free(&gather->loads[s]);
 		gather->loads[s] = load;
+		if (gather->bootstraps[s])
+			moe_bootstrap_keep(gather->bootstraps[s], marks);
 	}
 	free(kept);
 	free(marks);
@@ -519,9 +578,11 @@ void moe_gather_free(struct moe_gather *gather)
 		moe_load_free(&gather->loads[i]);
 		free(gather->sources[i]);
 		moe_feed_free(gather->feeds[i]);
+		moe_bootstrap_free(gather->bootstraps[i]);
 	}
 	moe_feeder_free(gather->feeder);
 	free(gather->feeds);
+	free(gather->bootstraps);
 	for (int q = 0; q < 4; q++)
 		moe_load_free(&gather->quarters[q / 2][q % 2]);
 	free(gather->loads);

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/pool.h"
+#include "stats/bootstrap.h"
 #include "stats/feed.h"
 #include "stats/load.h"
 #include "stats/stats.h"
@@ -22,7 +23,12 @@ struct moe_gather_opts {
 	/* These metrics will be asked for: what they need is checked, decoded and fed. A view. */
 	const struct moe_metric *const *metrics;
 	int n_metrics;
-	const struct moe_metric_params *params;   /* of the metrics; NULL: the defaults */
+	const struct moe_metric_params *params;   /* of the metrics; NULL: the defaults; outlives the gather */
+	const char *against;     /* another trace of the same tokens, for metrics that compare; NULL: none */
+	int64_t window_tokens;   /* one load per window of so many tokens, in the order of the inputs; 0: no */
+	bool resample;           /* fill moe_gather.bootstraps, by this seed; load tables are refused */
+	uint64_t seed;
+	bool by_position;        /* one load for positions 0, 1, 2-3, 4-7, ... of sequences */
 	struct moe_pool *pool;   /* may be NULL */
 	struct moe_watch *watch;
 	/* Compressed bytes of the file at hand, read and in all (0: a pipe); NULL: nobody asks. */
@@ -30,13 +36,15 @@ struct moe_gather_opts {
 	void *arg;
 };
 
-/* Without by_source one load, whose source is "". Sources come in order of their first token or row. */
+/* Without by_source one load, whose source is "". Sources come in order of their first token or row. Windows are
+ * sources named 0, 1, 2, ..., positions are sources named by their first and last; load tables have neither. */
 struct moe_gather {
 	size_t n;
 	struct moe_load *loads;   /* [n] */
 	char **sources;           /* [n] */
 	struct moe_feeder *feeder;
 	struct moe_feed **feeds;  /* [n] of the metrics that read tokens; NULL: none does */
+	struct moe_bootstrap **bootstraps;   /* [n]; each NULL unless asked for */
 	bool no_gates;            /* some trace kept none: the weights are too small */
 	bool has_table;           /* some file was a load table */
 	/* [parity of the part, counted over all files][parity of the sequence in it]: what the traces hold, so that a

@@ -7,9 +7,19 @@
 #include <string.h>
 
 #include "stats/feed.h"
+#include "stats/flips.h"
+#include "stats/pairs.h"
 #include "stats/rows.h"
 
 enum { MAX_KEYS = 3 };
+
+const char *moe_by_label(enum moe_by by)
+{
+	static const char *const labels[] = {
+		[MOE_BY_SOURCE] = "source", [MOE_BY_WINDOW] = "window", [MOE_BY_POSITION] = "position"};
+
+	return labels[by];
+}
 
 enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const char *text, struct moe_err *err)
 {
@@ -41,6 +51,10 @@ enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const c
 		if (!metric->expert && report->by == MOE_BY_EXPERT)
 			return moe_err_set(err, MOE_EUSAGE,
 			                   "--by expert: '%s' has no number per expert", metric->name);
+		if (report->intervals && (metric->stream || metric->rows || metric->needs))
+			return moe_err_set(err, MOE_EUSAGE,
+			                   "--ci: '%s' is no number that follows from counts alone, and only those are "
+			                   "resampled", metric->name);
 		if (report->n_metrics == MOE_STATS_METRICS)
 			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_STATS_METRICS);
 		report->metrics[report->n_metrics++] = metric;
@@ -67,12 +81,14 @@ static void list_keys(struct moe_rows *rows, const struct moe_metric *metric)
 /* What an input must keep: "counts", "tokens", "tokens logits" ... */
 static void list_needs(struct moe_rows *rows, const struct moe_metric *metric)
 {
-	char text[100];
+	char text[120];
 
-	snprintf(text, sizeof text, "%s%s%s%s%s", metric->stream ? "tokens" : "counts",
+	snprintf(text, sizeof text, "%s%s%s%s%s%s%s%s", metric->stream ? "tokens" : "counts",
 	         metric->needs & MOE_NEEDS_GATES ? " gates" : "", metric->needs & MOE_NEEDS_LOGITS ? " logits" : "",
 	         metric->needs & MOE_NEEDS_MARGINS ? " margins" : "",
-	         metric->needs & MOE_NEEDS_GROUPS ? " groups" : "");
+	         metric->needs & MOE_NEEDS_GROUPS ? " groups" : "",
+	         metric->needs & MOE_NEEDS_AGAINST ? " against" : "",
+	         metric->needs & MOE_NEEDS_PLAN ? " plan" : "", metric->needs & MOE_NEEDS_BYTES ? " bytes" : "");
 	moe_rows_str(rows, text);
 }
 
@@ -99,8 +115,8 @@ static int key_columns(const struct moe_stats_report *report, bool expert, const
 {
 	int n = 0;
 
-	if (report->by == MOE_BY_SOURCE)
-		columns[n++] = "source";
+	if (moe_by_label(report->by))
+		columns[n++] = moe_by_label(report->by);
 	if (report->by != MOE_BY_EXPERT)
 		columns[n++] = "layer";
 	if (expert)
@@ -112,7 +128,7 @@ static int key_columns(const struct moe_stats_report *report, bool expert, const
 static void print_keys(const struct moe_stats_report *report, struct moe_rows *rows, size_t source,
                        const int32_t *layer, bool expert, int32_t e)
 {
-	if (report->by == MOE_BY_SOURCE)
+	if (moe_by_label(report->by))
 		moe_rows_str(rows, report->gather->sources[source]);
 	if (report->by != MOE_BY_EXPERT && layer)
 		moe_rows_u64(rows, (uint64_t)*layer);
@@ -122,25 +138,107 @@ static void print_keys(const struct moe_stats_report *report, struct moe_rows *r
 		moe_rows_u64(rows, (uint64_t)e);
 }
 
+/* Values of a metric in all resamples: *out [MOE_RESAMPLES][(n_layers + 1) * width], malloc'd. */
+static enum moe_status resampled_values(const struct moe_metric *metric, const struct moe_load *load,
+                                        const struct moe_bootstrap *bootstrap, double **out, struct moe_err *err)
+{
+	const size_t n = ((size_t)load->n_layers + 1) * (metric->expert ? (size_t)load->n_experts : 1);
+	struct moe_load other = *load;
+	enum moe_status status = MOE_OK;
+
+	*out = calloc(MOE_RESAMPLES, n * sizeof **out);
+	if (!*out)
+		return moe_err_nomem(err, MOE_RESAMPLES * n * sizeof **out, "resamples");
+	for (int i = 0; i < MOE_RESAMPLES && !status; i++) {
+		double *values;
+
+		other.counts = bootstrap->counts + (size_t)i * bootstrap->n_pairs;
+		status = moe_metric_values(metric, &other, NULL, &values, err);
+		if (status)
+			break;
+		memcpy(*out + (size_t)i * n, values, n * sizeof *values);
+		free(values);
+	}
+	return status;
+}
+
+/* Numbers of one label: for each metric [(n_layers + 1) * width], and of resamples. */
+struct numbers {
+	double *values[MOE_STATS_METRICS], *resampled[MOE_STATS_METRICS];
+	size_t n;
+};
+
+static void numbers_free(struct numbers *numbers)
+{
+	for (int i = 0; i < MOE_STATS_METRICS; i++) {
+		free(numbers->values[i]);
+		free(numbers->resampled[i]);
+	}
+}
+
+static void put_numbers(const struct moe_stats_report *report, const struct numbers *numbers, size_t at,
+                        struct moe_rows *rows)
+{
+	for (int i = 0; i < report->n_metrics; i++) {
+		double again[MOE_RESAMPLES], low, high;
+
+		moe_rows_f64(rows, numbers->values[i][at]);
+		if (!report->intervals)
+			continue;
+		for (size_t k = 0; k < MOE_RESAMPLES; k++)
+			again[k] = numbers->resampled[i][k * numbers->n + at];
+		moe_bootstrap_interval(again, MOE_RESAMPLES, &low, &high);
+		moe_rows_f64(rows, low);
+		moe_rows_f64(rows, high);
+	}
+}
+
+/* The rows of a layer, or of all. */
+static enum moe_status put_layer(const struct moe_stats_report *report, const struct numbers *numbers, size_t source,
+                                 int32_t row, struct moe_rows *rows, struct moe_err *err)
+{
+	const struct moe_load *load = &report->gather->loads[source];
+	const bool expert = report->metrics[0]->expert;
+	const size_t width = expert ? (size_t)load->n_experts : 1, from = (size_t)row * width;
+	double *keys = calloc(width, sizeof *keys);
+	size_t *order = NULL, n_order = 0;
+	enum moe_status status = keys ? MOE_OK : moe_err_nomem(err, width * sizeof *keys, "rows in order");
+
+	for (size_t e = 0; e < width && !status; e++) {
+		double value = numbers->values[0][from + e];
+
+		keys[e] = isnan(value) ? -(double)INFINITY : value;
+	}
+	if (!status)
+		status = moe_pick_top(keys, width, expert ? report->top_n : 0, &order, &n_order, err);
+	for (size_t o = 0; o < n_order && !status; o++) {
+		print_keys(report, rows, source, row < load->n_layers ? load->layers + row : NULL, expert,
+		           (int32_t)order[o]);
+		put_numbers(report, numbers, from + order[o], rows);
+	}
+	free(keys);
+	free(order);
+	return status;
+}
+
 static enum moe_status print_metrics_of(const struct moe_stats_report *report, struct moe_rows *rows, size_t source,
                                         struct moe_err *err)
 {
-	const struct moe_load *load = &report->gather->loads[source];
-	bool expert = report->metrics[0]->expert;
-	int32_t width = expert ? load->n_experts : 1;
-	double *values[MOE_STATS_METRICS] = {NULL};
+	const struct moe_gather *gather = report->gather;
+	const struct moe_load *load = &gather->loads[source];
+	struct numbers numbers = {.n = ((size_t)load->n_layers + 1) *
+	                               (report->metrics[0]->expert ? (size_t)load->n_experts : 1)};
 	enum moe_status status = MOE_OK;
 
-	for (int i = 0; i < report->n_metrics && !status; i++)
-		status = moe_metric_values(report->metrics[i], load, report->gather->feeds[source], &values[i], err);
+	for (int i = 0; i < report->n_metrics && !status; i++) {
+		status = moe_metric_values(report->metrics[i], load, gather->feeds[source], &numbers.values[i], err);
+		if (!status && report->intervals)
+			status = resampled_values(report->metrics[i], load, gather->bootstraps[source],
+			                          &numbers.resampled[i], err);
+	}
 	for (int32_t l = report->by == MOE_BY_EXPERT ? load->n_layers : 0; l <= load->n_layers && !status; l++)
-		for (int32_t e = 0; e < width; e++) {
-			print_keys(report, rows, source, l < load->n_layers ? load->layers + l : NULL, expert, e);
-			for (int i = 0; i < report->n_metrics; i++)
-				moe_rows_f64(rows, values[i][(int64_t)l * width + e]);
-		}
-	for (int i = 0; i < report->n_metrics; i++)
-		free(values[i]);
+		status = put_layer(report, &numbers, source, l, rows, err);
+	numbers_free(&numbers);
 	return status;
 }
 
@@ -169,13 +267,20 @@ enum moe_status moe_stats_report_metrics(const struct moe_stats_report *report, 
 {
 	if (report->metrics[0]->rows)
 		return print_table(report, out, err);
-	const char *columns[MOE_STATS_METRICS + MAX_KEYS];
+	const char *columns[3 * MOE_STATS_METRICS + MAX_KEYS];
+	char bounds[MOE_STATS_METRICS][2][64];
 	int n = key_columns(report, report->metrics[0]->expert, columns);
 	enum moe_status status = MOE_OK;
 	struct moe_rows rows;
 
-	for (int i = 0; i < report->n_metrics; i++)
+	for (int i = 0; i < report->n_metrics; i++) {
 		columns[n++] = report->metrics[i]->name;
+		for (int b = 0; b < 2 && report->intervals; b++) {
+			snprintf(bounds[i][b], sizeof bounds[i][b], "%.58s_%s", report->metrics[i]->name,
+			         b ? "hi" : "lo");
+			columns[n++] = bounds[i][b];
+		}
+	}
 	moe_rows_begin(&rows, out, report->json, columns, n);
 	for (size_t s = 0; s < report->gather->n && !status; s++)
 		status = print_metrics_of(report, &rows, s, err);
@@ -256,11 +361,44 @@ enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report
 	}
 	if (n_over == 0)
 		return MOE_OK;
-	if (report->by == MOE_BY_SOURCE)
+	if (moe_by_label(report->by))
 		return moe_err_set(err, MOE_ECHECK,
-		                   "source '%.400s', layer %d: %s is %.4g, more than %g (%d %s too high)",
-		                   report->gather->sources[worst_source], worst_layer, metric->name, worst, limit,
-		                   n_over, n_over == 1 ? "layer is" : "layers are");
+		                   "%s '%.400s', layer %d: %s is %.4g, more than %g (%d %s too high)",
+		                   moe_by_label(report->by), report->gather->sources[worst_source], worst_layer,
+		                   metric->name, worst, limit, n_over, n_over == 1 ? "layer is" : "layers are");
 	return moe_err_set(err, MOE_ECHECK, "layer %d: %s is %.4g, more than %g (%d of %d layers too high)",
 	                   worst_layer, metric->name, worst, limit, n_over, report->gather->loads[0].n_layers);
+}
+
+bool moe_stats_report_compares(const struct moe_stats_report *report)
+{
+	return report->n_metrics > 0 && report->metrics[0]->stream == &moe_stream_flips;
+}
+
+enum moe_status moe_stats_report_diff(const struct moe_stats_report *report, struct moe_err *err)
+{
+	uint64_t n_flips = 0, n_tokens = 0;
+	int32_t n_layers = 0, worst_layer = 0;
+	uint64_t worst = 0;
+
+	for (size_t s = 0; s < report->gather->n; s++)
+		for (int32_t l = 0; l < report->gather->loads[s].n_layers; l++) {
+			int32_t layer = report->gather->loads[s].layers[l];
+			const struct moe_flips *f =
+				moe_feed_state(report->gather->feeds[s], &moe_stream_flips, layer);
+
+			n_flips += f->n_flips;
+			n_tokens += f->n_tokens;
+			n_layers += f->n_flips > 0;
+			if (f->n_flips > worst) {
+				worst = f->n_flips;
+				worst_layer = layer;
+			}
+		}
+	if (n_flips == 0)
+		return MOE_OK;
+	return moe_err_set(err, MOE_ECHECK,
+	                   "the traces differ: %ju of %ju choices of a token in a layer, in %d %s; most, %ju, in layer "
+	                   "%d",
+	                   n_flips, n_tokens, n_layers, n_layers == 1 ? "layer" : "layers", worst, worst_layer);
 }

@@ -61,6 +61,16 @@ unsigned moe_metrics_need(const struct moe_metric *const *metrics, int n_metrics
 	return needs;
 }
 
+unsigned moe_metrics_read(const struct moe_metric *const *metrics, int n_metrics)
+{
+	unsigned fields = 0;
+
+	for (int i = 0; i < n_metrics; i++)
+		fields |= metrics[i]->reads | (metrics[i]->needs & (MOE_NEEDS_GATES | MOE_NEEDS_LOGITS |
+		                                                    MOE_NEEDS_MARGINS));
+	return fields;
+}
+
 const char *moe_metrics_stream(const struct moe_metric *const *metrics, int n_metrics)
 {
 	for (int i = 0; i < n_metrics; i++)

@@ -21,6 +21,9 @@ enum moe_needs {
 	MOE_NEEDS_LOGITS = MOE_TRACE_LOGITS,
 	MOE_NEEDS_MARGINS = MOE_TRACE_MARGINS,
 	MOE_NEEDS_GROUPS = 8,                    /* a number of groups, which divides the experts: --groups */
+	MOE_NEEDS_AGAINST = 16,                  /* another trace of the same tokens: --against */
+	MOE_NEEDS_PLAN = 32,                     /* --plan */
+	MOE_NEEDS_BYTES = 64,                    /* --hidden-size and --bytes-per-element */
 };
 
 /* One layer, as metrics see it; or, in MOE_ALL_POOL, all of them added up. */
@@ -52,6 +55,7 @@ struct moe_metric {
 	const char *source;    /* where the definition was published */
 	enum moe_all all;
 	unsigned needs;        /* enum moe_needs */
+	unsigned reads;        /* enum moe_trace_field: read as well where a trace keeps them */
 	const struct moe_stream *stream;   /* NULL: counts are enough */
 	const char *brief;     /* its heading in the summary for people; NULL: not shown there. Without a stream only */
 	int32_t position;      /* in the summary, ascending */
@@ -76,6 +80,8 @@ const struct moe_metric *moe_metric_by_name(const char *name);
 
 /* What these metrics need beside counts: enum moe_needs. */
 unsigned moe_metrics_need(const struct moe_metric *const *metrics, int n_metrics);
+/* The fields of a trace that they read: enum moe_trace_field. */
+unsigned moe_metrics_read(const struct moe_metric *const *metrics, int n_metrics);
 /* Does any of them read tokens rather than counts? Its name, or NULL. */
 const char *moe_metrics_stream(const struct moe_metric *const *metrics, int n_metrics);
 /* Does a trace keep what the metrics need? Otherwise a sentence that names metric and remedy. */

@@ -20,6 +20,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/str.h"
+#include "plan/plan.h"
+#include "plan/topology.h"
 #include "trace/trace.h"
 
 /* Parameters that metrics read. */
@@ -28,6 +31,15 @@ struct moe_metric_params {
 	int32_t top_groups;    /* how many of them a token may reach; 0: as in the trace */
 	int64_t batch_tokens;  /* tokens of a batch; 0: 2048 */
 	double flip_below;     /* the margin below which a choice counts as shaky; 0: 1e-3 */
+	int64_t top_n;         /* rows of a table that are kept for a layer, or for an expert; 0: as the metric says */
+	bool against;          /* tokens come in pairs: there is another trace */
+	const struct moe_plan *plan;            /* where experts live, of all layers of the traces; NULL: nobody says */
+	const struct moe_topology *topology;    /* on which nodes; NULL where plan is */
+	int64_t hidden_size;   /* elements of a token's row; 0: nobody says */
+	int32_t element_bytes; /* of a row on its way to an expert; 0: nobody says */
+	/* The bytes that a token id stands for; false: no such token. NULL: nobody knows. */
+	bool (*token_text)(const void *arg, int32_t id, struct moe_str *text);
+	const void *token_arg;
 };
 
 /* How logits become scores that sum up to 1. */
@@ -37,11 +49,14 @@ enum moe_scoring { MOE_SCORING_SOFTMAX, MOE_SCORING_SIGMOID, MOE_SCORING_SQRTSOF
 struct moe_stream_setup {
 	int32_t n_layers, n_experts, top_k;
 	const int32_t *layers;   /* [n_layers] the model's indices, ascending */
+	const int32_t *rows;     /* [n_fed] which of them are fed, ascending */
+	int32_t n_fed;
 	const char *scoring;     /* as the traces say it, "" where they do not */
 	int32_t n_groups;        /* 0: neither asked for nor in the trace */
 	int32_t top_groups;
 	int64_t batch_tokens;
 	double flip_below;
+	const struct moe_metric_params *params;   /* the others, as they were given */
 };
 
 /* Tokens of one layer; views. A token that has no choices in this layer has ids of -1; where it belongs to the other
@@ -50,7 +65,9 @@ struct moe_stream_tokens {
 	const struct moe_stream_setup *setup;
 	const struct moe_trace_run *run;      /* of all layers; its part counts within its file */
 	const struct moe_routing *routing;    /* run->layers + row; what no metric needs is NULL there */
+	const struct moe_routing *against;    /* the same tokens in another trace, ids alone; NULL: there is none */
 	int32_t row;                          /* of the layer in setup->layers */
+	int64_t part;                         /* of all files, counted so that no two are alike */
 	void *scratch;                        /* the stream's own, of this thread, holding anything */
 };
 

@@ -39,7 +39,7 @@ close()
 		END { if (!bad && FNR != n) { print n " and " FNR " lines"; exit 1 } exit bad }' "$1" "$2"
 }
 
-# esft TASK MAXVIO GINI ENTROPY_NORM CV
+# esft TASK MAXVIO GINI ENTROPY_NORM CV TOP8_SHARE
 esft()
 {
 	tar -xJf "$DATA/esft/$1.tar.xz"
@@ -49,7 +49,7 @@ esft()
 	moe-stats "$1.trace" >load.tsv
 	grep -v '^#' load.tsv | cut -f 1-3 | diff want.load -
 	reference metrics "$1" >want.metrics
-	moe-stats --metric maxvio,cv,gini,entropy_norm "$1.trace" >metrics
+	moe-stats --metric maxvio,cv,gini,entropy_norm,top8_share "$1.trace" >metrics
 	close want.metrics metrics 2e-9
 	awk -v E=64 -v K=6 -v N=2048 -f "$TOP/tests/ref/esft_tokens.awk" "$1"/expert_weights_*.txt >want.tokens
 	moe-stats --metric overlap,maxvio_batch,loss_importance "$1.trace" >tokens
@@ -59,23 +59,23 @@ esft()
 		END { for (e = 0; e < 64; e++) printf "%d\t%.6f\n", e, w[e] }' "$1/expert_weights_17.txt" >want.weights
 	awk -F '\t' '$1 == 17 { printf "%d\t%.6f\n", $2, $4 }' load.tsv >weights
 	close want.weights weights 1e-4
-	moe-stats --metric maxvio,gini,entropy_norm,cv "$1.trace" | tail -n 1 |
-		awk -F '\t' -v want="$2 $3 $4 $5" '{
+	moe-stats --metric maxvio,gini,entropy_norm,cv,top8_share "$1.trace" | tail -n 1 |
+		awk -F '\t' -v want="$2 $3 $4 $5 $6" '{
 			split(want, w, " ")
-			for (i = 1; i <= 4; i++) if ($(i + 1) - w[i] > 0.0051 || w[i] - $(i + 1) > 0.0051) { print; exit 1 }
+			for (i = 1; i <= 5; i++) if ($(i + 1) - w[i] > 0.0051 || w[i] - $(i + 1) > 0.0051) { print; exit 1 }
 		}'
 	# From the table as from the trace.
-	moe-stats --metric maxvio,cv,gini,entropy_norm load.tsv | cmp - metrics
+	moe-stats --metric maxvio,cv,gini,entropy_norm,top8_share load.tsv | cmp - metrics
 }
 
 @test "ESFT intent: loads as awk counts them, the published unevenness" {
-	esft intent 2.81 .41 .933 .79
+	esft intent 2.81 .41 .933 .79 .33
 	# Published: 26.2 % of a token's experts were those of the token before it.
 	tail -n 1 tokens | awk '{ exit !($2 > .2615 && $2 < .2625) }'
 }
 
 @test "ESFT summary: loads as awk counts them, the published unevenness" {
-	esft summary 3.28 .35 .946 .74
+	esft summary 3.28 .35 .946 .74 .309
 }
 
 @test "the load table is the default in a pipe, with every pair and the number of tokens" {
@@ -200,12 +200,18 @@ esft()
 		grep -q "^$m	" list
 	done
 	moe-route -q --logits --margin -p 'A few words of text, to be routed.' tiny-v3 -o t.trace
+	moe-stats t.trace | moe-split -q -n 4 --nodes 2 --planner contiguous - >plan.tsv
 	tail -n +2 list | while IFS='	' read -r m _ keys _ _ _ reads; do
-		what=small.tsv
+		what=small.tsv more=
 		[[ $reads = counts* ]] || what=t.trace
-		moe-stats --groups 4 --metric "$m" $what >out || exit 1
+		[[ $reads != *against* ]] || more='--against t.trace'
+		[[ $reads != *plan* ]] || more='--plan plan.tsv --hidden-size 64 --bytes-per-element 2'
+		moe-stats --groups 4 --metric "$m" $more $what >out || exit 1
 		head -n 1 out | grep -qE "^${keys// /	}	" || exit 1
+		# One text against itself: no flip, and no second source.
+		[[ $m = flip_list || $m = source_distance ]] || [ "$(wc -l <out)" -gt 1 ] || exit 1
 		[[ $reads = counts* ]] || fails 2 moe-stats --groups 4 --metric "$m" small.tsv || exit 1
+		[[ -z $more ]] || fails 2 moe-stats --groups 4 --metric "$m" $what || exit 1
 	done
 	[ "$(moe-stats --list --json | wc -l)" = "$(($(wc -l <list) - 1))" ]
 }
@@ -449,6 +455,8 @@ esft()
 	fails 2 moe-stats --by expert --metric cv small.tsv
 	fails 2 moe-stats --by expert --summary small.tsv
 	fails 2 moe-stats --by token small.tsv
+	fails 2 moe-stats --by window=0 small.tsv
+	fails 2 moe-stats --by window=x small.tsv
 	fails 2 moe-stats --load --summary small.tsv
 	fails 2 moe-stats --plot load --metric cv small.tsv
 	fails 2 moe-stats --plot load --by source small.tsv
@@ -479,6 +487,7 @@ esft()
 	for f in eval mon tue; do cp run.trace $f.trace; done
 	moe-route -q --logits --margin tiny-v3 "$TEXT/code.txt" -o logits.trace
 	for f in wed monday tuesday load; do moe-stats run.trace >$f.tsv; done
+	moe-split -q -n 4 --nodes 2 --planner contiguous load.tsv >plan.tsv
 	for page in moe-stats.1 moe-load.5; do
 		sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$TOP/man/$page" | sed 's/^\.Dl //; s/\\e/\\/g' |
 			awk '/^\$ / { sub(/^\$ /, ""); print; more = 1; next } more && /^> / { sub(/^> /, ""); print; next } { more = 0 }' >script

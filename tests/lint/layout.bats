@@ -25,7 +25,7 @@ plan/topology.h
 forward/forward.h forward/sample.h trace/trace.h trace/text.h trace/reroute.h trace/limit.h trace/adapt.h
 eval/setup.h eval/sequences.h eval/score.h eval/tokens.h eval/record.h eval/ablate.h eval/dump.h eval/generate.h
 eval/result.h eval/items.h eval/choices.h eval/answer.h
-stats/stats.h stats/load.h stats/gather.h stats/report.h stats/rows.h
+stats/stats.h stats/load.h stats/gather.h stats/report.h stats/rows.h stats/picture.h
 placement/planner.h placement/cost.h placement/batches.h placement/shard.h
 convert/convert.h convert/info.h convert/report.h convert/rows.h convert/view.h plot/plot.h'
 

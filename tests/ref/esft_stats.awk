@@ -2,7 +2,7 @@
 #
 #	awk -v E=64 -v K=6 -f esft_stats.awk DIR/expert_weights_*.txt              layer expert count
 #	awk -v E=64 -v K=6 -v what=metrics -f esft_stats.awk DIR/expert_weights_*.txt
-#	                                                     layer maxvio cv gini entropy_norm, last row `all`: the means
+#	                               layer maxvio cv gini entropy_norm top8_share, last row `all`: the means
 #
 # A file is a layer, its number is in the name; a line is a sequence: expert ids, K for each token, then an empty field,
 # then as many gates; all separated by tabs.
@@ -27,7 +27,7 @@ FNR == 1 {
 
 function log2(x) { return log(x) / log(2) }
 
-function measure(l,    e, f, c, d, total, mean, max, squares, pairs, h)
+function measure(l,    e, f, c, d, total, mean, max, squares, pairs, h, n, best, taken, top)
 {
 	total = max = squares = pairs = h = 0
 	for (e = 0; e < E; e++) {
@@ -51,6 +51,16 @@ function measure(l,    e, f, c, d, total, mean, max, squares, pairs, h)
 	value[2] = sqrt(squares / E) / mean
 	value[3] = pairs / (2 * E * E * mean)
 	value[4] = h / log2(E)
+	top = 0
+	for (n = 0; n < 8; n++) {
+		best = -1
+		for (e = 0; e < E; e++)
+			if (!(e in taken) && (best < 0 || count[l, e] + 0 > count[l, best] + 0))
+				best = e
+		taken[best]
+		top += count[l, best]
+	}
+	value[5] = top / total
 }
 
 END {
@@ -61,7 +71,7 @@ END {
 			t = layers[j]; layers[j] = layers[j - 1]; layers[j - 1] = t
 		}
 	if (what == "metrics")
-		print "layer\tmaxvio\tcv\tgini\tentropy_norm"
+		print "layer\tmaxvio\tcv\tgini\tentropy_norm\ttop8_share"
 	else
 		print "layer\texpert\tcount"
 	for (i = 1; i <= n_layers; i++) {
@@ -72,7 +82,7 @@ END {
 		}
 		measure(layers[i])
 		printf "%d", layers[i]
-		for (j = 1; j <= 4; j++) {
+		for (j = 1; j <= 5; j++) {
 			printf "\t%.9f", value[j]
 			sum[j] += value[j]
 		}
@@ -80,7 +90,7 @@ END {
 	}
 	if (what == "metrics") {
 		printf "all"
-		for (j = 1; j <= 4; j++)
+		for (j = 1; j <= 5; j++)
 			printf "\t%.9f", sum[j] / n_layers
 		printf "\n"
 	}
