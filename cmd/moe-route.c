@@ -247,7 +247,7 @@ int main(int argc, char **argv)
 	struct tool_ctx ctx;
 	struct moe_err err = { 0 };
 	struct moe_arena arena = { 0 };
-	const char *command = moe_command_line(&arena, argc, argv);
+	const char *command = moe_command_line(&arena, argc, argv, NULL);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	if (cfg.list_policies) {
 		moe_arena_free(&arena);

@@ -272,7 +272,9 @@ int main(int argc, char **argv)
 	struct tool_ctx ctx;
 	struct moe_err err = { 0 };
 	struct moe_arena arena = { 0 };
-	const char *command = moe_command_line(&arena, argc, argv);
+	const char *command = moe_command_line(&arena, argc, argv, NULL);
+	/* A result is the same whether it was resumed or not, even where all of it is still to be made. */
+	const char *resumed = moe_command_line(&arena, argc, argv, "--resume");
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	const char *problem = contradiction(&ctx, &cfg);
 	if (problem) {
@@ -280,6 +282,7 @@ int main(int argc, char **argv)
 		return tool_misuse(&ctx, "%s", problem);
 	}
 	struct run run = { .ctx = &ctx, .cfg = &cfg };
+	command = cfg.resume ? resumed : command;
 	enum moe_status status = command ? run_all(&run, command, &err) : moe_err_nomem(&err, 0, "the command line");
 	if (!status)
 		status = commit(&run, &err);

@@ -334,10 +334,13 @@ enum moe_status moe_record_describe(struct moe_record_header *out, const struct 
 
 void moe_record_header_free(struct moe_record_header *header) { moe_arena_free(&header->arena); }
 
-const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv)
+const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv, const char *without)
 {
 	struct moe_buf line = { 0 };
 	for (int i = 0; i < argc; i++) {
+		const size_t n = strlen(argv[i]);
+		if (i && without && n >= 5 && strncmp(argv[i], without, n) == 0)
+			continue;
 		const char *word = i ? argv[i] : moe_path_base(argv[i]);
 		const bool quoted = !*word || strpbrk(word, " \t\n'\"\\$&|;<>()*?");
 		moe_buf_adds(&line, i ? " " : "");

@@ -62,7 +62,8 @@ MOE_MUST_USE enum moe_status moe_record_describe(struct moe_record_header *out, 
                                                  struct moe_err *err);
 void moe_record_header_free(struct moe_record_header *header);
 
-/* argv as one line of text, words with blanks quoted; owned by the arena. NULL when out of memory. */
-const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv);
+/* argv as one line of text, words with blanks quoted; owned by the arena. NULL when out of memory. A word that is the
+ * option `without`, such as "--resume", or at least five characters that it begins with, is left out; NULL: none is. */
+const char *moe_command_line(struct moe_arena *arena, int argc, char *const *argv, const char *without);
 
 #endif
