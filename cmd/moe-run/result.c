@@ -53,6 +53,7 @@ enum moe_status run_open_result(struct run *run, const char *columns, bool json,
 		.meta = &run->meta,
 		.keys = run->keys,
 		.n_keys = n_keys,
+		.has_last = !run->cfg->n_samples,
 	};
 	if (!status)
 		status = moe_result_open(&run->result, &opts, run->ctx->watch, err);

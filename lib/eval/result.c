@@ -291,8 +291,23 @@ static enum moe_status resume(struct moe_result *r, struct moe_err *err)
 	return status;
 }
 
-/* Is the result there under its own name? Then it must be that of this run. */
-static enum moe_status check_complete(const struct moe_result *r, bool *complete, struct moe_err *err)
+/* Does it end as it should behind its rows? */
+static bool has_end(const struct moe_result *r, const struct moe_buf *text, size_t at)
+{
+	struct moe_str rest = { text->p + at, text->n - at }, line;
+	double values[MAX_COLUMNS];
+	if (r->n_rows < r->opts.n_keys)
+		return false;
+	if (!r->opts.has_last)
+		return rest.n == 0;
+	if (!memchr(rest.p, '\n', rest.n))
+		return false;
+	moe_str_next(&rest, '\n', &line);
+	return rest.n == 0 && read_row(r, line, values);
+}
+
+/* Is the result there under its own name? Then it must be that of this run, and whole. */
+static enum moe_status check_complete(struct moe_result *r, bool *complete, struct moe_err *err)
 {
 	const char *path = r->opts.path;
 	struct moe_buf text = { 0 }, meta = { 0 };
@@ -305,6 +320,10 @@ static enum moe_status check_complete(const struct moe_result *r, bool *complete
 		status = refuse_other(path, err);
 	if (!status)
 		status = compare_meta(path, &meta, r->opts.meta, err);
+	if (!status && !has_end(r, &text, read_rows(r, &text, at)))
+		status = moe_err_set(err, MOE_EUSAGE, "'%s' is cut, %lld of its %lld rows are there: under the name "
+		                     "'%s.partial' --resume goes on with it, --force begins anew", path,
+		                     (long long)r->n_rows, (long long)r->opts.n_keys, path);
 	moe_buf_free(&text);
 	moe_buf_free(&meta);
 	return status;

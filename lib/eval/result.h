@@ -36,6 +36,7 @@ struct moe_result_opts {
 	const struct moe_buf *meta; /* lines of key=value */
 	const char *const *keys;   /* [n_keys] first fields of the rows to come, the last row apart */
 	int64_t n_keys;
+	bool has_last;             /* a last row comes behind them */
 };
 
 struct moe_result;
