@@ -23,6 +23,9 @@ static const struct moe_opt options[] = {
 	MOE_OPT_INT(0, "replicas", "N", struct config, replicas, 0, 0x3fffffff,
 	            "places per layer beyond one per expert, in place of --slots"),
 	MOE_OPT_LISTED(0, "planner", "NAME", planner_word, struct config, planner, "how to place [greedy]"),
+	MOE_OPT_FILE(0, "from", "PLAN", struct config, from, "change PLAN in few places, by min_moves"),
+	MOE_OPT_INT(0, "max-moves", "N", struct config, max_moves, 0, 0x7fffffff,
+	            "copies of a layer that may be brought to other ranks [all]"),
 	MOE_OPT_INT(0, "time", "MS", struct config, time_ms, 1, 86400000,
 	            "milliseconds that search may take for all layers [a fixed amount of work]"),
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
@@ -80,6 +83,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->plan, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->from, err);
 	for (int i = 0; i < cfg->test.n && !status; i++)
 		status = moe_watch_add_input(ctx->watch, cfg->test.items[i], err);
 	for (int i = 0; i < cfg->evaluate.n && !status; i++)
@@ -93,7 +98,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 static const char *find_misuse(const struct config *cfg)
 {
 	bool planning = cfg->ranks || cfg->nodes || cfg->groups || cfg->topology || cfg->slots || cfg->replicas >= 0 ||
-	                cfg->planner || cfg->time_ms || cfg->test.n;
+	                cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
+	                cfg->max_moves >= 0;
 
 	if (cfg->list + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + planning > 1)
 		return "planning, --evaluate, --plan, --merge and --list-planners are different tasks: ask for one";
@@ -103,6 +109,8 @@ static const char *find_misuse(const struct config *cfg)
 		return "--fits and --verify are different questions: ask one";
 	if (cfg->max_imbalance > 0 && (cfg->plan || cfg->merge || cfg->list))
 		return "--max-imbalance goes with planning and --evaluate";
+	if (cfg->max_moves >= 0 && !cfg->from)
+		return "--max-moves goes with --from PLAN";
 	if (cfg->batch_tokens && (cfg->plan || cfg->merge || cfg->list))
 		return "--batch-tokens goes with planning and --evaluate";
 	return NULL;
@@ -110,7 +118,7 @@ static const char *find_misuse(const struct config *cfg)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = {.replicas = -1};
+	struct config cfg = {.replicas = -1, .max_moves = -1};
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 	enum moe_status status;

@@ -143,6 +143,8 @@ complete -c moe-split -l groups -x -d 'expert groups that stay on one node each 
 complete -c moe-split -l slots -x -d 'places per layer over all ranks [experts, rounded up to a multiple of ranks]'
 complete -c moe-split -l replicas -x -d 'places per layer beyond one per expert, in place of --slots'
 complete -c moe-split -l planner -x -a '(moe-split --complete-words planner 2>/dev/null)' -d 'how to place [greedy]'
+complete -c moe-split -l from -r -F -d 'change PLAN in few places, by min_moves'
+complete -c moe-split -l max-moves -x -d 'copies of a layer that may be brought to other ranks [all]'
 complete -c moe-split -l time -x -d 'milliseconds that search may take for all layers [a fixed amount of work]'
 complete -c moe-split -l list-planners -d 'which planners there are'
 complete -c moe-split -l evaluate -r -F -d 'what PLAN costs under a load; may be repeated'

@@ -59,19 +59,45 @@ static enum moe_status make_topology(const struct config *cfg, struct moe_topolo
 	return status;
 }
 
-static enum moe_status choose_slots(const struct config *cfg, const struct moe_load *load, int32_t n_ranks,
-                                    int32_t *n_slots, struct moe_err *err)
+static enum moe_status choose_slots(const struct config *cfg, const struct moe_load *load,
+                                    const struct moe_plan *from, int32_t n_ranks, int32_t *n_slots, struct moe_err *err)
 {
 	int64_t n = ((int64_t)load->n_experts + n_ranks - 1) / n_ranks * n_ranks;
 
 	if (cfg->slots)
 		n = cfg->slots;
+	else if (from && cfg->replicas < 0 && load->n_layers)
+		moe_plan_layer(from, load->layers[0], &n);
 	else if (cfg->replicas >= 0)
 		n = (int64_t)load->n_experts + cfg->replicas;
 	if (n > INT32_MAX)
 		return moe_err_set(err, MOE_EUSAGE, "%lld slots are more than can be planned", (long long)n);
 	*n_slots = (int32_t)n;
 	return MOE_OK;
+}
+
+/* How many copies the plan has on ranks that the old one did not put them on. */
+static int64_t count_moves(const struct moe_plan *old, const struct moe_plan *plan, const struct moe_load *load)
+{
+	int64_t n_moved = 0;
+
+	for (int32_t l = 0; l < load->n_layers; l++) {
+		const struct moe_plan_entry *a, *b;
+		int64_t n_a, n_b, begin = 0;
+
+		a = moe_plan_layer(old, load->layers[l], &n_a);
+		b = moe_plan_layer(plan, load->layers[l], &n_b);
+		for (int64_t i = 0; i < n_b; i++) {
+			bool found = false;
+
+			while (begin < n_a && a[begin].rank < b[i].rank)
+				begin++;
+			for (int64_t k = begin; k < n_a && a[k].rank == b[i].rank && !found; k++)
+				found = a[k].expert == b[i].expert;
+			n_moved += !found;
+		}
+	}
+	return n_moved;
 }
 
 static uint64_t total_of(const struct moe_load *load)
@@ -212,7 +238,7 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	struct moe_plan plan = {0};
 	struct moe_cost_sum v;
 	double bound = 1;
-	enum moe_status status = choose_slots(cfg, load, opts->topology->n_ranks, &opts->n_slots, err);
+	enum moe_status status = choose_slots(cfg, load, opts->from, opts->topology->n_ranks, &opts->n_slots, err);
 
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
@@ -229,6 +255,9 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	          "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f, for any "
 	          "plan %.4f",
 	          v.mean, v.worst, v.worst_layer, v.bound, bound);
+	if (opts->from)
+		tool_note(ctx, "%lld of %lld copies come to a rank that does not hold the expert in %s",
+		          (long long)count_moves(opts->from, &plan, load), (long long)plan.n_entries, cfg->from);
 	status = cfg->test.n ? judge_on_test(ctx, cfg, &plan, load, err)
 	                     : hold_out(ctx, planner, opts, gather, err);
 	if (!status && !cfg->test.n)
@@ -249,25 +278,39 @@ enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struc
 {
 	const struct moe_planner *planner = cfg->planner ? moe_planner_by_name(cfg->planner) : moe_planner_preferred();
 	struct moe_topology topology = {0};
+	struct moe_plan from = {0};
 	struct moe_planner_opts opts = {.topology = &topology, .n_groups = cfg->groups ? cfg->groups : 1,
-	                                .seed = (uint64_t)ctx->common.seed, .seconds = cfg->time_ms * 1e-3};
+	                                .seed = (uint64_t)ctx->common.seed, .seconds = cfg->time_ms * 1e-3,
+	                                .from = cfg->from ? &from : NULL,
+	                                .max_moves = cfg->max_moves < 0 ? INT32_MAX : cfg->max_moves};
 	struct moe_gather gather = {0};
 	enum moe_status status;
 
+	for (size_t i = 0; cfg->from && !cfg->planner && moe_planner_at(i); i++)
+		if (moe_planner_at(i)->from)
+			planner = moe_planner_at(i);
 	if (!planner)
 		return moe_err_set(err, MOE_EUSAGE, "there is no planner '%s'; --list-planners shows which there are",
 		                   cfg->planner);
 	if (!cfg->ranks && !cfg->topology)
 		return moe_err_set(err, MOE_EUSAGE, "-n RANKS or --topology TSV says how many ranks there are");
+	if (planner->from && !cfg->from)
+		return moe_err_set(err, MOE_EUSAGE, "planner %s changes the plan of --from PLAN", planner->name);
+	if (!planner->from && cfg->max_moves >= 0)
+		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --max-moves", planner->name);
 	if (cfg->slots && cfg->replicas >= 0)
 		return moe_err_set(err, MOE_EUSAGE, "--slots and --replicas say the same thing in two ways: give one");
 	status = make_topology(cfg, &topology, err);
 	if (status)
 		return status;
-	status = split_gather(ctx, true, &gather, err);
+	if (cfg->from)
+		status = moe_plan_read(&from, cfg->from, err);
+	if (!status)
+		status = split_gather(ctx, true, &gather, err);
 	if (!status)
 		status = plan_load(ctx, cfg, planner, &opts, &gather, err);
 	moe_gather_free(&gather);
+	moe_plan_free(&from);
 	moe_topology_free(&topology);
 	return status;
 }

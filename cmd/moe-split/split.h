@@ -14,8 +14,8 @@
 #include "tool.h"
 
 struct config {
-	int32_t ranks, nodes, groups, slots, replicas, time_ms;
-	const char *topology, *planner, *plan, *verify;
+	int32_t ranks, nodes, groups, slots, replicas, time_ms, max_moves;
+	const char *topology, *planner, *from, *plan, *verify;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
 	bool list, merge;

@@ -163,6 +163,8 @@ enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *
 
 	memset(out, 0, sizeof *out);
 	status = check_opts(opts, load->n_experts, err);
+	if (!status && planner->from && (!opts->from || opts->from->n_ranks != opts->topology->n_ranks))
+		status = moe_err_set(err, MOE_EUSAGE, "planner %s starts from a plan for as many ranks", planner->name);
 	if (!status && planner->max_slots && opts->n_slots > planner->max_slots)
 		status = moe_err_set(err, MOE_EUSAGE, "planner %s takes at most %d slots a layer, found %d",
 		                     planner->name, planner->max_slots, opts->n_slots);

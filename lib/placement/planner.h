@@ -16,6 +16,8 @@ struct moe_planner_opts {
 	int32_t n_slots;    /* per layer over all ranks; a multiple of the ranks, >= n_experts */
 	int32_t n_groups;   /* expert groups that stay inside a node; 1: no such wish */
 	uint64_t seed;
+	const struct moe_plan *from;   /* the plan to start from, borrowed; for planners that need one */
+	int32_t max_moves;  /* copies that such a planner may bring to other ranks, in each layer */
 	double seconds;      /* for planners that search: wall time for all layers; 0: a fixed amount of work */
 };
 
@@ -24,6 +26,7 @@ struct moe_planner {
 	const char *help;
 	const char *source;
 	bool preferred;     /* taken where none is named; of one member */
+	bool from;          /* needs a plan to start from */
 	int32_t max_slots;  /* of a layer; more are refused; 0: any number */
 	bool groups;        /* puts as many groups onto every node as onto the others */
 	bool start;         /* quick, and never refuses: search may start from its plans */

@@ -120,27 +120,9 @@ static void find_pairs(const struct refine *f, int32_t h, int32_t r, struct step
 	}
 }
 
-/* x goes from bin r and y comes in its place: the most that a bin which gains load has then, h included. */
-static double peak_of_replace(const struct moe_state *s, int32_t h, int32_t r, int32_t x, int32_t y, double limit)
-{
-	const double more = s->item_load[x] / (s->copies[x] - 1) - s->weight[x];
-	const double new_y = s->item_load[y] / (s->copies[y] + 1), less = s->weight[y] - new_y;
-	double peak = s->load[r] - s->weight[x] + new_y;
-
-	for (int32_t c = s->first[x]; c >= 0 && peak < limit; c = s->next[c]) {
-		const int32_t b = s->bin[c];
-
-		if (b != r)
-			peak = fmax(peak, s->load[b] + more - (moe_state_holds(s, b, y) ? less : 0));
-	}
-	if (h != r && !moe_state_holds(s, h, x))
-		peak = fmax(peak, s->load[h] - (moe_state_holds(s, h, y) ? less : 0));
-	return peak;
-}
-
 static void try_replace(const struct moe_state *s, int32_t h, int32_t r, int32_t x, int32_t y, struct step *best)
 {
-	const double peak = peak_of_replace(s, h, r, x, y, best->peak);
+	const double peak = moe_state_peak_of_replace(s, h, r, x, y, best->peak);
 
 	if (peak < best->peak)
 		*best = (struct step){ REPLACE, peak, h, r, x, y, 0, 0 };

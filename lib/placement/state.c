@@ -3,6 +3,7 @@
 #include "placement/state.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,4 +190,21 @@ void moe_state_replace(struct moe_state *s, int32_t bin, int32_t x, int32_t y)
 		settle(s, s->bin[c]);
 	for (int32_t c = s->first[y]; c >= 0; c = s->next[c])
 		settle(s, s->bin[c]);
+}
+
+double moe_state_peak_of_replace(const struct moe_state *s, int32_t h, int32_t r, int32_t x, int32_t y, double limit)
+{
+	const double more = s->item_load[x] / (s->copies[x] - 1) - s->weight[x];
+	const double new_y = s->item_load[y] / (s->copies[y] + 1), less = s->weight[y] - new_y;
+	double peak = s->load[r] - s->weight[x] + new_y;
+
+	for (int32_t c = s->first[x]; c >= 0 && peak < limit; c = s->next[c]) {
+		const int32_t b = s->bin[c];
+
+		if (b != r)
+			peak = fmax(peak, s->load[b] + more - (moe_state_holds(s, b, y) ? less : 0));
+	}
+	if (h != r && !moe_state_holds(s, h, x))
+		peak = fmax(peak, s->load[h] - (moe_state_holds(s, h, y) ? less : 0));
+	return peak;
 }

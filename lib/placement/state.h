@@ -45,4 +45,8 @@ void moe_state_exchange(struct moe_state *s, int32_t a, int32_t x, int32_t b, in
 /* A copy of item y takes the place of a copy of item x in the bin: x has others, and the bin does not hold y. */
 void moe_state_replace(struct moe_state *s, int32_t bin, int32_t x, int32_t y);
 
+/* What the fullest of these bins would hold after it: h, and all that such a step gives load. Beyond `limit` any number
+ * from there on. */
+double moe_state_peak_of_replace(const struct moe_state *s, int32_t h, int32_t r, int32_t x, int32_t y, double limit);
+
 #endif

@@ -151,3 +151,54 @@ make_other()
 	fails 2 moe-split -n 4 --slots 20 --planner optimal load.tsv
 	expect_message 'planner optimal takes at most 16 slots a layer, found 20'
 }
+
+# count_moves OLD NEW: copies on ranks that did not hold the expert, the most of a layer.
+count_moves()
+{
+	awk -F '\t' '/^#|^layer/ { next } FILENAME == ARGV[1] { old[$1, $2, $4]; next } !(($1, $2, $4) in old) { n[$1]++ }
+		END { for (l in n) if (n[l] > max) max = n[l]; print max + 0 }' "$1" "$2"
+}
+
+@test "--from changes a plan within --max-moves, and every move more helps" {
+	published
+	local before=9 now moves
+	moe-split -q -n 8 --nodes 2 --slots 72 --planner search intent.tsv >old.tsv
+	for moves in 0 2 6 20; do
+		run_split moe-split -n 8 --nodes 2 --from old.tsv --max-moves $moves --max-imbalance 9 summary.tsv
+		expect_status 0
+		cp .out new.tsv
+		[ "$(count_moves old.tsv new.tsv)" -le $moves ]
+		now=$(figure 'this traffic')
+		awk -v a="$now" -v b="$before" 'BEGIN { exit !(a < b) }'
+		before=$now
+		# what stays, stays in its slot
+		awk -F '\t' '/^#|^layer/ { next } FILENAME == ARGV[1] { slot[$1, $2, $4] = $5; next }
+			($1, $2, $4) in slot && slot[$1, $2, $4] != $5 { print; exit 1 }' old.tsv new.tsv
+	done
+	awk -v a="$now" 'BEGIN { exit !(a < 1.02) }'
+	run_split moe-split -n 8 --nodes 2 --from old.tsv --max-moves 0 summary.tsv
+	sed 1d old.tsv | diff - <(sed 1d .out)
+	expect_message '^moe-split: 0 of 1872 copies come to a rank'
+	run_split moe-split -n 8 --slots 72 --planner greedy --from old.tsv summary.tsv
+	expect_message '^moe-split: [1-9][0-9]* of 1872 copies come to a rank'
+}
+
+@test "--from keeps groups on their nodes, and says what does not fit" {
+	local zipf=$GOLDEN/eplb/zipf-58x256.load.tsv
+	moe-split -q -n 32 --nodes 4 --groups 8 --slots 288 --planner eplb "$zipf" >old.tsv
+	run_split moe-split -n 32 --nodes 4 --groups 8 --from old.tsv --max-moves 10 "$zipf"
+	expect_status 0
+	cp .out new.tsv
+	[ "$(count_moves old.tsv new.tsv)" -le 10 ]
+	run_split moe-split --evaluate old.tsv --evaluate new.tsv "$zipf"
+	awk -F '\t' '$1 == "all" { p[$2] = $3 } END { exit !(p["new.tsv"] < p["old.tsv"]) }' .out
+	fails 2 moe-split -n 16 --from old.tsv "$zipf"
+	fails 2 moe-split -n 32 --slots 320 --from old.tsv "$zipf"
+	expect_message 'the old plan has 288 slots in layer'
+	moe-split -q -n 32 --nodes 4 --slots 288 --planner eplb "$zipf" >free.tsv
+	fails 2 moe-split -n 32 --nodes 4 --groups 8 --from free.tsv "$zipf"
+	expect_message 'the old plan does not keep the groups'
+	fails 2 moe-split -n 32 --planner min_moves "$zipf"
+	fails 2 moe-split -n 32 --max-moves 3 "$zipf"
+	fails 2 moe-split -n 32 --planner greedy --from old.tsv --max-moves 3 "$zipf"
+}
