@@ -296,6 +296,16 @@ enum moe_status moe_load_parts_read(struct moe_load_parts *parts, const char *pa
 	enum moe_status status;
 
 	*parts = (struct moe_load_parts){0};
+	if (moe_load_is_gguf(path)) {
+		parts->loads = calloc(1, sizeof *parts->loads);
+		if (!parts->loads)
+			return moe_err_nomem(err, sizeof *parts->loads, "a load");
+		parts->n = 1;
+		status = moe_load_imatrix_read(parts->loads, path, err);
+		if (status)
+			moe_load_parts_free(parts);
+		return status;
+	}
 	status = moe_table_read(&table, path, err);
 	if (status)
 		return status;

@@ -251,3 +251,21 @@ same()
 	moe-route --to csv -o a.csv a.trace
 	fails 2 moe-route --to csv -o a.csv a.trace
 }
+
+@test "counts of llama-imatrix are a load table" {
+	moe-stats --load "$TRACES/imatrix.gguf" >load.tsv
+	grep -v '^#' load.tsv >got
+	expect_same got "$TRACES/imatrix.tsv"
+	moe-stats --metric cv,maxvio "$TRACES/imatrix.gguf" >of.gguf
+	moe-stats --metric cv,maxvio "$TRACES/imatrix.tsv" >of.tsv
+	expect_same of.gguf of.tsv
+	moe-split -n 2 --planner greedy "$TRACES/imatrix.gguf" >plan
+	[ "$(grep -vc '^#\|^layer' plan)" -eq 8 ]
+	moe-convert --to gguf "$MODEL_V3" m.gguf
+	fails 1 moe-stats --load m.gguf
+	expect_message 'm.gguf: expected counts of experts'
+	for n in 0 4 100 2000; do
+		head -c $n "$TRACES/imatrix.gguf" >cut.gguf
+		fails 1 moe-stats --load cut.gguf
+	done
+}
