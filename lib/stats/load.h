@@ -70,7 +70,7 @@ MOE_MUST_USE enum moe_status moe_load_parts_parse(struct moe_load_parts *parts, 
                                                   const char *name, struct moe_err *err);
 /* Is this a regular file that begins as GGUF does? */
 bool moe_load_is_gguf(const char *path);
-/* The counts of experts in a matrix of importance of llama.cpp, a GGUF file. n_tokens is not known and weights are 0. */
+/* The counts of experts in a matrix of importance of llama.cpp, a GGUF file. n_tokens is not known, weights are 0. */
 MOE_MUST_USE enum moe_status moe_load_imatrix_read(struct moe_load *load, const char *path, struct moe_err *err);
 void moe_load_parts_free(struct moe_load_parts *parts);   /* leaves it zero */
 /* One load: the table's, summed over its sources. */
