@@ -45,6 +45,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_I64(0, "overlap", "N", struct config, overlap, 0, 0x1p61, "tokens of context before each window [0]"),
 	MOE_OPT_FLAG(0, "mtp", struct config, mtp,
 	             "route the layer of multi-token prediction too"),
+	MOE_OPT_FILE(0, "hidden", "FILE", struct config, hidden,
+	             "in place of texts: a safetensors file with the inputs of a router, with --layer"),
 	MOE_OPT_LISTED(0, "device", "NAME", moe_device_at, struct config, device, "where to compute: cpu [cpu]"),
 	MOE_OPT_INT(0, "chunk", "N", struct config, chunk, 1, 1 << 20,
 	            "tokens a pass; results do not depend on it [512]"),
@@ -107,7 +109,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_INT(0, "n-experts", "N", struct config, n_experts, 1, INT32_MAX,
 	            "experts of a layer, where no config.json tells"),
 	MOE_OPT_INT(0, "layer", "L", struct config, layer, 0, INT32_MAX - 1,
-	            "the model's index of the only or first layer in FILEs [the first that has experts]"),
+	            "the model's index of the only or first layer in FILEs [the first that has experts]; with "
+	            "--hidden: whose router is given them"),
 	MOE_OPT_FLAG(0, "lenient", struct config, lenient,
 	             "drop and count choices of experts that cannot be, instead of refusing the file"),
 	MOE_OPT_END,
@@ -115,7 +118,8 @@ static const struct moe_opt options[] = {
 
 static const struct tool tool = {
 	"moe-route",
-	"[options] MODEL [TEXT...]\n[options] TRACE...\n--from FORMAT [--model-config FILE] [options] FILE...\n"
+	"[options] MODEL [TEXT...]\n--hidden FILE --layer L [options] MODEL\n[options] TRACE...\n"
+	"--from FORMAT [--model-config FILE] [options] FILE...\n"
 	"--to FORMAT [options] TRACE...",
 	"Route tokens to experts: through a model, from stored logits, or from a log.",
 	options,
@@ -170,6 +174,11 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	                       cfg->adapt_bias > 0;
 	const bool of_policy = cfg->top_k != UNSET || of_params;
 	const bool of_adapt = cfg->adapt_rule != UNSET || cfg->batch_tokens || cfg->epochs || cfg->batches;
+	if (cfg->hidden && cfg->layer == UNSET)
+		return "--hidden FILE and --layer L go together";
+	if (cfg->hidden && (cfg->from || traces || of_model || ctx->n_operands != 1))
+		return "--hidden takes one MODEL and no texts: it excludes -p, --ids, --window, --overlap, --mtp and "
+		       "--from";
 	if (ctx->n_operands < 1)
 		return "no MODEL, TRACE or FILE given";
 	if (cfg->normalize && cfg->no_normalize)
@@ -177,7 +186,8 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (cfg->from && (cfg->policy || of_params || of_model || cfg->logits || cfg->margin))
 		return "--from imports decisions as they are: it goes with --model-config, --n-experts, --layer, "
 		       "--lenient, --gates, --print, --to and -o";
-	if ((cfg->model_config || cfg->n_experts != UNSET || cfg->layer != UNSET || cfg->lenient) && !cfg->from)
+	if ((cfg->model_config || cfg->n_experts != UNSET || (cfg->layer != UNSET && !cfg->hidden) || cfg->lenient) &&
+	    !cfg->from)
 		return "--model-config, --n-experts, --layer and --lenient go with --from";
 	if (cfg->to && (cfg->print || cfg->logits || cfg->margin || ctx->common.json || cfg->adapt_bias > 0))
 		return "--to writes choices and weights: --print, --logits, --margin, --json and --adapt-bias do not "
@@ -218,6 +228,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 		status = moe_watch_add_input(ctx->watch, cfg->table, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->counts, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->hidden, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->model_config, err);
 	return status ? status : tool_files(ctx, traces && !(cfg->adapt_bias > 0) ? ctx->n_operands : 0, outputs, 2,
@@ -269,6 +281,7 @@ int main(int argc, char **argv)
 	else if (!status)
 		status = cfg.from ? route_import(&route, &err)
 		         : traces ? route_traces(&route, &err)
+		         : cfg.hidden ? route_hidden(&route, &err)
 		                  : route_text(&route, &err);
 	if (!status)
 		status = commit(&route, &err);

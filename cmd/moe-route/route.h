@@ -20,7 +20,7 @@ struct config {
 	double adapt_bias;
 	int64_t batch_tokens;
 	int32_t adapt_rule, epochs;
-	const char *batches;
+	const char *batches, *hidden;
 	const char *policy, *bias, *table, *counts, *capacity_group, *from, *to, *model_config, *device;
 	int32_t layer, n_experts;
 	bool lenient, list_policies;
@@ -75,6 +75,8 @@ void route_tell_limit(struct route *route);
 MOE_MUST_USE enum moe_status route_traces(struct route *route, struct moe_err *err);
 /* The operands are a model and texts. */
 MOE_MUST_USE enum moe_status route_text(struct route *route, struct moe_err *err);
+/* The operand is a model, of which one layer is given its inputs by --hidden. */
+MOE_MUST_USE enum moe_status route_hidden(struct route *route, struct moe_err *err);
 /* No operands: the policies that are known. */
 MOE_MUST_USE enum moe_status route_list(struct tool_ctx *ctx, struct moe_err *err);
 /* What --from and --to name; a sentence with all names where there is no such format. */

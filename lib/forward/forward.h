@@ -101,6 +101,10 @@ const float *moe_session_encoded(const struct moe_session *session);
  * for also stays in moe_session_logits until the next call. */
 MOE_MUST_USE enum moe_status moe_session_feed(struct moe_session *session, const int32_t *tokens, int64_t n_tokens,
                                               bool generated, enum moe_logits want, struct moe_err *err);
+/* The router of one layer alone, on what the norm before it gave: rows [n_rows][hidden_size], n_rows at most
+ * opts.chunk. Told to hooks.routing at position pos; the sequence does not move on. */
+MOE_MUST_USE enum moe_status moe_session_route(struct moe_session *session, int32_t layer, const float *rows,
+                                               int64_t pos, int64_t n_rows, struct moe_err *err);
 /* [vocab_size], a view. */
 const float *moe_session_logits(const struct moe_session *session);
 

@@ -290,6 +290,14 @@ int64_t moe_session_pos(const struct moe_session *s) { return s->pos; }
 
 const float *moe_session_encoded(const struct moe_session *s) { return s->host_encoded; }
 
+enum moe_status moe_session_route(struct moe_session *s, int32_t layer, const float *rows, int64_t pos, int64_t n_rows,
+                                  struct moe_err *err)
+{
+	const size_t n = (size_t)n_rows * (size_t)s->model->config.hidden_size;
+	enum moe_status status = s->device->ops->upload(s->device, s->h, rows, n, err);
+	return status ? status : moe_router_run(s, layer, s->h, pos, n_rows, err);
+}
+
 const float *moe_session_logits(const struct moe_session *s) { return s->last_logits; }
 
 static enum moe_status tell_hidden(struct moe_session *s, int32_t n_layers, int64_t n_tokens, struct moe_err *err)

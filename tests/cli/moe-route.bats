@@ -310,3 +310,28 @@ short_text()
 	expect_status 1
 	expect_message 'stdout: cannot write'
 }
+
+@test "--hidden: one router alone, on inputs from a file, decides as the plain formula does" {
+	model=$GOLDEN/models/mixtral
+	perl "$TOP/tests/ref/route_rows.pl" "$model/model.safetensors" model.layers.1.block_sparse_moe.gate.weight h.st >want
+	for chunk in 512 3; do
+		moe-route --hidden h.st --layer 1 --chunk $chunk --print "$model" >got
+		awk -F'\t' 'NR > 1 && ($5 != 1 || $4 != -1) { exit 1 } NR > 1 { printf "%s\t%d\t%d\t%.6f\n", $1, $3, $7, $8 }' \
+			got >have
+		paste want have | awk -F'\t' '$1 != $5 || $2 != $6 || $3 != $7 || $4 - $8 > 2e-6 || $8 - $4 > 2e-6 { exit 1 }
+			END { exit NR != 32 }'
+	done
+	# what it writes can be routed again
+	moe-route --hidden h.st --layer 1 --logits -o h.trace "$model"
+	policy=$(zcat h.trace | sed -n 's/^"policy":"\(.*\)",$/\1/p')
+	moe-route --policy "$policy" --print h.trace >again
+	expect_same got again
+	fails 2 moe-route --hidden h.st --layer 9 --print "$model"
+	expect_message 'has no router there'
+	fails 2 moe-route --hidden h.st --print "$model"
+	expect_message 'go together'
+	fails 1 moe-route --hidden h.st --layer 1 --print tiny-v3
+	expect_message 'first has 2 dimensions'
+	fails 2 moe-route --hidden h.st --layer 1 --print "$model" text
+	fails 2 moe-route --hidden h.st --layer 1 --force -o h.st "$model"
+}
