@@ -13,6 +13,7 @@
 struct config {
 	bool info, list, hash, verify, families, drop_mtp, resume;
 	const char *to, *types, *type_map;
+	struct moe_surgery_opts surgery;
 	uint64_t shard_bytes;
 	double tolerance;
 };
@@ -53,6 +54,13 @@ static const struct moe_opt options[] = {
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),
+	MOE_OPT_GROUP("Experts (one of these at a time)"),
+	MOE_OPT_INT(0, "segment", "M", struct config, surgery.segment, 2, 1 << 20,
+	            "cut every expert into M finer ones; the outputs stay"),
+	MOE_OPT_FILE(0, "keep-experts", "TSV", struct config, surgery.keep, "keep only these experts: layer, expert"),
+	MOE_OPT_FILE(0, "drop-experts", "TSV", struct config, surgery.drop, "keep all but these experts"),
+	MOE_OPT_FILE(0, "order", "TSV", struct config, surgery.order, "put the experts of a layer in this order"),
+	MOE_OPT_GROUP("Interruptions"),
 	MOE_OPT_FLAG(0, "resume", struct config, resume, "go on where an earlier run with --resume was interrupted"),
 	MOE_OPT_END
 };
@@ -415,6 +423,18 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 	return st;
 }
 
+/* No output may be a table that is read. */
+static enum moe_status add_tables(struct tool_ctx *ctx, struct moe_err *err)
+{
+	const struct config *cfg = ctx->cfg;
+	const char *const tables[] = {cfg->type_map, cfg->surgery.keep, cfg->surgery.drop, cfg->surgery.order};
+	enum moe_status st = MOE_OK;
+
+	for (size_t i = 0; i < sizeof tables / sizeof tables[0] && !st; i++)
+		st = moe_watch_add_input(ctx->watch, tables[i], err);
+	return st;
+}
+
 static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const char *dst, struct moe_err *err)
 {
 	const struct config *cfg = ctx->cfg;
@@ -424,7 +444,8 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 	struct moe_pool *pool;
 	char *path = NULL;
 	struct moe_convert_opts opts = { .dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx),
-	                                 .drop_mtp = cfg->drop_mtp, .resume = cfg->resume, .watch = ctx->watch };
+	                                 .drop_mtp = cfg->drop_mtp, .surgery = cfg->surgery, .resume = cfg->resume,
+	                                 .watch = ctx->watch };
 	enum moe_status st = MOE_OK;
 
 	opts.to = format_of(cfg, dst, err);
@@ -439,10 +460,10 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 		st = moe_type_rules_parse(&rules, cfg->types, err);
 		opts.types = &rules;
 	}
+	if (!st)
+		st = add_tables(ctx, err);
 	if (!st && cfg->type_map) {
-		st = moe_watch_add_input(ctx->watch, cfg->type_map, err);
-		if (!st)
-			st = moe_type_rules_map(&rules, cfg->type_map, err);
+		st = moe_type_rules_map(&rules, cfg->type_map, err);
 		opts.types = &rules;
 	}
 	if (!st)
@@ -483,9 +504,10 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	if (n_modes > 1)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--info, --list, --hash, --verify and --list-families exclude each other");
-	if (n_modes && (cfg->to || cfg->types || cfg->type_map || cfg->drop_mtp || cfg->resume))
-		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --type-map, --drop-mtp and --resume are for "
-		                   "conversions");
+	if (n_modes && (cfg->to || cfg->types || cfg->type_map || cfg->drop_mtp || cfg->resume ||
+	                cfg->surgery.segment || cfg->surgery.keep || cfg->surgery.drop || cfg->surgery.order))
+		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --type-map, --drop-mtp, --resume, --segment, "
+		                   "--keep-experts, --drop-experts and --order are for conversions");
 	if (cfg->families)
 		return n ? moe_err_set(err, MOE_EUSAGE, "--list-families takes no operand") : do_families(ctx, err);
 	if (n_modes && (n < 1 || n > 1 + cfg->verify))

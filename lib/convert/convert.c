@@ -367,12 +367,49 @@ static enum moe_status settle_blocks(struct moe_convert *conv, struct moe_err *e
 {
 	bool scaled = false;
 
-	for (size_t i = 0; i < conv->view.n; i++)
+	for (size_t i = 0; i < conv->view.n; i++) {
 		scaled |= conv->choices[i].scaled;
+		if (conv->choices[i].scaled && moe_convert_cuts(conv, &conv->view.seen[i]))
+			return moe_err_set(err, MOE_EUSAGE, "--segment: experts are not cut and given block scales at "
+			                   "once: convert twice");
+	}
 	if (scaled || !conv->config.fp8_blocks)
 		return MOE_OK;
 	conv->config.fp8_blocks = false;
 	return change_config(conv, "quantization_config", NULL, err);
+}
+
+/* Takes the experts apart as asked, from here on conv->src is what came of it. `own` is the source's config. */
+static enum moe_status operate(struct moe_convert *conv, const struct moe_config *own, const char *where,
+                               struct moe_err *err)
+{
+	struct moe_config before = {0}, after = {0};
+	enum moe_status st = moe_config_parse(&before, conv->json, where, err);
+	json_t *model_type = json_object_get(conv->json, "model_type");
+
+	if (!st)   /* the same again, in a copy of its own */
+		st = change_config(conv, "model_type", model_type ? json_incref(model_type) : NULL, err);
+	if (!st)
+		st = moe_surgery_plan(&conv->surgery, &conv->opts.surgery, conv->src, &before, conv->json, &conv->notes,
+		                      err);
+	if (!st)
+		st = moe_config_parse(&after, conv->json, "with these experts", err);
+	if (st && conv->surgery.origins && err)
+		err->status = st = MOE_EUSAGE;
+	if (!st)
+		st = moe_surgery_check(&conv->surgery, &before, &after, err);
+	if (!st)
+		st = moe_surgery_derive(&conv->surgery, conv->src, own, err);
+	if (!st)
+		conv->src = &conv->surgery.ckpt;
+	moe_config_free(&before);
+	moe_config_free(&after);
+	return st;
+}
+
+bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen)
+{
+	return conv->surgery.n_parts > 1 && seen->id.spec->part == MOE_PART_EXPERT_DOWN;
 }
 
 /* The config of the destination: the source's, without MTP layers if so asked. Checks the source by its own. */
@@ -392,6 +429,8 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 		st = change_config(conv, "num_nextn_predict_layers", json_integer(0), err);
 	if (!st && !own.fp8_blocks && conv->opts.types && moe_type_rules_scaled(conv->opts.types))
 		st = ask_blocks(conv, where, err);
+	if (!st && moe_surgery_asked(&conv->opts.surgery))
+		st = operate(conv, &own, where, err);
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);
 	moe_config_free(&own);
@@ -441,6 +480,11 @@ static enum moe_status make_recipe(const struct moe_convert *conv, char recipe[3
 		moe_hash_add(hash, choice, sizeof choice);
 	}
 	if (!st) {
+		const struct moe_surgery *s = &conv->surgery;
+
+		moe_hash_add(hash, s->origins, s->origins ? (size_t)s->n_layers * (size_t)s->n_experts *
+		                                            sizeof *s->origins : 0);
+		moe_hash_add(hash, &s->factor, sizeof s->factor);
 		moe_hash_add(hash, MOE_VERSION, sizeof MOE_VERSION);
 		moe_hash_text(hash, recipe);
 	}
@@ -485,7 +529,7 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 	if (!st)
 		st = read_record(conv, err);
 	if (!st)
-		st = moe_view_make(&conv->view, src, &conv->config, opts->to->naming, err);
+		st = moe_view_make(&conv->view, conv->src, &conv->config, opts->to->naming, err);
 	if (!st && !(conv->choices = calloc(conv->view.n, sizeof *conv->choices)))
 		st = moe_err_nomem(err, conv->view.n * sizeof *conv->choices, "storage types");
 	if (!st)
@@ -517,6 +561,7 @@ void moe_convert_free(struct moe_convert *conv)
 		return;
 	moe_ckpt_out_abort(conv->out);
 	moe_view_free(&conv->view);
+	moe_surgery_free(&conv->surgery);
 	moe_config_free(&conv->config);
 	json_decref(conv->json);
 	json_decref(conv->recorded);

@@ -32,6 +32,13 @@ MOE_MUST_USE enum moe_status moe_type_rules_map(struct moe_type_rules *rules, co
 /* What the patterns say of a name of the destination, or NULL. */
 const struct moe_codec *moe_type_rules_find(const struct moe_type_rules *rules, const char *name);
 
+/* What is done to experts, one of these at a time; tables have the columns layer and expert. */
+struct moe_surgery_opts {
+	int32_t segment;            /* parts to cut every expert into; 0: none is cut */
+	const char *keep, *drop;    /* those to keep, or not to */
+	const char *order;          /* the new order of a layer's experts */
+};
+
 struct moe_convert_opts {
 	const struct moe_format *to;
 	const char *dst;
@@ -39,6 +46,7 @@ struct moe_convert_opts {
 	uint64_t shard_bytes;                 /* safetensors; 0: one file */
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
+	struct moe_surgery_opts surgery;
 	bool resume;                          /* go on with what is there, and leave what a later run goes on with */
 	struct moe_watch *watch;
 };

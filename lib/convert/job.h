@@ -3,6 +3,7 @@
 #define MOE_CONVERT_JOB_H
 
 #include "convert/convert.h"
+#include "convert/surgery.h"
 #include "convert/view.h"
 
 /* How a tensor is stored. */
@@ -20,6 +21,7 @@ struct moe_convert {
 	bool json_made;            /* from GGUF keys */
 	bool json_changed;         /* no longer the source's bytes */
 	struct moe_config config;  /* of the destination */
+	struct moe_surgery surgery;
 	struct moe_view view;      /* the source under the destination's names */
 	struct moe_choice *choices;    /* [view.n] */
 	json_t *recorded;          /* the source's moe.hf.dtypes, or NULL */
@@ -33,5 +35,8 @@ struct moe_convert {
 	bool complete;             /* after the run: there was nothing to do */
 	size_t n_kept;             /* tensors that an earlier run wrote */
 };
+
+/* Is it made of some columns only of what is stored, times surgery.factor? */
+bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen);
 
 #endif
