@@ -154,7 +154,7 @@ void *moe_bpe_scratch_new(const void *self, size_t n_bytes)
 
 static enum moe_status unknown_char(const char *p, size_t n, struct moe_err *err)
 {
-	return moe_err_set(err, MOE_EFORMAT, "the tokenizer has no token for the character '%.*s', nor an unk_token",
+	return moe_err_set(err, MOE_EFORMAT, "has no token for the character '%.*s', nor an unk_token",
 	                   (int)n, p);
 }
 

@@ -62,7 +62,7 @@ enum moe_status moe_detok_add(struct moe_detok *detok, int32_t id, struct moe_bu
 	if (tok->n_chain == 0 && detok->begun)
 		moe_buf_addc(text, ' ');
 	detok->begun = true;
-	return moe_decode_emit(detok->links, token->text, true, err);
+	return moe_tokenizer_blame(tok, moe_decode_emit(detok->links, token->text, true, err), err);
 }
 
 enum moe_status moe_detok_finish(struct moe_detok *detok, struct moe_buf *text, struct moe_err *err)

@@ -143,5 +143,5 @@ enum moe_status moe_tokenizer_encode(const struct moe_tokenizer *tok, const char
 	moe_split_free(&en.split);
 	moe_buf_free(&en.utf8);
 	model->scratch_free(en.scratch);
-	return status;
+	return moe_tokenizer_blame(tok, status, err);
 }

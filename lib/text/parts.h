@@ -33,6 +33,10 @@ struct moe_tokenizer {
 	int32_t bos_id, eos_id;
 };
 
+/* Puts the tokenizer's name before a sentence about it that does not begin with the name; for parts that do not know
+ * it. err may be NULL. Returns status. */
+enum moe_status moe_tokenizer_blame(const struct moe_tokenizer *tok, enum moe_status status, struct moe_err *err);
+
 /* NULL: no such id. */
 const struct moe_token *moe_token_of(const struct moe_tokenizer *tok, int32_t id);
 

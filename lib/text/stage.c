@@ -54,7 +54,7 @@ enum moe_status moe_codes_room(struct moe_codes *codes, size_t n, struct moe_err
 	if (n > SIZE_MAX / 8 - codes->n)
 		return moe_err_nomem(err, n, "a text");
 	if (codes->limit && codes->n + n > codes->limit)
-		return moe_err_set(err, MOE_EFORMAT, "the tokenizer's normalizer makes more than 64 characters of each "
+		return moe_err_set(err, MOE_EFORMAT, "normalizer: makes more than 64 characters of each "
 		                   "character of a text");
 	while (cap < codes->n + n)
 		cap *= 2;

@@ -188,6 +188,17 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 	return MOE_OK;
 }
 
+enum moe_status moe_tokenizer_blame(const struct moe_tokenizer *tok, enum moe_status status, struct moe_err *err)
+{
+	const size_t n = strlen(tok->name);
+
+	if (status == MOE_EFORMAT && err && strncmp(err->text, tok->name, n) != 0) {
+		const struct moe_err unnamed = *err;
+		return moe_err_set(err, status, "%s: %s", tok->name, unnamed.text);
+	}
+	return status;
+}
+
 /* Unrolls sequences into tok->chain. */
 static enum moe_status build_chain(struct moe_tokenizer *tok, const struct moe_stage *stage, struct moe_err *err)
 {

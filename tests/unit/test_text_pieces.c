@@ -128,7 +128,7 @@ static void test_unknown(void)
 	moe_tokenizer_free(tok);
 	tok = parse(none, strlen(none));
 	ok(moe_tokenizer_encode(tok, "ab", 2, &ids, &err) == MOE_EFORMAT, "an unknown character without unk_id");
-	is_like(err.text, "no token for the character 'b', nor an unk_id", "with a sentence");
+	is_like(err.text, "has no token for the character 'b', nor an unk_id", "with a sentence");
 	moe_tokenizer_free(tok);
 	tok = parse(legacy, strlen(legacy));
 	check_ids(tok, "a a", "3 1");

@@ -247,7 +247,7 @@ static void test_refused(void)
 	ok(!moe_tokenizer_encode(tok, "aab", 3, &ids, &err) && ids.n == 2 && ids.ids[0] == 0 && ids.ids[1] == 2,
 	   "and merges");
 	ok(moe_tokenizer_encode(tok, "abc", 3, &ids, &err) == MOE_EFORMAT, "a character without a token is refused");
-	is_like(err.text, "no token for the character 'c'", "with a sentence");
+	is_like(err.text, "t.json: has no token for the character 'c'", "with a sentence");
 	moe_tokenizer_free(tok);
 	moe_ids_free(&ids);
 }
@@ -285,7 +285,7 @@ static void test_growth(void)
 	if (ok(!moe_tokenizer_parse(&tok, json.p, json.n, NULL, 0, "t.json", &err), "read: %s", err.text)) {
 		ok(!moe_tokenizer_encode(tok, "bb<s>b", 6, &ids, &err) && ids.n == 4, "what does not grow is encoded");
 		ok(moe_tokenizer_encode(tok, "aaaaaaaaaa", 10, &ids, &err) == MOE_EFORMAT, "what grows is refused");
-		is_like(err.text, "more than 64 characters of each character", "with a sentence");
+		is_like(err.text, "t.json: normalizer: makes more than 64 characters", "with a sentence");
 	}
 	moe_tokenizer_free(tok);
 	moe_ids_free(&ids);

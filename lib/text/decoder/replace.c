@@ -138,7 +138,7 @@ static enum moe_status add(struct moe_decode_link *link, struct moe_str text, bo
 	if (!status)
 		status = moe_buf_check(&out, err);
 	if (!status && is_full(&out, text))
-		status = moe_err_set(err, MOE_EFORMAT, "the tokenizer's decoder makes more than %d bytes of a token",
+		status = moe_err_set(err, MOE_EFORMAT, "decoder: makes more than %d bytes of a token",
 		                     MOE_DECODED_MAX);
 	if (!status)
 		status = moe_decode_emit(link->next, (struct moe_str){out.p ? out.p : "", out.n}, begins, err);

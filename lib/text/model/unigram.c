@@ -324,7 +324,7 @@ static enum moe_status extend(const struct unigram *ug, struct scratch *sc, cons
 		return MOE_OK;
 	if (ug->unk_id < 0)
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "the tokenizer has no token for the character '%.*s', nor an unk_id", (int)*n_char,
+		                   "has no token for the character '%.*s', nor an unk_id", (int)*n_char,
 		                   (const char *)p);
 	sc->nodes[at + *n_char] = (struct node){ug->unk_score + score, (uint32_t)at, ug->unk_id};
 	return MOE_OK;
