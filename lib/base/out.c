@@ -59,6 +59,25 @@ static enum moe_status open_temp(struct moe_out *out, bool exists, mode_t old_mo
 	return MOE_OK;
 }
 
+static enum moe_status refuse_busy(const char *path, struct moe_err *err)
+{
+	return moe_err_set(err, MOE_EIO, "'%s' is being written by another run", path);
+}
+
+/* Is another run still at it, or was one interrupted? */
+static enum moe_status refuse_partial(const char *path, struct moe_err *err)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	const bool busy = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+
+	if (fd >= 0)
+		close(fd);
+	if (busy)
+		return refuse_busy(path, err);
+	return moe_err_set(err, MOE_EUSAGE, "'%s' is there, what an interrupted run did: --resume goes on with it, "
+	                   "--force begins anew", path);
+}
+
 static enum moe_status open_partial(struct moe_out *out, bool resume, struct moe_err *err)
 {
 	struct moe_buf name = {0};
@@ -76,15 +95,14 @@ static enum moe_status open_partial(struct moe_out *out, bool resume, struct moe
 	out->fd = open(out->temp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (resume || out->replace ? 0 : O_EXCL),
 	               0666);
 	if (out->fd < 0 && errno == EEXIST)
-		return moe_err_set(err, MOE_EUSAGE, "'%s' is there, what an interrupted run did: --resume goes on with "
-		                   "it, --force begins anew", out->temp);
+		return refuse_partial(out->temp, err);
 	if (out->fd < 0 || fstat(out->fd, &st) != 0)
 		return moe_err_sys(err, "%s", out->temp);
 	if (!S_ISREG(st.st_mode))
 		return moe_err_set(err, MOE_EUSAGE, "'%s' is not a regular file", out->temp);
 	/* File systems without locks go without. */
 	if (flock(out->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-		return moe_err_set(err, MOE_EIO, "'%s' is being written by another run", out->temp);
+		return refuse_busy(out->temp, err);
 	out->regular = true;
 	return moe_out_cut(out, resume ? (uint64_t)st.st_size : 0, err);
 }

@@ -361,6 +361,10 @@ expect_choices()
 	head -c 100 r >q.partial
 	flock q.partial sh -c '! moe-run --exact two.tsv -n 4 -o q --resume tiny-v3' 2>err
 	grep 'written by another run' err
+	flock q.partial sh -c '! moe-run --exact two.tsv -n 4 -o q tiny-v3' 2>err
+	grep 'written by another run' err
+	fails 2 moe-run --exact two.tsv -n 4 -o q tiny-v3
+	expect_message "'q.partial' is there, what an interrupted run did"
 	[ "$(wc -c <q.partial)" -eq 100 ]
 	# --force begins anew, and a link leads to the file behind it
 	moe-run --exact two.tsv -n 4 -o q --force tiny-v3
