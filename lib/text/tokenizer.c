@@ -250,8 +250,9 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 			out = swap;
 			n_made += in.n;
 			if (n_made > n_most || (in.n > MOE_DECODED_MAX && in.n > out.n)) {
-				status = moe_err_set(err, MOE_EFORMAT, "%s: decoder: makes too many bytes of the token %d, "
-				                     "or of all up to it", tok->name, (int)token->id);
+				status = moe_err_set(err, MOE_EFORMAT, "%s: decoder: makes too many bytes of the "
+				                     "token %d, or of all up to it", tok->name,
+				                     (int)token->id);
 				break;
 			}
 		}
