@@ -1,7 +1,9 @@
-/* tokenizer.ggml.*: the vocabulary of a tokenizer.json as GGUF readers expect it (byte-level BPE only).
+/* tokenizer.ggml.*: the vocabulary of a tokenizer.json as GGUF readers expect it, BPE of bytes ("gpt2") or, where bytes
+ * are what is left of other pieces, of SentencePiece ("llama").
  *
- * Token types: 1 normal, 3 control (a special added token), 4 user defined (another added token), 5 unused (padding up
- * to the model's vocabulary). */
+ * Token types: 1 normal, 2 unknown, 3 control (a special added token), 4 user defined (another added token), 5 unused
+ * (padding up to the model's vocabulary), 6 a byte. Scores of "llama" say which pair is joined first, the highest: minus
+ * the place of the first merge that makes the token, so that the order is that of the merges. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +13,7 @@
 #include "model/gguf_keys.h"
 #include "text/pre.h"
 
-enum { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5 };
+enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE };
 
 static const char *pre_name(const json_t *tokenizer)
 {
@@ -111,8 +113,28 @@ static bool put_vocab(json_t *keys, const struct tokens *t)
 	return put_array(keys, "tokenizer.ggml.token_type", "i32", types) && ok;
 }
 
-/* "a b" strings, or pairs. */
-static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const char *name, struct moe_err *err)
+/* "a b": what it makes, unless an earlier one made it. */
+static bool put_rank(json_t *rank, const struct moe_buf *merge, size_t place)
+{
+	const char *blank = memchr(merge->p, ' ', merge->n);
+	struct moe_buf made = {0};
+	bool ok = true;
+
+	if (blank) {
+		const size_t left = (size_t)(blank - merge->p);
+		moe_buf_add(&made, merge->p, left);
+		moe_buf_add(&made, blank + 1, merge->n - left - 1);
+		ok = !made.failed && (json_object_getn(rank, made.p, made.n) ||
+		                      !json_object_setn_new(rank, made.p, made.n, json_integer(-(json_int_t)place)));
+	}
+	moe_buf_free(&made);
+	return ok;
+}
+
+/* "a b" strings or pairs, as a list of the former; or, where `rank` is an object, what they make and minus the place of
+ * the first one that makes it. */
+static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const char *name, json_t *rank,
+                                  struct moe_err *err)
 {
 	const json_t *merges = json_object_get(json_object_get(tokenizer, "model"), "merges");
 	json_t *out = json_array(), *merge;
@@ -136,13 +158,17 @@ static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const c
 			                 name, i);
 			break;
 		}
-		if (text.failed || json_array_append_new(out, json_stringn(text.p, text.n))) {
+		if (rank && !text.failed && !put_rank(rank, &text, i)) {
+			st = moe_err_nomem(err, text.n, "merges");
+			break;
+		}
+		if (text.failed || (!rank && json_array_append_new(out, json_stringn(text.p, text.n)))) {
 			st = moe_err_nomem(err, text.n, "merges");
 			break;
 		}
 	}
 	moe_buf_free(&text);
-	if (st || !out)
+	if (st || !out || rank)
 		json_decref(out);
 	else if (!put_array(keys, "tokenizer.ggml.merges", "string", out))
 		st = moe_err_nomem(err, 64, "merges");
@@ -201,10 +227,66 @@ static enum moe_status parse(json_t **out, const struct moe_ckpt *src, const cha
 	return file ? moe_json_parse(out, file->data, file->n_bytes, where, err) : MOE_OK;
 }
 
+/* <0x00> to <0xFF> */
+static bool is_byte(const char *text, size_t n)
+{
+	return n == 6 && !strncmp(text, "<0x", 3) && strspn(text + 3, "0123456789ABCDEF") == 2 && text[5] == '>';
+}
+
+/* What pieces have and bytes have not: scores, types of their own, the blank before a text. */
+static enum moe_status put_pieces(json_t *keys, const json_t *tokenizer, struct tokens *t, struct moe_err *err)
+{
+	const json_t *model = json_object_get(tokenizer, "model");
+	const char *unknown = json_string_value(json_object_get(model, "unk_token"));
+	const double last = -(double)json_array_size(json_object_get(model, "merges"));
+	json_t *rank = json_object(), *scores = json_array();
+	enum moe_status st = rank && scores ? put_merges(keys, tokenizer, t->name, rank, err)
+	                                    : moe_err_nomem(err, 64, "scores");
+	bool ok = true;
+
+	for (json_int_t i = 0; i < t->n && !st && ok; i++) {
+		const json_t *place = t->text[i] ? json_object_getn(rank, t->text[i], t->text_bytes[i]) : NULL;
+
+		if (t->text[i] && is_byte(t->text[i], t->text_bytes[i]))
+			t->type[i] = TOKEN_BYTE;
+		else if (t->text[i] && unknown && !strcmp(unknown, t->text[i]))
+			t->type[i] = TOKEN_UNKNOWN;
+		ok = !json_array_append_new(scores, json_real(place ? (double)json_integer_value(place)
+		                                              : t->type[i] == TOKEN_NORMAL ? last : 0));
+	}
+	json_decref(rank);
+	if (st || !ok) {
+		json_decref(scores);
+		return st ? st : moe_err_nomem(err, 64, "scores");
+	}
+	ok = put_array(keys, "tokenizer.ggml.scores", "f32", scores);
+	return ok ? MOE_OK : moe_err_nomem(err, 64, "scores");
+}
+
+/* Does the tokenizer put a blank before a text? */
+static bool prepends(const json_t *tokenizer)
+{
+	const json_t *step = json_object_get(tokenizer, "pre_tokenizer");
+	const json_t *normalizer = json_object_get(tokenizer, "normalizer");
+	const char *type = json_string_value(json_object_get(step, "type"));
+	const char *scheme = json_string_value(json_object_get(step, "prepend_scheme"));
+	size_t i;
+
+	if (type && !strcmp(type, "Metaspace"))
+		return scheme ? strcmp(scheme, "never") != 0 : !json_is_false(json_object_get(step, "add_prefix_space"));
+	json_array_foreach(json_object_get(normalizer, "normalizers"), i, step) {
+		type = json_string_value(json_object_get(step, "type"));
+		if (type && !strcmp(type, "Prepend"))
+			return true;
+	}
+	return false;
+}
+
 static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t *config, const struct moe_config *model,
                             const char *name, struct moe_buf *notes, struct moe_err *err)
 {
-	const char *pre = pre_name(tokenizer);
+	const bool pieces = json_is_true(json_object_get(json_object_get(tokenizer, "model"), "byte_fallback"));
+	const char *pre = pieces ? NULL : pre_name(tokenizer);
 	const size_t n = (size_t)model->vocab_size;
 	struct tokens t = { .name = name, .n = model->vocab_size, .text = calloc(n, sizeof *t.text),
 	                    .text_bytes = calloc(n, sizeof *t.text_bytes), .type = calloc(n, 1) };
@@ -214,15 +296,20 @@ static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t 
 		st = moe_err_nomem(err, n * 17, "the vocabulary");
 	if (!st)
 		st = collect(&t, tokenizer, err);
-	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("gpt2")) &&
+	if (!st && pieces)
+		st = put_pieces(keys, tokenizer, &t, err);
+	else if (!st)
+		st = put_merges(keys, tokenizer, name, NULL, err);
+	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string(pieces ? "llama" : "gpt2")) &&
 	             moe_gguf_put(keys, NULL, "tokenizer.ggml.pre", "string", json_string(pre ? pre : "default")) &&
 	             put_vocab(keys, &t)))
 		st = moe_err_nomem(err, 64, "the vocabulary");
-	if (!st)
-		st = put_merges(keys, tokenizer, name, err);
+	if (!st && pieces && !moe_gguf_put(keys, NULL, "tokenizer.ggml.add_space_prefix", "bool",
+	                                   json_boolean(prepends(tokenizer))))
+		st = moe_err_nomem(err, 64, "tokenizer keys");
 	if (!st && !put_specials(keys, &t, config, model))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
-	if (!st && !pre)
+	if (!st && !pre && !pieces)
 		moe_buf_adds(notes, "the pre-tokenizer of tokenizer.json has no name in GGUF: tokenizer.ggml.pre is "
 		             "\"default\", and other programs may cut text differently\n");
 	free(t.text);
@@ -242,11 +329,14 @@ enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const 
 		st = parse(&config, src, "tokenizer_config.json", config_where, err);
 	const char *type = json_string_value(json_object_get(json_object_get(tokenizer, "model"), "type"));
 	if (!st && !tokenizer)
-		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no tokenizer keys\n");
+		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token ids\n");
 	else if (!st && (!type || strcmp(type, "BPE")))
-		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no tokenizer keys\n",
-		             type ? type : "none");
-	else if (!st)
+		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no vocabulary that other "
+		             "programs know\n", type ? type : "none");
+	if (!st && (!tokenizer || !type || strcmp(type, "BPE")) &&
+	    !moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("no_vocab")))
+		st = moe_err_nomem(err, 64, "tokenizer keys");
+	else if (!st && tokenizer && type && !strcmp(type, "BPE"))
 		st = fill(keys, tokenizer, config, model, where, notes, err);
 	json_decref(tokenizer);
 	json_decref(config);

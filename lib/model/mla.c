@@ -311,12 +311,23 @@ const char *moe_mla_obstacle(const struct moe_config *c)
 
 	if (!c->rope.interleaved)
 		return "rotates neighbouring pairs alone";
+	if (c->rope.yarn && c->rope.mscale != c->rope.mscale_all_dim)
+		return "takes mscale and mscale_all_dim to be the same";
 	while (first_moe < c->n_layers && c->layers[first_moe].ffn == MOE_FFN_DENSE)
 		first_moe++;
 	for (int32_t l = first_moe; l < c->n_layers + c->n_mtp_layers; l++)
 		if (c->layers[l].ffn == MOE_FFN_DENSE)
 			return "knows no layers without experts between others";
 	return NULL;
+}
+
+const char *moe_mla_remark(const struct moe_config *c)
+{
+	if (c->router.n_groups > 1 && !strcmp(c->router.policy, "group_limited"))
+		return "goes by the two best experts of a group, not by the best one";
+	if (c->rope.yarn && (c->rope.beta_fast != 32 || c->rope.beta_slow != 1))
+		return "takes YaRN's beta_fast and beta_slow to be 32 and 1";
+	return c->rms_eps != c->mla_norm_eps ? "gives the norms of latents the epsilon of the others" : NULL;
 }
 
 /* Keys of one architecture; ok turns false when memory is short. */

@@ -258,7 +258,9 @@ struct moe_family {
 	/* Why other readers of gguf_arch would not run a model of this config right, as the end of a sentence that
 	 * begins with them ("has no ..."); NULL where they do. NULL: they do. */
 	const char *(*gguf_obstacle)(const struct moe_config *config);
-	const char *gguf_remark;          /* what else is to be said of other readers, in such words; NULL: nothing */
+	/* Where they do not run it as it is, and files under gguf_arch are of use all the same: what they do, in such
+	 * words; NULL: nothing. NULL: nothing. */
+	const char *(*gguf_remark)(const struct moe_config *config);
 	/* GGUF holds the query and key rows of each head in pairs: row 2i is row i of the head here, row 2i + 1 row i +
 	 * half of it, so that readers rotate neighbours. */
 	bool gguf_paired;
@@ -282,8 +284,9 @@ struct moe_family {
 /* The architecture that GGUF files of this config name, before which their keys have it: gguf_arch, or "moe-" and the
  * family's name where nothing else runs it. text holds it where that is so. */
 const char *moe_gguf_arch(const struct moe_config *config, char text[64]);
-/* What the family's gguf_obstacle says of it; NULL: nothing. */
+/* What the family's gguf_obstacle says of it, and its gguf_remark; NULL: nothing. */
 const char *moe_gguf_obstacle(const struct moe_config *config);
+const char *moe_gguf_remark(const struct moe_config *config);
 
 const struct moe_family *moe_family_at(size_t i);   /* NULL past the end */
 

@@ -147,6 +147,7 @@ each_model()
 	            'llama4 llama4 sees chunks of 8192 positions' 'qwen2_moe qwen2_moe knows no layers without experts' \
 	            'olmoe_clip olmoe expects as many key-value heads' 'phimoe phimoe knows one magnitude' \
 	            'ernie4_5_moe ernie4_5_moe knows no layers without experts' \
+	            'deepseek_v2 deepseek_v2 takes mscale and mscale_all_dim' \
 	            'deepseek_v1_norm deepseek_v1 knows no layers without'; do
 		read -r dir name why <<<"$case"
 		run_split moe-convert --force "$GOLDEN/models/$dir" m.gguf
@@ -211,4 +212,48 @@ each_model()
 		moe-split -q --merge -o merged.gguf shards
 		expect_same m.gguf merged.gguf
 	done
+}
+
+@test "what llama.cpp does otherwise is told, and the file keeps its architecture" {
+	for case in 'gpt_oss gpt-oss begins and ends YaRN' 'kimi_k2 deepseek2 takes YaRN' \
+	            'moonlight deepseek2 gives the norms of latents'; do
+		read -r dir arch what <<<"$case"
+		run_split moe-convert --force "$GOLDEN/models/$dir" m.gguf
+		expect_status 0
+		expect_message "architecture $arch: llama.cpp $what.*: its answers are not quite those of the model"
+	done
+	mkdir src
+	ln -s "$GOLDEN/models/phimoe/model.safetensors" src
+	jq '.rope_scaling.long_mscale = 1.1' "$GOLDEN/models/phimoe/config.json" >src/config.json
+	run_split moe-convert --force src m.gguf
+	expect_message 'architecture phimoe: llama.cpp runs it with a norm'
+}
+
+@test "a tokenizer of pieces becomes a vocabulary with scores, and gives the same ids" {
+	for name in sp_bpe fallback; do
+		rm -rf src
+		cp -rL "$MODEL_V2" src
+		cp "$GOLDEN/tokenizers/small/$name.json" src/tokenizer.json
+		echo '{"add_bos_token": false}' >src/tokenizer_config.json
+		moe-convert -q --force src m.gguf
+		LC_ALL=C sed -i 's/moe\.file\.tokenizer\.json/moe.fold.tokenizer.json/' m.gguf
+		for key in scores add_space_prefix token_type; do
+			grep -qaF tokenizer.ggml.$key m.gguf
+		done
+		jq -r '.text | select(test("[\\n\\u0000]") | not)' "$GOLDEN/tokenizers/small/$name.jsonl" | head -n 25 >texts
+		[ "$(wc -l <texts)" -ge 20 ]
+		while IFS= read -r text; do
+			moe-run --tokenize src -p "$text"
+		done <texts >want
+		while IFS= read -r text; do
+			moe-run --tokenize m.gguf -p "$text"
+		done <texts | diff want -
+	done
+}
+
+@test "without a tokenizer the vocabulary is none" {
+	run_split moe-convert "$GOLDEN/models/mixtral" m.gguf
+	expect_message 'there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token ids'
+	grep -qaF no_vocab m.gguf
+	grep -qaF llama.vocab_size m.gguf
 }

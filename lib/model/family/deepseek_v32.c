@@ -27,6 +27,7 @@ const struct moe_family moe_family_deepseek_v32 = {
 	.model_types = model_types,
 	.gguf_arch = "deepseek32",
 	.gguf_obstacle = moe_mla_obstacle,
+	.gguf_remark = moe_mla_remark,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,

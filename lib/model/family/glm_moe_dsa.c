@@ -118,6 +118,7 @@ const struct moe_family moe_family_glm_moe_dsa = {
 	.model_types = model_types,
 	.gguf_arch = "glm-dsa",
 	.gguf_obstacle = moe_mla_obstacle,
+	.gguf_remark = moe_mla_remark,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,

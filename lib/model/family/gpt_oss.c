@@ -165,6 +165,11 @@ static const char *obstacle(const struct moe_config *c)
 	return c->qkv_bias ? moe_gguf_misfit(c, &form) : "needs biases in its attention";
 }
 
+static const char *remark(const struct moe_config *c)
+{
+	return c->rope.yarn && c->rope.untruncated ? "begins and ends YaRN's ramp at whole dimensions" : NULL;
+}
+
 const struct moe_family moe_family_gpt_oss = {
 	.name = "gpt_oss",
 	.help = "gpt-oss-20b, gpt-oss-120b",
@@ -174,6 +179,7 @@ const struct moe_family moe_family_gpt_oss = {
 	.quant_method = "mxfp4",
 	.gguf_arch = "gpt-oss",
 	.gguf_obstacle = obstacle,
+	.gguf_remark = remark,
 	.parse = parse,
 	.tensors = tensors,
 	.keys = keys,

@@ -38,6 +38,7 @@ const struct moe_family moe_family_kimi_k25 = {
 	.gguf_arch = "deepseek2",
 	.gguf_is_ours = moe_mla_never,
 	.gguf_obstacle = moe_mla_obstacle,
+	.gguf_remark = moe_mla_remark,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,

@@ -96,6 +96,12 @@ static const char *obstacle(const struct moe_config *c)
 	return moe_gguf_misfit(c, &form);
 }
 
+static const char *remark(const struct moe_config *c)
+{
+	(void)c;
+	return "runs it with a norm that keeps the mean, and a plain softmax router";
+}
+
 const struct moe_family moe_family_phimoe = {
 	.name = "phimoe",
 	.help = "Phi-3.5-MoE",
@@ -104,8 +110,7 @@ const struct moe_family moe_family_phimoe = {
 	.model_types = model_types,
 	.gguf_arch = "phimoe",
 	.gguf_obstacle = obstacle,
-	.gguf_remark = "runs it with a norm that keeps the mean and a plain softmax router: its answers are not quite "
-	               "those of the model",
+	.gguf_remark = remark,
 	.parse = parse,
 	.tensors = tensors,
 	.keys = keys,
