@@ -2,8 +2,8 @@
  * are what is left of other pieces, of SentencePiece ("llama").
  *
  * Token types: 1 normal, 2 unknown, 3 control (a special added token), 4 user defined (another added token), 5 unused
- * (padding up to the model's vocabulary), 6 a byte. Scores of "llama" say which pair is joined first, the highest: minus
- * the place of the first merge that makes the token, so that the order is that of the merges. */
+ * (padding up to the model's vocabulary), 6 a byte. Scores of "llama" say which pair is joined first, the highest:
+ * minus the place of the first merge that makes the token, so that the order is that of the merges. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -300,7 +300,8 @@ static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t 
 		st = put_pieces(keys, tokenizer, &t, err);
 	else if (!st)
 		st = put_merges(keys, tokenizer, name, NULL, err);
-	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string(pieces ? "llama" : "gpt2")) &&
+	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string",
+	                          json_string(pieces ? "llama" : "gpt2")) &&
 	             moe_gguf_put(keys, NULL, "tokenizer.ggml.pre", "string", json_string(pre ? pre : "default")) &&
 	             put_vocab(keys, &t)))
 		st = moe_err_nomem(err, 64, "the vocabulary");
@@ -329,7 +330,8 @@ enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const 
 		st = parse(&config, src, "tokenizer_config.json", config_where, err);
 	const char *type = json_string_value(json_object_get(json_object_get(tokenizer, "model"), "type"));
 	if (!st && !tokenizer)
-		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token ids\n");
+		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token "
+		             "ids\n");
 	else if (!st && (!type || strcmp(type, "BPE")))
 		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no vocabulary that other "
 		             "programs know\n", type ? type : "none");
