@@ -273,7 +273,8 @@ static bool prepends(const json_t *tokenizer)
 	size_t i;
 
 	if (type && !strcmp(type, "Metaspace"))
-		return scheme ? strcmp(scheme, "never") != 0 : !json_is_false(json_object_get(step, "add_prefix_space"));
+		return scheme ? strcmp(scheme, "never") != 0
+		              : !json_is_false(json_object_get(step, "add_prefix_space"));
 	json_array_foreach(json_object_get(normalizer, "normalizers"), i, step) {
 		type = json_string_value(json_object_get(step, "type"));
 		if (type && !strcmp(type, "Prepend"))
@@ -282,8 +283,9 @@ static bool prepends(const json_t *tokenizer)
 	return false;
 }
 
-static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t *config, const struct moe_config *model,
-                            const char *name, struct moe_buf *notes, struct moe_err *err)
+static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t *config,
+                            const struct moe_config *model, const char *name, struct moe_buf *notes,
+                            struct moe_err *err)
 {
 	const bool pieces = json_is_true(json_object_get(json_object_get(tokenizer, "model"), "byte_fallback"));
 	const char *pre = pieces ? NULL : pre_name(tokenizer);
@@ -333,8 +335,8 @@ enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const 
 		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token "
 		             "ids\n");
 	else if (!st && (!type || strcmp(type, "BPE")))
-		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no vocabulary that other "
-		             "programs know\n", type ? type : "none");
+		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no vocabulary that "
+		             "other programs know\n", type ? type : "none");
 	if (!st && (!tokenizer || !type || strcmp(type, "BPE")) &&
 	    !moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("no_vocab")))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
