@@ -39,6 +39,18 @@ static enum moe_status describe(struct run *run, const char *command, struct moe
 	return status;
 }
 
+/* Columns of numbers between the first of a result and the texts or lists at its end. */
+static int count_numbers(const struct config *cfg)
+{
+	if (cfg->choices)
+		return MOE_CHOICES_N_COLUMNS - 4;
+	if (cfg->n_samples)
+		return 2;
+	if (cfg->exact)
+		return 4;
+	return (cfg->mtp ? MOE_SCORE_N_MTP_COLUMNS : MOE_SCORE_N_COLUMNS) - 1;
+}
+
 enum moe_status run_open_result(struct run *run, const char *columns, bool json, int64_t n_keys, const char *command,
                                 int64_t *done, struct moe_err *err)
 {
@@ -50,6 +62,7 @@ enum moe_status run_open_result(struct run *run, const char *columns, bool json,
 		.json = json,
 		.partial = run_is_resumable(run),
 		.columns = columns,
+		.n_numbers = count_numbers(run->cfg),
 		.meta = &run->meta,
 		.keys = run->keys,
 		.n_keys = n_keys,

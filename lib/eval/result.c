@@ -218,8 +218,11 @@ static bool has_key(struct moe_result *r, struct moe_str line)
 	return !r->line.failed && line.n >= r->line.n && memcmp(line.p, r->line.p, r->line.n) == 0;
 }
 
-/* The numbers of a row; false where it is not a whole row. */
-static bool read_row(const struct moe_result *r, struct moe_str line, double *values)
+/* Is it as a number that is not finite is written? */
+static bool is_nan(struct moe_str field) { return moe_str_eq(field, "nan"); }
+
+/* The numbers of a row, among which must be the first n_numbers behind its key; false where it is not a whole row. */
+static bool read_row(const struct moe_result *r, struct moe_str line, int n_numbers, double *values)
 {
 	struct moe_err ignored = { 0 };
 	struct moe_str field;
@@ -230,15 +233,19 @@ static bool read_row(const struct moe_result *r, struct moe_str line, double *va
 		for (size_t i = 0; i < line.n; i++)
 			n_fields += line.p[i] == '\t';
 		for (; c < r->n_columns && moe_str_next(&line, '\t', &field); c++)
-			if (!moe_parse_f64(field, &values[c]) || !isfinite(values[c]))
+			if (!moe_parse_f64(field, &values[c]) || !isfinite(values[c])) {
+				if (c > 0 && c <= n_numbers && !is_nan(field))
+					return false;
 				values[c] = 0;
+			}
 		return n_fields == r->n_columns;
 	}
 	if (moe_json_parse(&json, line.p, line.n, "", &ignored))
 		return false;
 	for (; c < r->n_columns; c++) {
 		const json_t *value = json_object_getn(json, r->columns[c].p, r->columns[c].n);
-		if (!value)
+		const bool is_number = json_is_number(value) || json_is_null(value);
+		if (!value || (c > 0 && c <= n_numbers && !is_number))
 			break;
 		values[c] = json_is_number(value) ? json_number_value(value) : 0;
 	}
@@ -253,7 +260,7 @@ static size_t read_rows(struct moe_result *r, const struct moe_buf *text, size_t
 	while (r->n_rows < r->opts.n_keys && memchr(rest.p, '\n', rest.n)) {
 		double values[MAX_COLUMNS] = { 0 };
 		moe_str_next(&rest, '\n', &line);
-		if (!has_key(r, line) || !read_row(r, line, values))
+		if (!has_key(r, line) || !read_row(r, line, r->opts.n_numbers, values))
 			break;
 		add_up(r, values);
 		at = text->n - rest.n;
@@ -303,7 +310,7 @@ static bool has_end(const struct moe_result *r, const struct moe_buf *text, size
 	if (!memchr(rest.p, '\n', rest.n))
 		return false;
 	moe_str_next(&rest, '\n', &line);
-	return rest.n == 0 && read_row(r, line, values);
+	return rest.n == 0 && read_row(r, line, 0, values);
 }
 
 /* Is the result there under its own name? Then it must be that of this run, and whole. */

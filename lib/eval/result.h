@@ -33,6 +33,7 @@ struct moe_result_opts {
 	bool json;
 	bool partial;              /* keep what is done when the run ends too early */
 	const char *columns;       /* names, a tab between them, at most 16 */
+	int n_numbers;             /* columns that are numbers in every row but the last: these behind the first */
 	const struct moe_buf *meta; /* lines of key=value */
 	const char *const *keys;   /* [n_keys] first fields of the rows to come, the last row apart */
 	int64_t n_keys;
