@@ -13,6 +13,7 @@
 struct config {
 	bool info, list, hash, verify, families, drop_mtp, resume;
 	const char *to, *types, *type_map;
+	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
 	struct moe_surgery_opts surgery;
 	uint64_t shard_bytes;
 	double tolerance;
@@ -53,6 +54,8 @@ static const struct moe_opt options[] = {
 	             "pattern and type of single tensors, before --type"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
+	MOE_OPT_ENUM(0, "experts", "split|stacked", struct config, experts,
+	             "safetensors: a tensor for each, or stacks [as published]"),
 	MOE_OPT_FLAG(0, "drop-mtp", struct config, drop_mtp, "leave out multi-token-prediction layers"),
 	MOE_OPT_GROUP("Experts (one of these at a time)"),
 	MOE_OPT_INT(0, "segment", "M", struct config, surgery.segment, 2, 1 << 20,
@@ -443,9 +446,11 @@ static enum moe_status do_convert(struct tool_ctx *ctx, const char *src, const c
 	struct moe_convert *conv = NULL;
 	struct moe_pool *pool;
 	char *path = NULL;
-	struct moe_convert_opts opts = { .dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx),
-	                                 .drop_mtp = cfg->drop_mtp, .surgery = cfg->surgery, .resume = cfg->resume,
-	                                 .watch = ctx->watch };
+	struct moe_convert_opts opts = {
+		.dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp,
+		.experts = (enum moe_experts_layout)(cfg->experts + 1), .surgery = cfg->surgery, .resume = cfg->resume,
+		.watch = ctx->watch,
+	};
 	enum moe_status st = MOE_OK;
 
 	opts.to = format_of(cfg, dst, err);
@@ -504,10 +509,10 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 	if (n_modes > 1)
 		return moe_err_set(err, MOE_EUSAGE,
 		                   "--info, --list, --hash, --verify and --list-families exclude each other");
-	if (n_modes && (cfg->to || cfg->types || cfg->type_map || cfg->drop_mtp || cfg->resume ||
+	if (n_modes && (cfg->to || cfg->types || cfg->type_map || cfg->drop_mtp || cfg->resume || cfg->experts >= 0 ||
 	                cfg->surgery.segment || cfg->surgery.keep || cfg->surgery.drop || cfg->surgery.order))
-		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --type-map, --drop-mtp, --resume, --segment, "
-		                   "--keep-experts, --drop-experts and --order are for conversions");
+		return moe_err_set(err, MOE_EUSAGE, "--to, --type, --type-map, --experts, --drop-mtp, --resume, "
+		                   "--segment, --keep-experts, --drop-experts and --order are for conversions");
 	if (cfg->families)
 		return n ? moe_err_set(err, MOE_EUSAGE, "--list-families takes no operand") : do_families(ctx, err);
 	if (n_modes && (n < 1 || n > 1 + cfg->verify))
@@ -529,7 +534,7 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .shard_bytes = UINT64_C(5) << 30 };
+	struct config cfg = { .experts = -1, .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 

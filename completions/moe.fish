@@ -10,6 +10,7 @@ complete -c moe-convert -l to -x -a '(moe-convert --complete-words to 2>/dev/nul
 complete -c moe-convert -l type -x -a '(moe-convert --complete-words type 2>/dev/null)' -d 'bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]'
 complete -c moe-convert -l type-map -r -F -d 'pattern and type of single tensors, before --type'
 complete -c moe-convert -l shard-size -x -d 'safetensors: begin a new file there, 0: one file [5G]'
+complete -c moe-convert -l experts -x -a 'split stacked' -d 'safetensors: a tensor for each, or stacks [as published]'
 complete -c moe-convert -l drop-mtp -d 'leave out multi-token-prediction layers'
 complete -c moe-convert -l segment -x -d 'cut every expert into M finer ones; the outputs stay'
 complete -c moe-convert -l keep-experts -r -F -d 'keep only these experts: layer, expert'

@@ -7,9 +7,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/hash.h"
 #include "base/json.h"
 #include "convert/gguf_meta.h"
 #include "convert/job.h"
@@ -454,44 +452,6 @@ static enum moe_status declare_scales(struct moe_convert *conv, const struct moe
 	return st;
 }
 
-/* What decides the values of the destination beside its headers, as a hash: the program, the source's files by name,
- * size and time of change, and what each tensor is made into. */
-static enum moe_status make_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err)
-{
-	struct moe_hash *hash = moe_hash_new();
-	enum moe_status st = hash ? MOE_OK : moe_err_nomem(err, 1024, "a hash");
-
-	for (int32_t i = 0; !st && i < conv->src->n_files; i++) {
-		const struct moe_map *file = &conv->src->files[i];
-		const char *base = moe_path_base(file->path);
-		struct stat now;
-
-		if (stat(file->path, &now) != 0) {
-			st = moe_err_sys(err, "%s", file->path);
-			break;
-		}
-		const int64_t facts[] = {now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec};
-		moe_hash_add(hash, base, strlen(base) + 1);
-		moe_hash_add(hash, facts, sizeof facts);
-	}
-	for (size_t i = 0; !st && i < conv->view.n; i++) {
-		const uint8_t choice[] = {conv->choices[i].scaled, conv->choices[i].exact,
-		                          (uint8_t)conv->view.seen[i].making};
-		moe_hash_add(hash, choice, sizeof choice);
-	}
-	if (!st) {
-		const struct moe_surgery *s = &conv->surgery;
-
-		moe_hash_add(hash, s->origins, s->origins ? (size_t)s->n_layers * (size_t)s->n_experts *
-		                                            sizeof *s->origins : 0);
-		moe_hash_add(hash, &s->factor, sizeof s->factor);
-		moe_hash_add(hash, MOE_VERSION, sizeof MOE_VERSION);
-		moe_hash_text(hash, recipe);
-	}
-	moe_hash_free(hash);
-	return st;
-}
-
 static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err)
 {
 	char recipe[33];
@@ -500,7 +460,7 @@ static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err
 		.shard_bytes = conv->opts.shard_bytes, .metadata = conv->metadata, .n_companions = conv->n_companions,
 		.companions = conv->companions, .recipe = conv->opts.resume ? recipe : NULL, .watch = conv->opts.watch,
 	};
-	enum moe_status st = conv->opts.resume ? make_recipe(conv, recipe, err) : MOE_OK;
+	enum moe_status st = conv->opts.resume ? moe_convert_recipe(conv, recipe, err) : MOE_OK;
 
 	if (!st)
 		st = moe_ckpt_out_open(&conv->out, &opts, err);
@@ -530,6 +490,8 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		st = read_record(conv, err);
 	if (!st)
 		st = moe_view_make(&conv->view, conv->src, &conv->config, opts->to->naming, err);
+	if (!st)
+		st = moe_convert_lay_out(conv, err);
 	if (!st && !(conv->choices = calloc(conv->view.n, sizeof *conv->choices)))
 		st = moe_err_nomem(err, conv->view.n * sizeof *conv->choices, "storage types");
 	if (!st)

@@ -39,6 +39,9 @@ struct moe_surgery_opts {
 	const char *order;          /* the new order of a layer's experts */
 };
 
+/* How safetensors hold experts: as the family is published, or as asked. */
+enum moe_experts_layout { MOE_EXPERTS_ANY, MOE_EXPERTS_SPLIT, MOE_EXPERTS_STACKED };
+
 struct moe_convert_opts {
 	const struct moe_format *to;
 	const char *dst;
@@ -46,6 +49,7 @@ struct moe_convert_opts {
 	uint64_t shard_bytes;                 /* safetensors; 0: one file */
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
+	enum moe_experts_layout experts;
 	struct moe_surgery_opts surgery;
 	bool resume;                          /* go on with what is there, and leave what a later run goes on with */
 	struct moe_watch *watch;

@@ -36,6 +36,11 @@ struct moe_convert {
 	size_t n_kept;             /* tensors that an earlier run wrote */
 };
 
+/* Lays the view's experts out as --experts asks; stacks are not found by name. */
+MOE_MUST_USE enum moe_status moe_convert_lay_out(struct moe_convert *conv, struct moe_err *err);
+/* What decides the values of the destination beside its headers, as a hash: the program, the source's files by name,
+ * size and time of change, and what each tensor is made into. */
+MOE_MUST_USE enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err);
 /* Is it made of some columns only of what is stored, times surgery.factor? */
 bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen);
 

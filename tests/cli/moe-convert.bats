@@ -253,6 +253,37 @@ copy_v3()
 	fails 2 moe-convert --list --type-map map "$MODEL_V3"
 }
 
+@test "--experts stacked, and split again: the same bytes, the same model" {
+	local model
+	for model in "$MODEL_V3" "$GOLDEN/models/qwen3_moe" "$GOLDEN/models/olmoe"; do
+		moe-convert -q --force "$model" plain
+		moe-convert -q --force --experts stacked "$model" stacked
+		moe-convert -q --force --experts split stacked split
+		diff -r plain split
+		moe-convert -q --force stacked split
+		diff -r plain split
+		moe-convert -q --verify stacked "$model" >/dev/null
+	done
+	moe-convert -q --force --experts stacked "$MODEL_V3" stacked
+	grep -aq '"model.layers.4.mlp.experts.gate_up_proj":{"dtype":"BF16","shape":\[32,96,128\]' stacked/model.safetensors
+	grep -aq '"model.layers.4.mlp.experts.down_proj":{"dtype":"BF16","shape":\[32,128,48\]' stacked/model.safetensors
+	moe-convert -q "$MODEL_V3" v3.gguf
+	moe-convert -q --experts stacked v3.gguf from
+	cmp stacked/model.safetensors from/model.safetensors
+	moe-convert -q --segment 2 "$MODEL_V3" cut
+	moe-convert -q --segment 2 --experts stacked "$MODEL_V3" both
+	moe-convert -q --verify both cut >/dev/null
+	moe-convert -q --experts stacked "$GOLDEN/models/deepseek_v3_fp8" wide
+	moe-convert -q --verify --tolerance 0.004 wide "$GOLDEN/models/deepseek_v3_fp8" >/dev/null
+	fails 2 moe-convert -q --experts stacked "$GOLDEN/models/mixtral" no
+	expect_message 'mixtral has no experts that are published as stacks'
+	fails 2 moe-convert -q --experts split "$GOLDEN/models/gpt_oss" no
+	expect_message 'published stacked only'
+	fails 2 moe-convert -q --experts split "$MODEL_V3" no.gguf
+	expect_message 'in gguf the experts of a layer are always stacked'
+	[ ! -e no ]
+}
+
 @test "shards of a size, and one file" {
 	moe-convert -q --shard-size 2M "$MODEL_V3" many
 	[ -f many/model.safetensors.index.json ]

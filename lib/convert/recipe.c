@@ -1,0 +1,42 @@
+/* What decides the values of a destination beside its headers. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/hash.h"
+#include "convert/job.h"
+
+enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err)
+{
+	struct moe_hash *hash = moe_hash_new();
+	enum moe_status st = hash ? MOE_OK : moe_err_nomem(err, 1024, "a hash");
+
+	for (int32_t i = 0; !st && i < conv->src->n_files; i++) {
+		const struct moe_map *file = &conv->src->files[i];
+		const char *base = moe_path_base(file->path);
+		struct stat now;
+
+		if (stat(file->path, &now) != 0) {
+			st = moe_err_sys(err, "%s", file->path);
+			break;
+		}
+		const int64_t facts[] = {now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec};
+		moe_hash_add(hash, base, strlen(base) + 1);
+		moe_hash_add(hash, facts, sizeof facts);
+	}
+	for (size_t i = 0; !st && i < conv->view.n; i++) {
+		const uint8_t choice[] = {conv->choices[i].scaled, conv->choices[i].exact,
+		                          (uint8_t)conv->view.seen[i].making};
+		moe_hash_add(hash, choice, sizeof choice);
+	}
+	if (!st) {
+		const struct moe_surgery *s = &conv->surgery;
+
+		moe_hash_add(hash, s->origins, s->origins ? (size_t)s->n_layers * (size_t)s->n_experts *
+		                                            sizeof *s->origins : 0);
+		moe_hash_add(hash, &s->factor, sizeof s->factor);
+		moe_hash_add(hash, MOE_VERSION, sizeof MOE_VERSION);
+		moe_hash_text(hash, recipe);
+	}
+	moe_hash_free(hash);
+	return st;
+}
