@@ -296,7 +296,11 @@ enum moe_status moe_resume_tensor(struct moe_ckpt_out *out, struct moe_err *err)
 	moe_hash_text(r->hash, line);
 	moe_hash_reset(r->hash);
 	line[LINE_BYTES - 1] = '\n';
-	if (pwrite(r->fd, line, LINE_BYTES, (off_t)(HEAD_BYTES + out->current * LINE_BYTES)) != LINE_BYTES)
+	const ssize_t n = pwrite(r->fd, line, LINE_BYTES, (off_t)(HEAD_BYTES + out->current * LINE_BYTES));
+
+	if (n >= 0 && n < LINE_BYTES)
+		errno = ENOSPC;   /* what else ends a short write to a file early */
+	if (n != LINE_BYTES)
 		return moe_err_sys(err, "%s: cannot write", r->journal);
 	return MOE_OK;
 }
