@@ -240,7 +240,8 @@ static enum moe_status list_bytes(struct moe_tokenizer *tok, struct moe_err *err
 		in.n = 0;
 		moe_buf_add(&in, token->text.p, token->text.n);
 		for (size_t k = 0; k < tok->n_chain; k++) {
-			const struct moe_decoder *kind = (const struct moe_decoder *)tok->chain[k]->part;
+			const struct moe_decoder *kind =
+				(const struct moe_decoder *)tok->chain[k]->part;
 			struct moe_buf swap = in;
 			if (!kind->bytes)
 				continue;
