@@ -458,3 +458,20 @@ enum moe_status moe_arrays_run(char *const *files, int n_files, const struct moe
 	moe_intake_close(&in);
 	return status;
 }
+
+enum moe_status moe_arrays_unzip(struct moe_intake *in, const char *path,
+                                 enum moe_status (*read)(struct moe_intake *in, struct moe_zip *zip,
+                                                         int64_t *next_seq, struct moe_err *err),
+                                 int64_t *next_seq, struct moe_err *err)
+{
+	struct moe_map map = {0};
+	struct moe_zip zip = {0};
+	enum moe_status status = moe_map_open(&map, path, in->opts->watch, err);
+	if (!status)
+		status = moe_zip_open(&zip, &map, err);
+	if (!status)
+		status = read(in, &zip, next_seq, err);
+	moe_zip_close(&zip);
+	moe_map_close(&map);
+	return status;
+}

@@ -5,6 +5,7 @@
 
 #include "tensor/tensor.h"
 #include "trace/intake.h"
+#include "trace/zip.h"
 
 /* A view. Every element lies within what `data` views: the reader has checked. */
 struct moe_array {
@@ -31,6 +32,12 @@ bool moe_array_is_integer(const struct moe_array *array);
  * names by their value). */
 MOE_MUST_USE enum moe_status moe_arrays_import(struct moe_intake *in, const char *path, struct moe_array *arrays,
                                                size_t n_arrays, bool by_name, int64_t *next_seq, struct moe_err *err);
+
+/* A file that is a zip archive: `read` is called with it open. */
+MOE_MUST_USE enum moe_status moe_arrays_unzip(struct moe_intake *in, const char *path,
+                                              enum moe_status (*read)(struct moe_intake *in, struct moe_zip *zip,
+                                                                      int64_t *next_seq, struct moe_err *err),
+                                              int64_t *next_seq, struct moe_err *err);
 
 /* The whole of an importer of such files: read_file hands the arrays of one to moe_arrays_import. */
 MOE_MUST_USE enum moe_status moe_arrays_run(char *const *files, int n_files, const struct moe_import_opts *opts,

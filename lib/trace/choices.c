@@ -319,3 +319,21 @@ enum moe_status moe_choices_deliver(struct moe_choices *c, struct moe_intake *in
 	free(layers);
 	return status;
 }
+
+enum moe_status moe_choices_run(char *const *files, int n_files, const struct moe_import_opts *opts,
+                                const struct moe_import_sink *sink, const char *kind,
+                                enum moe_status (*read_file)(struct moe_intake *in, struct moe_choices *all,
+                                                             const char *path, struct moe_err *err),
+                                struct moe_err *err)
+{
+	struct moe_intake in = {0};
+	struct moe_choices all = {0};
+	enum moe_status status = moe_intake_open(&in, opts, sink, kind, err);
+	for (int i = 0; !status && i < n_files; i++)
+		status = read_file(&in, &all, files[i], err);
+	if (!status)
+		status = moe_choices_deliver(&all, &in, files[n_files - 1], err);
+	moe_choices_free(&all);
+	moe_intake_close(&in);
+	return status;
+}

@@ -39,4 +39,13 @@ MOE_MUST_USE enum moe_status moe_choices_add(struct moe_choices *c, const struct
 MOE_MUST_USE enum moe_status moe_choices_deliver(struct moe_choices *c, struct moe_intake *in, const char *what,
                                                  struct moe_err *err);
 
+/* The whole of an importer of such files: read_file adds the choices of one. `kind` is what the files are called where
+ * the command line does not fit them. */
+MOE_MUST_USE enum moe_status moe_choices_run(char *const *files, int n_files, const struct moe_import_opts *opts,
+                                             const struct moe_import_sink *sink, const char *kind,
+                                             enum moe_status (*read_file)(struct moe_intake *in,
+                                                                          struct moe_choices *all, const char *path,
+                                                                          struct moe_err *err),
+                                             struct moe_err *err);
+
 #endif

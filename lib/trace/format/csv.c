@@ -241,16 +241,7 @@ static enum moe_status read_file(struct moe_intake *in, struct moe_choices *all,
 static enum moe_status run(char *const *files, int n_files, const struct moe_import_opts *opts,
                            const struct moe_import_sink *sink, struct moe_err *err)
 {
-	struct moe_intake in = {0};
-	struct moe_choices all = {0};
-	enum moe_status status = moe_intake_open(&in, opts, sink, "tables of choices", err);
-	for (int i = 0; !status && i < n_files; i++)
-		status = read_file(&in, &all, files[i], err);
-	if (!status)
-		status = moe_choices_deliver(&all, &in, files[n_files - 1], err);
-	moe_choices_free(&all);
-	moe_intake_close(&in);
-	return status;
+	return moe_choices_run(files, n_files, opts, sink, "tables of choices", read_file, err);
 }
 
 /* ---- the other way ---- */

@@ -134,16 +134,7 @@ static enum moe_status read_file(struct moe_intake *in, struct moe_choices *all,
 static enum moe_status run(char *const *files, int n_files, const struct moe_import_opts *opts,
                            const struct moe_import_sink *sink, struct moe_err *err)
 {
-	struct moe_intake in = {0};
-	struct moe_choices all = {0};
-	enum moe_status status = moe_intake_open(&in, opts, sink, "router traces of Megatron", err);
-	for (int i = 0; !status && i < n_files; i++)
-		status = read_file(&in, &all, files[i], err);
-	if (!status)
-		status = moe_choices_deliver(&all, &in, files[n_files - 1], err);
-	moe_choices_free(&all);
-	moe_intake_close(&in);
-	return status;
+	return moe_choices_run(files, n_files, opts, sink, "router traces of Megatron", read_file, err);
 }
 
 const struct moe_import moe_import_megatron = {

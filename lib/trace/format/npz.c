@@ -33,16 +33,7 @@ static enum moe_status read_arrays(struct moe_intake *in, struct moe_zip *zip, i
 
 static enum moe_status read_file(struct moe_intake *in, const char *path, int64_t *next_seq, struct moe_err *err)
 {
-	struct moe_map map = {0};
-	struct moe_zip zip = {0};
-	enum moe_status status = moe_map_open(&map, path, in->opts->watch, err);
-	if (!status)
-		status = moe_zip_open(&zip, &map, err);
-	if (!status)
-		status = read_arrays(in, &zip, next_seq, err);
-	moe_zip_close(&zip);
-	moe_map_close(&map);
-	return status;
+	return moe_arrays_unzip(in, path, read_arrays, next_seq, err);
 }
 
 static enum moe_status run(char *const *files, int n_files, const struct moe_import_opts *opts,
