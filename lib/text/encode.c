@@ -84,6 +84,8 @@ static enum moe_status encode_part(struct encoder *en, const uint32_t *codes, si
 	const struct moe_tokenizer *tok = en->tok;
 	enum moe_status status;
 
+	if (!tok->normalizer.part && !tok->normal)
+		return n ? encode_plain(en, codes, n, leads) : MOE_OK;
 	en->part.n = 0;
 	en->part.n_lead = leads;
 	status = moe_codes_add(&en->part, codes, n, en->err);

@@ -15,7 +15,7 @@ enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t start, size_t e
 		pieces->v = grown;
 		pieces->cap = cap;
 	}
-	pieces->v[pieces->n++] = (struct moe_piece){start, end, is_match};
+	pieces->v[pieces->n++] = (struct moe_piece){(uint32_t)start, (uint32_t)end, is_match};
 	return MOE_OK;
 }
 

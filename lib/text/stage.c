@@ -53,6 +53,9 @@ enum moe_status moe_codes_room(struct moe_codes *codes, size_t n, struct moe_err
 
 	if (n > SIZE_MAX / 8 - codes->n)
 		return moe_err_nomem(err, n, "a text");
+	if (codes->n + n > UINT32_MAX)
+		return moe_err_set(err, MOE_EFORMAT, "a text of %zu bytes, at most %u are supported", codes->n + n,
+		                   UINT32_MAX);
 	if (codes->limit && codes->n + n > codes->limit)
 		return moe_err_set(err, MOE_EFORMAT, "normalizer: makes more than 64 characters of each "
 		                   "character of a text");

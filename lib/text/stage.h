@@ -13,7 +13,7 @@
 #include "text/regex.h"
 #include "text/tokenizer.h"
 
-/* Text as code points. */
+/* Text as code points, at most UINT32_MAX. */
 struct moe_codes {
 	uint32_t *p;   /* [n] */
 	size_t n, cap;
@@ -46,9 +46,10 @@ struct moe_normalizer {
 	                         struct moe_err *err);
 };
 
-/* A range of code points; is_match: whether the pattern that divides the text matched it. */
+/* A range of code points; is_match: whether the pattern that divides the text matched it. A long text has one for every
+ * second or third character, so they are small. */
 struct moe_piece {
-	size_t start, end;
+	uint32_t start, end;
 	bool is_match;
 };
 
