@@ -170,11 +170,16 @@ enum moe_status moe_added_divide(const struct moe_added_set *set, const uint32_t
 		if (token->single_word && ((start > 0 && moe_unicode_is_adjacent(codes[start - 1])) ||
 		                           (end < n && moe_unicode_is_adjacent(codes[end]))))
 			continue;
-		/* White space that the token before has taken stays with that one. */
+		/* White space that the token before has taken stays with that one, and a token that is nothing else is
+		 * none; without lstrip it is one again. */
 		while (token->lstrip && start > done && moe_unicode_is_space(codes[start - 1]))
 			start--;
 		while (token->rstrip && end < n && moe_unicode_is_space(codes[end]))
 			end++;
+		if (token->lstrip && end <= done)
+			continue;
+		if (token->lstrip && start < done)
+			start = done;
 		if (done < start)
 			status = add_part(parts, done, start, -1, err);
 		if (!status)

@@ -15,6 +15,7 @@ struct moe_added_token {
 	struct moe_str content;   /* a view */
 	struct moe_str shown;     /* what it decodes to: as the reference has it, the normalised content; a view */
 	bool special, normalized;
+	bool altered;             /* shown is not the content: text to the reference, even where special */
 	bool lstrip, rstrip;      /* takes the white space beside it along */
 	bool single_word;         /* not inside a word */
 };

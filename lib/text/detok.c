@@ -59,7 +59,7 @@ enum moe_status moe_detok_add(struct moe_detok *detok, int32_t id, struct moe_bu
 		return MOE_OK;
 	detok->links[tok->n_chain].out = text;
 	/* Without a decoder the reference writes tokens as words. */
-	if (tok->n_chain == 0 && detok->begun)
+	if (!tok->decoder.part && detok->begun)
 		moe_buf_addc(text, ' ');
 	detok->begun = true;
 	return moe_tokenizer_blame(tok, moe_decode_emit(detok->links, token->text, true, err), err);

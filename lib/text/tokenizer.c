@@ -84,6 +84,17 @@ static void add_shown(struct moe_tokenizer *tok, uint32_t code)
 		moe_buf_add(&tok->shown, mapped, moe_utf8_put(mapped, moe_bytechar(utf8[i])));
 }
 
+static bool is_written(const struct moe_codes *codes, struct moe_str text)
+{
+	size_t at = 0, used;
+
+	for (size_t i = 0; i < codes->n; i++, at += used ? used : text.n - at) {
+		if (at == text.n || moe_utf8_take((const uint8_t *)text.p + at, text.n - at, &used) != codes->p[i])
+			return false;
+	}
+	return at == text.n;
+}
+
 /* The added tokens into the set for their pass; those of the second are looked for in normalised text, so they are
  * normalised themselves. */
 static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err)
@@ -100,6 +111,7 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 		status = moe_codes_add_utf8(&codes, added->content.p, added->content.n, err);
 		if (!status && added->normalized)
 			status = moe_normalize(&tok->normalizer, &codes, &spare, 64 * codes.n + 256, err);
+		added->altered = !is_written(&codes, added->content);
 		if (!status && !*set)
 			status = moe_added_set_new(set, tok->added, err);
 		if (!status)
@@ -149,7 +161,8 @@ static enum moe_status list_tokens(struct moe_tokenizer *tok, struct moe_err *er
 		const struct moe_added_token *a = &tok->added[i];
 		int32_t id = model->find(tok->model.self, a->content);
 
-		tok->tokens[n_vocab + i] = (struct moe_token){a->id, true, a->special, a->content, a->shown, {0}};
+		tok->tokens[n_vocab + i] = (struct moe_token){
+			a->id, true, a->special && !a->altered, a->content, a->shown, {0}};
 		if (id >= 0 && id != a->id)
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "%s: added_tokens[%zu]: '%.*s' has the id %d there and %d in the "
