@@ -119,8 +119,9 @@ kills()
 	fails 2 moe-convert --resume --info "$MODEL_V3"
 	fails 2 moe-convert -q --resume --to gguf "$MODEL_V3" -
 	expect_message 'stdout cannot be gone on with'
-	flock out.gguf.journal bash -c 'moe-convert -q --resume "$MODEL_V3" out.gguf' 2>said || true
-	grep -q 'another run that can be resumed is writing this output' said
+	run_split flock out.gguf.journal bash -c 'moe-convert -q --resume "$MODEL_V3" out.gguf'
+	expect_status 1
+	expect_message 'another run that can be resumed is writing this output'
 	[ ! -e out.gguf ]
 	cp -r "$MODEL_V3" dst.partial
 	fails 2 moe-convert -q --resume --force --type f16 dst.partial dst
