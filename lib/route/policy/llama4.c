@@ -1,6 +1,4 @@
 /* The k largest logits, each weighed by its own sigmoid. In Llama 4 the weight scales the input of the expert. */
-#include <string.h>
-
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
@@ -8,13 +6,7 @@ static size_t scratch_floats(const struct moe_policy_params *params) { return (s
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	const int32_t n = p->n_experts, k = p->top_k;
-	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		memcpy(scratch, logits, (size_t)n * sizeof *scratch);
-		moe_choose(p, t, scratch, logits, NULL, ids, weights, margins);
-		moe_sigmoid(weights, k, weights);
-		moe_clear_unchosen(ids, k, weights);
-	}
+	moe_choose_by_logits(p, logits, n_tokens, ids, weights, margins, scratch, moe_sigmoid);
 }
 
 const struct moe_policy moe_policy_llama4 = {
