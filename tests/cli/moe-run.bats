@@ -502,3 +502,18 @@ load lib
 	expect_status 1
 	expect_message "decoder_start_token_id: expected less than the vocab_size of 128, found 128"
 }
+
+@test "long forms of options are the short ones" {
+	moe-run -q -j 1 -k 2 -p 'static int' -n 4 tiny-v3 >short
+	moe-run --quiet --threads 1 --experts-per-token 2 --prompt 'static int' --n-tokens 4 tiny-v3 >long
+	[ -s short ]
+	expect_same short long
+	moe-split -q -n 4 "$MODEL_V3/load.tsv" >short
+	moe-split --quiet --ranks 4 "$MODEL_V3/load.tsv" >long
+	[ -s short ]
+	expect_same short long
+	moe-convert -v --dry-run --type q8_0 "$MODEL_V3" a.gguf 2>short
+	moe-convert --verbose --dry-run --type q8_0 "$MODEL_V3" a.gguf 2>long
+	grep -q 'rows of 48 are not whole blocks of q8_0' short
+	expect_same short long
+}
