@@ -1,0 +1,50 @@
+/* What the files of moe-convert share: its options, where rows go, models that are looked at, the work of each mode. */
+#ifndef MOE_CMD_CONVERT_JOB_H
+#define MOE_CMD_CONVERT_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "convert/convert.h"
+#include "convert/rows.h"
+#include "convert/view.h"
+#include "tool.h"
+
+struct config {
+	bool info, list, hash, verify, families, drop_mtp, resume;
+	const char *to, *types, *type_map;
+	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
+	struct moe_surgery_opts surgery;
+	uint64_t shard_bytes;
+	double tolerance;
+};
+
+/* Rows of a report on path; NULL: stdout. */
+MOE_MUST_USE enum moe_status convert_rows_open(struct moe_rows *r, struct tool_ctx *ctx, const char *path,
+                                               struct moe_err *err);
+/* Commits, or gives up after a failure. */
+MOE_MUST_USE enum moe_status convert_rows_close(struct moe_rows *r, enum moe_status st, struct moe_err *err);
+
+struct source {
+	struct moe_ckpt *ckpt;       /* NULL: a bare config.json */
+	json_t *json;
+	struct moe_config config;
+	char where[1024];
+};
+MOE_MUST_USE enum moe_status convert_source_open(struct source *s, struct tool_ctx *ctx, const char *name,
+                                                 struct moe_err *err);
+/* Opens a model, checks that it is whole, and looks at it under Hugging Face names. */
+MOE_MUST_USE enum moe_status convert_source_view(struct source *s, struct moe_view *view, struct tool_ctx *ctx,
+                                                 const char *name, struct moe_err *err);
+void convert_source_close(struct source *s);
+
+/* The work of a mode: its operands are counted before. */
+MOE_MUST_USE enum moe_status convert_info(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_list(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_verify(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_families(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char *dst,
+                                           struct moe_err *err);
+
+#endif
