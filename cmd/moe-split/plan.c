@@ -1,6 +1,7 @@
 /* Loads in, a plan out, with what it is worth on this traffic and on traffic it was not made on. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "moe-split/split.h"
@@ -230,6 +231,14 @@ static void print_plan(const struct moe_plan *plan, bool json, struct moe_buf *o
 	}
 }
 
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
 static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg, const struct moe_planner *planner,
                                  struct moe_planner_opts *opts, const struct moe_gather *gather, struct moe_err *err)
 {
@@ -237,11 +246,14 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	struct moe_buf text = {0};
 	struct moe_plan plan = {0};
 	struct moe_cost_sum v;
-	double bound = 1;
+	double bound = 1, start;
 	enum moe_status status = choose_slots(cfg, load, opts->from, opts->topology->n_ranks, &opts->n_slots, err);
 
+	start = now_ms();
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
+	if (!status)
+		tool_detail(ctx, "%s: planned in %.3f ms", planner->name, now_ms() - start);
 	if (!status)
 		status = moe_cost_plan(&plan, load, &v, NULL, err);
 	if (!status)

@@ -8,7 +8,6 @@
  * is undone. */
 #include "placement/refine.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +28,7 @@ struct pair {
 struct refine {
 	struct moe_state s;
 	struct moe_work *work;
-	struct pair *pairs_h, *pairs_r;   /* [MAX_PAIRS], or NULL where bins are larger */
+	struct pair *pairs_h, *pairs_r, *spare;   /* [MAX_PAIRS], or NULL where bins are larger */
 	uint64_t seed, n_draws;
 };
 
@@ -48,7 +47,8 @@ static uint64_t draw(struct refine *f, uint64_t n)
 
 static void try_exchange(const struct moe_state *s, int32_t h, int32_t r, int32_t x, int32_t y, struct step *best)
 {
-	const double d = s->weight[x] - s->weight[y], peak = fmax(s->load[h] - d, s->load[r] + d);
+	const double d = s->weight[x] - s->weight[y], one = s->load[h] - d, two = s->load[r] + d;
+	const double peak = one > two ? one : two;
 
 	if (d > 0 && peak < best->peak && !moe_state_holds(s, r, x) && !moe_state_holds(s, h, y))
 		*best = (struct step){ EXCHANGE, peak, h, r, x, y, 0, 0 };
@@ -70,49 +70,69 @@ static void find_exchange(const struct moe_state *s, int32_t h, int32_t r, struc
 	}
 }
 
-static int by_sum(const void *pa, const void *pb)
+/* Two runs of falling sums to one, [n_a] and [n_b]; of equal ones those of the first come first. */
+static void merge_pairs(const struct pair *a, int32_t n_a, const struct pair *b, int32_t n_b, struct pair *out)
 {
-	const struct pair *p = pa, *q = pb;
+	const struct pair *const a_end = a + n_a, *const b_end = b + n_b;
 
-	if (p->sum != q->sum)
-		return p->sum > q->sum ? -1 : 1;
-	return p->a != q->a ? (p->a > q->a) - (p->a < q->a) : (p->b > q->b) - (p->b < q->b);
+	while (a < a_end && b < b_end)
+		*out++ = b->sum > a->sum ? *b++ : *a++;
+	while (a < a_end)
+		*out++ = *a++;
+	while (b < b_end)
+		*out++ = *b++;
 }
 
-/* Pairs of items of bin b that are not in bin `other`, by falling sum. */
-static int32_t list_pairs(const struct moe_state *s, int32_t b, int32_t other, struct pair *pairs)
+/* Pairs of items of bin b that are not in bin `other` (-1: any), by falling sum. The pairs of one item with all behind
+ * it fall already: those runs are merged. */
+static int32_t list_pairs(const struct moe_state *s, int32_t b, int32_t other, struct pair *pairs, struct pair *spare)
 {
-	int32_t n = 0;
+	int32_t begin[PAIR_PLACES + 1], items[PAIR_PLACES], n = 0, n_items = 0, n_runs = 0;
 
 	for (int32_t i = 0; i < s->capacity; i++) {
 		const int32_t x = moe_state_at(s, b, i);
 
-		if (moe_state_holds(s, other, x))
-			continue;
-		for (int32_t k = i + 1; k < s->capacity; k++) {
-			const int32_t y = moe_state_at(s, b, k);
-
-			if (!moe_state_holds(s, other, y))
-				pairs[n++] = (struct pair){ s->weight[x] + s->weight[y], x, y };
-		}
+		if (other < 0 || !moe_state_holds(s, other, x))
+			items[n_items++] = x;
 	}
-	qsort(pairs, (size_t)n, sizeof *pairs, by_sum);
+	for (int32_t i = 0; i + 1 < n_items; i++) {
+		begin[n_runs++] = n;
+		for (int32_t k = i + 1; k < n_items; k++)
+			pairs[n++] = (struct pair){ s->weight[items[i]] + s->weight[items[k]], items[i], items[k] };
+	}
+	begin[n_runs] = n;
+	for (; n_runs > 1; n_runs = (n_runs + 1) / 2) {
+		for (int32_t k = 0; k + 1 < n_runs; k += 2) {
+			const int32_t a = begin[k], m = begin[k + 1], end = begin[k + 2];
+
+			merge_pairs(pairs + a, m - a, pairs + m, end - m, spare);
+			memcpy(pairs + a, spare, (size_t)(end - a) * sizeof *pairs);
+			begin[k / 2] = a;
+		}
+		if (n_runs % 2)
+			begin[n_runs / 2] = begin[n_runs - 1];
+		begin[(n_runs + 1) / 2] = n;
+	}
 	return n;
 }
 
-static void find_pairs(const struct refine *f, int32_t h, int32_t r, struct step *best)
+/* pairs_h [n]: all of h. */
+static void find_pairs(const struct refine *f, int32_t h, int32_t r, int32_t n, struct step *best)
 {
 	const struct moe_state *s = &f->s;
 	const struct pair *p = f->pairs_h, *q = f->pairs_r;
-	const int32_t n = list_pairs(s, h, r, f->pairs_h), m = list_pairs(s, r, h, f->pairs_r);
+	const int32_t m = list_pairs(s, r, h, f->pairs_r, f->spare);
 	const double half = (s->load[h] - s->load[r]) / 2;
 	int32_t j = 0;
 
 	for (int32_t i = 0; i < n; i++) {
+		if (moe_state_holds(s, r, p[i].a) || moe_state_holds(s, r, p[i].b))
+			continue;
 		while (j < m && q[j].sum > p[i].sum - half)
 			j++;
 		for (int32_t k = j < 1 ? 0 : j - 1; k < m && k < j + 1; k++) {
-			const double d = p[i].sum - q[k].sum, peak = fmax(s->load[h] - d, s->load[r] + d);
+			const double d = p[i].sum - q[k].sum, one = s->load[h] - d, two = s->load[r] + d;
+			const double peak = one > two ? one : two;
 
 			if (d > 0 && peak < best->peak)
 				*best = (struct step){ PAIRS, peak, h, r, p[i].a, q[k].a, p[i].b, q[k].b };
@@ -187,9 +207,11 @@ static int32_t descend(struct refine *f, double floor)
 		if (best.kind == NONE && !find_replace(f, h, &best))
 			return h;
 		if (best.kind == NONE && f->pairs_h) {
+			const int32_t n = list_pairs(s, h, -1, f->pairs_h, f->spare);
+
 			for (int32_t r = 0; r < s->n_bins; r++)
 				if (s->load[r] < best.peak)
-					find_pairs(f, h, r, &best);
+					find_pairs(f, h, r, n, &best);
 			if (!moe_work_spend(f->work, (int64_t)s->n_bins * s->capacity * s->capacity * 4))
 				return h;
 		}
@@ -264,7 +286,8 @@ enum moe_status moe_refine_bins(const double *load, int32_t n, int32_t n_bins, i
 	if (capacity <= PAIR_PLACES) {
 		f.pairs_h = calloc(MAX_PAIRS, sizeof *f.pairs_h);
 		f.pairs_r = calloc(MAX_PAIRS, sizeof *f.pairs_r);
-		if (!f.pairs_h || !f.pairs_r) {
+		f.spare = calloc(MAX_PAIRS, sizeof *f.spare);
+		if (!f.pairs_h || !f.pairs_r || !f.spare) {
 			status = moe_err_nomem(err, MAX_PAIRS * sizeof *f.pairs_h, "a packing");
 			goto out;
 		}
@@ -289,6 +312,7 @@ enum moe_status moe_refine_bins(const double *load, int32_t n, int32_t n_bins, i
 out:
 	free(f.pairs_h);
 	free(f.pairs_r);
+	free(f.spare);
 	moe_state_free(s);
 	return status;
 }

@@ -61,7 +61,11 @@ void moe_plan_free(struct moe_plan *plan)
 
 void moe_plan_sort(struct moe_plan *plan)
 {
-	if (plan->n_entries)
+	int64_t i = 1;
+
+	while (i < plan->n_entries && by_slot(&plan->entries[i - 1], &plan->entries[i]) <= 0)
+		i++;
+	if (i < plan->n_entries)
 		qsort(plan->entries, (size_t)plan->n_entries, sizeof *plan->entries, by_slot);
 }
 
@@ -141,6 +145,33 @@ static enum moe_status check_experts(struct row *rows, int64_t n, int32_t n_expe
 			                   place(at, sizeof at, name, &rows[i]), e->layer, e->expert, e->rank);
 	}
 	return MOE_OK;
+}
+
+/* One pass that knows most plans to be right: entries sorted by_slot, the copies of an expert numbered in the order of
+ * their ranks. False: wrong, or right in another way. copies, last [n_experts]: scratch. */
+static bool is_plainly_right(const struct moe_plan *plan, int32_t n_experts, int32_t *copies, int32_t *last)
+{
+	int32_t n_found = n_experts;
+
+	for (int64_t i = 0; i < plan->n_entries; i++) {
+		const struct moe_plan_entry *e = &plan->entries[i];
+		const bool new_layer = !i || e->layer != e[-1].layer, new_rank = new_layer || e->rank != e[-1].rank;
+
+		if (new_layer) {
+			if (n_found < n_experts || (i && e->layer < e[-1].layer))
+				return false;
+			memset(copies, 0, (size_t)n_experts * sizeof *copies);
+			memset(last, 0xff, (size_t)n_experts * sizeof *last);
+			n_found = 0;
+		}
+		if (e->expert < 0 || e->expert >= n_experts || e->rank < 0 || e->rank >= plan->n_ranks ||
+		    e->slot != (new_rank ? 0 : e[-1].slot + 1) || (!new_layer && e->rank < e[-1].rank) ||
+		    last[e->expert] == e->rank || e->replica != copies[e->expert])
+			return false;
+		n_found += !copies[e->expert]++;
+		last[e->expert] = e->rank;
+	}
+	return n_found == n_experts;
 }
 
 /* A whole number in #key=, *out unchanged where it is absent. */
@@ -264,8 +295,10 @@ enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layer
                                const char *name, struct moe_err *err)
 {
 	int64_t n = plan->n_entries, n_found;
-	enum moe_status status;
+	enum moe_status status = MOE_OK;
+	int32_t *scratch;
 	struct row *rows;
+	bool right;
 
 	for (int64_t i = 0; i < n; i++)
 		if ((!i || plan->entries[i].layer != plan->entries[i - 1].layer) &&
@@ -276,6 +309,13 @@ enum moe_status moe_plan_check(const struct moe_plan *plan, const int32_t *layer
 		if (!moe_plan_layer(plan, layers[i], &n_found))
 			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d is missing", name, layers[i]);
 	if (n <= 0)
+		return MOE_OK;
+	scratch = calloc((size_t)n_experts, 2 * sizeof *scratch);
+	if (!scratch)
+		return moe_err_nomem(err, (size_t)n_experts * 2 * sizeof *scratch, "a plan");
+	right = is_plainly_right(plan, n_experts, scratch, scratch + n_experts);
+	free(scratch);
+	if (right)
 		return MOE_OK;
 	rows = calloc((size_t)n, sizeof *rows);
 	if (!rows)

@@ -313,6 +313,7 @@ int main(void)
 	check_refusals();
 	check_example();
 	check_published();
+	check_reference("eplb", false);
 	check_reference("greedy", false);
 	check_reference("hierarchical", false);
 	check_reference("search", true);

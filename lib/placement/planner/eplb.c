@@ -5,29 +5,20 @@
  * the first). Hierarchical: groups are packed onto nodes, then each node replicates its experts and packs the
  * copies onto its ranks; without groups, or where they do not spread over the nodes, the machine is one node. The
  * published rule may put two copies of an expert onto one rank; here no expert has more copies than there are
- * ranks, and one of two that meet changes places afterwards. */
+ * ranks, and where two meet, copies change places until no rank is fuller than by that rule. */
 #include <stdlib.h>
 
+#include "base/arena.h"
+#include "placement/level.h"
 #include "placement/planner.h"
 #include "placement/spread.h"
-
-struct item {
-	float weight;
-	int32_t index;
-};
-
-static int heavier(const void *pa, const void *pb)
-{
-	const struct item *a = pa, *b = pb;
-
-	if (a->weight != b->weight)
-		return a->weight > b->weight ? -1 : 1;
-	return (a->index > b->index) - (a->index < b->index);
-}
+#include "placement/tree.h"
 
 /* Arrays for the largest of the packings of a layer. */
 struct scratch {
-	struct item *items;     /* [n_slots] */
+	struct moe_arena arena;
+	uint64_t *keys, *spare; /* [n_slots] of items */
+	uint64_t *node;         /* of trees of ranks, experts or nodes */
 	float *pack_weight;     /* [n_slots] */
 	int32_t *pack_items;    /* [n_slots] */
 	int32_t *pack, *place;  /* [n_slots] result: pack of an item, and its place there */
@@ -35,71 +26,92 @@ struct scratch {
 	int32_t *order;         /* [n_experts] experts, node by node */
 	int32_t *copy_of;       /* [n_slots] which of the node's experts a copy is of */
 	int32_t *n_copies;      /* [n_experts] */
+	int32_t *last;          /* [n_experts] */
 	int32_t *ranks;         /* [n_ranks] those of the node at hand */
 	double *copy_load;      /* [n_experts] */
 };
-
-static void scratch_free(struct scratch *s)
-{
-	free(s->items);
-	free(s->pack_weight);
-	free(s->pack_items);
-	free(s->pack);
-	free(s->place);
-	free(s->weight);
-	free(s->order);
-	free(s->copy_of);
-	free(s->n_copies);
-	free(s->ranks);
-	free(s->copy_load);
-}
 
 static enum moe_status scratch_new(struct scratch *s, const struct moe_planner_opts *opts, int32_t n_experts,
                                    struct moe_err *err)
 {
 	const size_t n = (size_t)opts->n_slots, e = (size_t)n_experts;
+	struct moe_arena *a = &s->arena;
 
-	*s = (struct scratch){ .items = calloc(n, sizeof *s->items),
-		               .pack_weight = calloc(n, sizeof *s->pack_weight),
-		               .pack_items = calloc(n, sizeof *s->pack_items),
-		               .pack = calloc(n, sizeof *s->pack),
-		               .place = calloc(n, sizeof *s->place),
-		               .weight = calloc(n, sizeof *s->weight),
-		               .order = calloc(e, sizeof *s->order),
-		               .copy_of = calloc(n, sizeof *s->copy_of),
-		               .n_copies = calloc(e, sizeof *s->n_copies),
-		               .ranks = calloc((size_t)opts->topology->n_ranks, sizeof *s->ranks),
-		               .copy_load = calloc(e, sizeof *s->copy_load) };
-	if (s->items && s->pack_weight && s->pack_items && s->pack && s->place && s->weight && s->order && s->copy_of &&
-	    s->n_copies && s->ranks && s->copy_load)
+	*s = (struct scratch){0};
+	s->keys = MOE_NEW(a, uint64_t, n);
+	s->spare = MOE_NEW(a, uint64_t, n);
+	s->node = MOE_NEW(a, uint64_t, 2 * (size_t)moe_tree_leaves(opts->n_slots));
+	s->pack_weight = MOE_NEW(a, float, n);
+	s->pack_items = MOE_NEW(a, int32_t, n);
+	s->pack = MOE_NEW(a, int32_t, n);
+	s->place = MOE_NEW(a, int32_t, n);
+	s->weight = MOE_NEW(a, float, n);
+	s->order = MOE_NEW(a, int32_t, e);
+	s->copy_of = MOE_NEW(a, int32_t, n);
+	s->n_copies = MOE_NEW(a, int32_t, e);
+	s->last = MOE_NEW(a, int32_t, e);
+	s->ranks = MOE_NEW(a, int32_t, (size_t)opts->topology->n_ranks);
+	s->copy_load = MOE_NEW(a, double, e);
+	if (s->keys && s->spare && s->node && s->pack_weight && s->pack_items && s->pack && s->place && s->weight &&
+	    s->order && s->copy_of && s->n_copies && s->last && s->ranks && s->copy_load)
 		return MOE_OK;
-	scratch_free(s);
-	return moe_err_nomem(err, n * sizeof *s->items, "a plan");
+	moe_arena_free(a);
+	return moe_err_nomem(err, n * sizeof *s->keys, "a plan");
+}
+
+/* Keys by their upper halves, a byte at a time, so that equal ones keep their order. */
+static void sort_keys(struct scratch *s, int32_t n)
+{
+	uint64_t *from = s->keys, *to = s->spare, *swap;
+
+	for (int shift = 32; shift < 64; shift += 8) {
+		int32_t begin[257] = {0};
+
+		for (int32_t i = 0; i < n; i++)
+			begin[(from[i] >> shift & 255) + 1]++;
+		if (begin[(from[0] >> shift & 255) + 1] == n)
+			continue;
+		for (int b = 1; b < 256; b++)
+			begin[b] += begin[b - 1];
+		for (int32_t i = 0; i < n; i++)
+			to[begin[from[i] >> shift & 255]++] = from[i];
+		swap = from;
+		from = to;
+		to = swap;
+	}
+	s->keys = from;
+	s->spare = to;
 }
 
 /* weight [n] of the scratch -> pack and place of each item; n is a multiple of n_packs. */
 static void pack_evenly(struct scratch *s, int32_t n, int32_t n_packs)
 {
+	struct moe_tree tree = { s->node, moe_tree_leaves(n_packs) };
 	const int32_t room = n / n_packs;
 
+	for (int32_t i = 0; i < n && room == 1; i++) {
+		s->pack[i] = i;
+		s->place[i] = 0;
+	}
+	if (room == 1)
+		return;
 	for (int32_t i = 0; i < n; i++)
-		s->items[i] = (struct item){ s->weight[i], i };
-	if (room > 1)
-		qsort(s->items, (size_t)n, sizeof *s->items, heavier);
+		s->keys[i] = moe_key_falling(s->weight[i], i);
+	sort_keys(s, n);
 	for (int32_t p = 0; p < n_packs; p++) {
 		s->pack_weight[p] = 0;
 		s->pack_items[p] = 0;
+		tree.node[tree.n_leaves + p] = moe_key_rising(0, p);
 	}
+	moe_tree_start(&tree, n_packs);
 	for (int32_t i = 0; i < n; i++) {
-		const struct item *item = &s->items[i];
-		int32_t best = room > 1 ? -1 : i;
+		const int32_t item = (int32_t)(uint32_t)s->keys[i], best = moe_tree_least(&tree);
 
-		for (int32_t p = 0; p < n_packs && room > 1; p++)
-			if (s->pack_items[p] < room && (best < 0 || s->pack_weight[p] < s->pack_weight[best]))
-				best = p;
-		s->pack[item->index] = best;
-		s->place[item->index] = s->pack_items[best]++;
-		s->pack_weight[best] += item->weight;
+		s->pack[item] = best;
+		s->place[item] = s->pack_items[best]++;
+		s->pack_weight[best] += s->weight[item];
+		moe_tree_set(&tree, best,
+		             s->pack_items[best] < room ? moe_key_rising(s->pack_weight[best], best) : MOE_TREE_OUT);
 	}
 }
 
@@ -107,46 +119,49 @@ static void pack_evenly(struct scratch *s, int32_t n, int32_t n_packs)
 static void replicate(struct scratch *s, const double *counts, const int32_t *experts, int32_t n_experts,
                       int32_t n_slots, int32_t n_ranks)
 {
+	struct moe_tree tree = { s->node, moe_tree_leaves(n_experts) };
+
 	for (int32_t i = 0; i < n_experts; i++) {
 		s->n_copies[i] = 1;
 		s->copy_of[i] = i;
+		tree.node[tree.n_leaves + i] =
+			n_ranks > 1 ? moe_key_falling((float)counts[experts[i]], i) : MOE_TREE_OUT;
 	}
+	moe_tree_start(&tree, n_experts);
 	for (int32_t c = n_experts; c < n_slots; c++) {
-		int32_t best = 0;
-		float most = -1;
+		const int32_t best = moe_tree_least(&tree), n = ++s->n_copies[best];
 
-		for (int32_t i = 0; i < n_experts; i++) {
-			const float load = (float)counts[experts[i]] / (float)s->n_copies[i];
-
-			if (s->n_copies[i] < n_ranks && load > most) {
-				most = load;
-				best = i;
-			}
-		}
 		s->copy_of[c] = best;
-		s->n_copies[best]++;
+		moe_tree_set(&tree, best,
+		             n < n_ranks ? moe_key_falling((float)counts[experts[best]] / (float)n, best)
+		                         : MOE_TREE_OUT);
 	}
 }
 
 static enum moe_status plan_node(struct scratch *s, const double *counts, const int32_t *experts,
-                                 int32_t n_node_experts, int32_t n_node_ranks, int32_t capacity,
-                                 int32_t n_experts, int32_t layer, struct moe_plan_entry *entries,
-                                 struct moe_err *err)
+                                 int32_t n_node_experts, int32_t n_node_ranks, int32_t capacity, int32_t n_experts,
+                                 int32_t layer, struct moe_plan_entry *entries, struct moe_err *err)
 {
 	const int32_t n = n_node_ranks * capacity;
+	float most = 0;
 
 	replicate(s, counts, experts, n_node_experts, n, n_node_ranks);
+	for (int32_t i = 0; i < n_node_experts; i++)
+		s->copy_load[experts[i]] = counts[experts[i]] / s->n_copies[i];
 	for (int32_t c = 0; c < n; c++) {
 		const int32_t e = s->copy_of[c];
 
 		s->weight[c] = (float)counts[experts[e]] / (float)s->n_copies[e];
-		s->copy_load[experts[e]] = counts[experts[e]] / s->n_copies[e];
 	}
 	pack_evenly(s, n, n_node_ranks);
 	for (int32_t c = 0; c < n; c++)
 		entries[(int64_t)s->ranks[s->pack[c]] * capacity + s->place[c]] =
 			(struct moe_plan_entry){ .layer = layer, .expert = experts[s->copy_of[c]] };
-	return moe_spread_copies(entries, s->ranks, n_node_ranks, capacity, s->copy_load, n_experts, err);
+	if (!moe_level_meets(entries, s->ranks, n_node_ranks, capacity, s->last, n_experts))
+		return MOE_OK;
+	for (int32_t p = 0; p < n_node_ranks; p++)
+		most = s->pack_weight[p] > most ? s->pack_weight[p] : most;
+	return moe_level_copies(entries, s->ranks, n_node_ranks, capacity, s->copy_load, (double)most, err);
 }
 
 /* Experts node by node: those of the groups that are packed onto it, in the order of their places. */
@@ -191,7 +206,7 @@ static enum moe_status plan_layer(const struct moe_planner_opts *opts, const dou
 	}
 	if (!status)
 		status = moe_spread_number(entries, t->n_ranks, capacity, n_experts, err);
-	scratch_free(&s);
+	moe_arena_free(&s.arena);
 	return status;
 }
 
