@@ -449,9 +449,9 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 	struct moe_load_parts parts = {0};
 	enum moe_status status;
 
-	const bool is_gguf = fd >= 0 && moe_load_is_gguf(path);
-	status = is_gguf ? moe_load_parts_read(&parts, path, err)
-	                 : moe_table_text(&text, fd < 0 ? STDIN_FILENO : fd, shown(path), err);
+	const bool is_foreign = fd >= 0 && (moe_load_is_gguf(path) || moe_load_is_torch(path));
+	status = is_foreign ? moe_load_parts_read(&parts, path, err)
+	                    : moe_table_text(&text, fd < 0 ? STDIN_FILENO : fd, shown(path), err);
 	if (fd >= 0)
 		close(fd);
 	/* Such a file is refused for its NUL bytes, behind these. */
@@ -459,7 +459,7 @@ static enum moe_status gather_table(struct gatherer *g, int fd, const char *path
 		status = moe_err_set(err, MOE_EFORMAT,
 		                     "%s: expected a trace or a load table, found what looks like an unpacked trace: "
 		                     "traces are read as they were written, in gzip blocks", shown(path));
-	if (!status && !is_gguf)
+	if (!status && !is_foreign)
 		status = moe_load_parts_parse(&parts, text.p ? text.p : "", text.n, shown(path), err);
 	moe_buf_free(&text);
 	if (status)

@@ -61,9 +61,9 @@ struct moe_load_parts {
 	uint64_t n_tokens;        /* of all; 0 where the table does not say */
 };
 
-/* A matrix of importance (moe_load_imatrix_read), or a table with the columns layer expert count weight and perhaps
- * source; every (layer, expert) pair must be there once, of every source, else a sentence with the line or the pair
- * that is missing. count may be a decimal fraction only if it is whole. */
+/* A matrix of importance (moe_load_imatrix_read), a dump of counts (moe_load_sglang_read), or a table with the columns
+ * layer expert count weight and perhaps source; every (layer, expert) pair must be there once, of every source, else a
+ * sentence with the line or the pair that is missing. count may be a decimal fraction only if it is whole. */
 MOE_MUST_USE enum moe_status moe_load_parts_read(struct moe_load_parts *parts, const char *path, struct moe_err *err);
 /* The same from memory; `name` is what messages call it. */
 MOE_MUST_USE enum moe_status moe_load_parts_parse(struct moe_load_parts *parts, const char *text, size_t n,
@@ -72,6 +72,11 @@ MOE_MUST_USE enum moe_status moe_load_parts_parse(struct moe_load_parts *parts, 
 bool moe_load_is_gguf(const char *path);
 /* The counts of experts in a matrix of importance of llama.cpp, a GGUF file. n_tokens is not known, weights are 0. */
 MOE_MUST_USE enum moe_status moe_load_imatrix_read(struct moe_load *load, const char *path, struct moe_err *err);
+/* Is this a regular file that begins as a zip archive does, and so one of torch.save? */
+bool moe_load_is_torch(const char *path);
+/* What SGLang's recorder of expert distributions dumps. Layers without any choice are left out; n_tokens is not known,
+ * weights are 0. */
+MOE_MUST_USE enum moe_status moe_load_sglang_read(struct moe_load *load, const char *path, struct moe_err *err);
 void moe_load_parts_free(struct moe_load_parts *parts);   /* leaves it zero */
 /* One load: the table's, summed over its sources. */
 MOE_MUST_USE enum moe_status moe_load_read(struct moe_load *load, const char *path, struct moe_err *err);

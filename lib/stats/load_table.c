@@ -296,12 +296,14 @@ enum moe_status moe_load_parts_read(struct moe_load_parts *parts, const char *pa
 	enum moe_status status;
 
 	*parts = (struct moe_load_parts){0};
-	if (moe_load_is_gguf(path)) {
+	const bool is_gguf = moe_load_is_gguf(path);
+	if (is_gguf || moe_load_is_torch(path)) {
 		parts->loads = calloc(1, sizeof *parts->loads);
 		if (!parts->loads)
 			return moe_err_nomem(err, sizeof *parts->loads, "a load");
 		parts->n = 1;
-		status = moe_load_imatrix_read(parts->loads, path, err);
+		status = is_gguf ? moe_load_imatrix_read(parts->loads, path, err)
+		                 : moe_load_sglang_read(parts->loads, path, err);
 		if (status)
 			moe_load_parts_free(parts);
 		return status;

@@ -269,3 +269,29 @@ same()
 		fails 1 moe-stats --load cut.gguf
 	done
 }
+
+@test "what SGLang's recorder of expert distributions dumps is a load table" {
+	for f in stat token; do
+		moe-stats --load "$TRACES/sglang-$f.pt" >load.tsv
+		expect_same load.tsv "$TRACES/sglang-$f.tsv"
+	done
+	# A file for each rank.
+	moe-stats --load "$TRACES"/sglang-pass-[01].pt >load.tsv
+	expect_same load.tsv "$TRACES/sglang-pass.tsv"
+	moe-stats --metric cv,maxvio,dead "$TRACES/sglang-stat.pt" >of.pt
+	moe-stats --metric cv,maxvio,dead "$TRACES/sglang-stat.tsv" >of.tsv
+	expect_same of.pt of.tsv
+	moe-split -n 2 --planner greedy "$TRACES/sglang-stat.pt" >plan
+	[ "$(grep -vc '^#\|^layer' plan)" -eq 18 ]
+	moe-split --evaluate plan "$TRACES/sglang-stat.pt" >evaluated
+	fails 1 moe-stats --load "$TRACES/two.pt"
+	expect_message 'two.pt: expected logical_count, or records and last_physical_to_logical_map, found neither'
+	fails 1 moe-stats --load "$TRACES/evil.pt"
+	expect_message 'nothing is executed here'
+	fails 2 moe-stats --metric overlap "$TRACES/sglang-stat.pt"
+	fails 1 moe-stats --load "$TRACES/sglang-stat.pt" "$TRACES/imatrix.tsv"
+	for n in 4 100 1000 1900; do
+		head -c $n "$TRACES/sglang-stat.pt" >cut.pt
+		fails 1 moe-stats --load cut.pt
+	done
+}

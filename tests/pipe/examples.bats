@@ -48,6 +48,7 @@ setup_file()
 	for f in eval mon tue; do cp run.trace $f.trace; done
 	for f in wed monday tuesday; do cp load.tsv $f.tsv; done
 	cp "$MODEL_V3/config.json" config.json
+	cp "$TOP/tests/golden/traces/sglang-stat.pt" expert_distribution_recorder_1.pt
 	cp "$TOP/share/topologies/2x2-16g.tsv" topology.tsv
 }
 
