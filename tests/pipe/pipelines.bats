@@ -24,6 +24,27 @@ load ../cli/lib
 	"$TOP/share/pipelines/demo.sh" "$T/demo" >log 2>&1 || { tail -n 20 log; return 1; }
 }
 
+@test "planners.sh: every planner on both traces and on both pooled, as moe-split judges them" {
+	moe-route -q -o a.trace tiny-v3 "$TEXT/code.txt"
+	moe-route -q -o b.trace tiny-v3 "$TEXT/zh.txt"
+	SHAPES='4:36 2:16 2:32' run_split "$TOP/share/pipelines/planners.sh" a.trace b.trace
+	expect_status 2
+	expect_message '16 slots are too few for 32 experts'
+	SHAPES='4:36 2:32' "$TOP/share/pipelines/planners.sh" a.trace b.trace >table
+	planners=$(($(moe-split --list-planners | sed 1d | wc -l) - 2))   # min_moves and optimal are for other machines
+	[ "$(wc -l <table)" = $((1 + 3 * 2 * planners)) ]
+	moe-split -q -n 4 --slots 36 --planner search a.trace >plan.tsv
+	for t in a b; do
+		moe-split --evaluate plan.tsv $t.trace | awk '$1 == "all" { printf "%.4f\n", $3 }'
+	done >want
+	awk -F '\t' '$1 == "a" && $2 == 4 && $4 == "search" { print $5; print $10 }' table | diff want -
+	awk -F '\t' 'NR > 1 && ($5 < $6 || $8 <= 0 || $9 < 1 || ($1 == "pooled") != ($10 == "-")) { print; exit 1 }' table
+	awk -F '\t' '$4 == "search" && $5 > $6 && $7 < 0.8 { print; exit 1 }' table
+	run_split "$TOP/share/pipelines/planners.sh"
+	expect_status 2
+	expect_message 'planners.sh A.trace \[B.trace\]'
+}
+
 @test "every machine in share/topologies is read, and has as many ranks as it says" {
 	moe-route -q -o run.trace tiny-v3 -p 'int main(void) { return 0; }'
 	for f in "$TOP"/share/topologies/*.tsv; do
