@@ -34,6 +34,8 @@ static const struct moe_opt options[] = {
 	               "bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]"),
 	MOE_OPT_FILE(0, "type-map", "TSV", struct config, type_map,
 	             "pattern and type of single tensors, before --type"),
+	MOE_OPT_ENUM(0, "fp8-scales", "f32|pow2|e8m0", struct config, fp8_scales,
+	             "f8_e4m3: scales of blocks, any, powers of two, or those in a byte [as stored]"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_ENUM(0, "experts", "split|stacked", struct config, experts,
@@ -95,7 +97,8 @@ static const char *find_conversion(const struct config *cfg)
 {
 	const struct { const char *option; bool given; } options_of[] = {
 		{"--to", cfg->to}, {"--type", cfg->types}, {"--type-map", cfg->type_map},
-		{"--experts", cfg->experts >= 0}, {"--drop-mtp", cfg->drop_mtp}, {"--resume", cfg->resume},
+		{"--experts", cfg->experts >= 0}, {"--fp8-scales", cfg->fp8_scales >= 0},
+		{"--drop-mtp", cfg->drop_mtp}, {"--resume", cfg->resume},
 		{"--segment", cfg->surgery.segment}, {"--keep-experts", cfg->surgery.keep},
 		{"--drop-experts", cfg->surgery.drop}, {"--order", cfg->surgery.order},
 	};
@@ -141,7 +144,7 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .experts = -1, .shard_bytes = UINT64_C(5) << 30 };
+	struct config cfg = { .experts = -1, .fp8_scales = -1, .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 

@@ -136,6 +136,10 @@ _moe()
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
+	moe-convert:--fp8-scales)
+		mapfile -t COMPREPLY < <(compgen -W 'f32 pow2 e8m0' -- "$cur")
+		return
+		;;
 	moe-convert:--experts)
 		mapfile -t COMPREPLY < <(compgen -W 'split stacked' -- "$cur")
 		return
@@ -218,7 +222,7 @@ _moe()
 		;;
 	esac
 	case $tool in
-	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --type-map --shard-size --experts --drop-mtp --segment --keep-experts --drop-experts --order --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --type-map --fp8-scales --shard-size --experts --drop-mtp --segment --keep-experts --drop-experts --order --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --from --max-moves --time --list-planners --evaluate --test --batch-tokens --max-imbalance --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

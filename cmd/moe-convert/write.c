@@ -135,6 +135,7 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	struct moe_convert_opts opts = {
 		.dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp,
 		.experts = (enum moe_experts_layout)(cfg->experts + 1), .surgery = cfg->surgery, .resume = cfg->resume,
+		.scales = (enum moe_scales_form)(cfg->fp8_scales + 1),
 		.watch = ctx->watch,
 	};
 	enum moe_status st = MOE_OK;

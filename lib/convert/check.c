@@ -45,7 +45,8 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 		const int64_t blocks = (s.rows + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK *
 		                       ((s.cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK);
 		if (s.parts[0].scales && !s.parts[0].codec->block_exponents)
-			moe_hash_add(stored, s.parts[0].scales, (size_t)blocks * sizeof(float));
+			moe_hash_add(stored, s.parts[0].scales,
+			             (size_t)blocks * (s.parts[0].e8m0 ? 1 : sizeof(float)));
 	}
 	if (!st) {
 		moe_hash_text(stored, out->stored);

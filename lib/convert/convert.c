@@ -13,7 +13,6 @@
 #include "convert/job.h"
 #include "convert/json_text.h"
 #include "model/gguf_keys.h"
-#include "tensor/blocks.h"
 
 #define MAX_COMPANION_BYTES ((size_t)64 << 20)
 
@@ -113,8 +112,10 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	}
 	out->codec = asked ? asked : stored;
 	out->scaled = out->codec && out->codec->scaled && aligned;
-	if (out->scaled)
+	if (out->scaled) {
+		moe_convert_choose_scales(conv, seen, out);
 		return MOE_OK;
+	}
 	if (stored && stored->scaled) {
 		conv->n_unscaled++;
 		out->codec = asked ? asked : moe_codec_by_name("bf16");
@@ -321,8 +322,7 @@ static void add_notes(struct moe_convert *conv)
 
 /* ---- planning ---- */
 
-/* Sets a key of the destination's config; value NULL takes it out, also of the text_config. */
-static enum moe_status change_config(struct moe_convert *conv, const char *key, json_t *value, struct moe_err *err)
+enum moe_status moe_convert_set(struct moe_convert *conv, const char *key, json_t *value, struct moe_err *err)
 {
 	json_t *copy = conv->json_changed ? conv->json : json_deep_copy(conv->json);
 
@@ -343,40 +343,6 @@ static enum moe_status change_config(struct moe_convert *conv, const char *key, 
 	return copy ? MOE_OK : moe_err_nomem(err, 64, "config");
 }
 
-/* Types with block scales are wanted: the config must say so. */
-static enum moe_status ask_blocks(struct moe_convert *conv, const char *where, struct moe_err *err)
-{
-	json_t *text = json_object_get(conv->json, "text_config");
-
-	if (conv->opts.to->naming != MOE_NAMING_HF)
-		return MOE_OK;
-	if (json_is_object(json_object_get(conv->json, "quantization_config")) ||
-	    json_is_object(json_object_get(text, "quantization_config")))
-		return moe_err_set(err, MOE_EUSAGE, "--type: block scales do not go with the quantization_config of %s",
-		                   where);
-	return change_config(conv, "quantization_config",
-	                     json_pack("{s:s, s:s, s:s, s:[i,i]}", "activation_scheme", "dynamic", "fmt", "e4m3",
-	                               "quant_method", "fp8", "weight_block_size", MOE_SCALE_BLOCK, MOE_SCALE_BLOCK),
-	                     err);
-}
-
-/* A config that speaks of block scales where no tensor has them would be wrong. */
-static enum moe_status settle_blocks(struct moe_convert *conv, struct moe_err *err)
-{
-	bool scaled = false;
-
-	for (size_t i = 0; i < conv->view.n; i++) {
-		scaled |= conv->choices[i].scaled;
-		if (conv->choices[i].scaled && moe_convert_cuts(conv, &conv->view.seen[i]))
-			return moe_err_set(err, MOE_EUSAGE, "--segment: experts are not cut and given block scales at "
-			                   "once: convert twice");
-	}
-	if (scaled || !conv->config.fp8_blocks)
-		return MOE_OK;
-	conv->config.fp8_blocks = false;
-	return change_config(conv, "quantization_config", NULL, err);
-}
-
 /* Takes the experts apart as asked, from here on conv->src is what came of it. `own` is the source's config. */
 static enum moe_status operate(struct moe_convert *conv, const struct moe_config *own, const char *where,
                                struct moe_err *err)
@@ -386,7 +352,7 @@ static enum moe_status operate(struct moe_convert *conv, const struct moe_config
 	json_t *model_type = json_object_get(conv->json, "model_type");
 
 	if (!st)   /* the same again, in a copy of its own */
-		st = change_config(conv, "model_type", model_type ? json_incref(model_type) : NULL, err);
+		st = moe_convert_set(conv, "model_type", model_type ? json_incref(model_type) : NULL, err);
 	if (!st)
 		st = moe_surgery_plan(&conv->surgery, &conv->opts.surgery, conv->src, &before, conv->json, &conv->notes,
 		                      err);
@@ -424,31 +390,14 @@ static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err
 	if (!st)
 		st = moe_model_check(&own, conv->src, where, err);
 	if (!st && conv->opts.drop_mtp && own.n_mtp_layers)
-		st = change_config(conv, "num_nextn_predict_layers", json_integer(0), err);
+		st = moe_convert_set(conv, "num_nextn_predict_layers", json_integer(0), err);
 	if (!st && !own.fp8_blocks && conv->opts.types && moe_type_rules_scaled(conv->opts.types))
-		st = ask_blocks(conv, where, err);
+		st = moe_convert_ask_scales(conv, where, err);
 	if (!st && moe_surgery_asked(&conv->opts.surgery))
 		st = operate(conv, &own, where, err);
 	if (!st)
 		st = moe_config_parse(&conv->config, conv->json, where, err);
 	moe_config_free(&own);
-	return st;
-}
-
-/* The block scales of a tensor, right behind it. */
-static enum moe_status declare_scales(struct moe_convert *conv, const struct moe_seen *seen, struct moe_err *err)
-{
-	const int64_t dims[2] = {(int64_t)moe_blocks_of((size_t)seen->dims[0]),
-	                         (int64_t)moe_blocks_of((size_t)seen->dims[1])};
-	struct moe_buf name = {0};
-
-	moe_buf_addf(&name, "%s" MOE_SCALES_SUFFIX, seen->name);
-	enum moe_status st = moe_buf_check(&name, err);
-	if (!st)
-		st = moe_ckpt_out_declare(conv->out, name.p, moe_codec_by_name("f32"), dims, 2, err);
-	if (!st)
-		moe_ckpt_out_tie(conv->out);
-	moe_buf_free(&name);
 	return st;
 }
 
@@ -469,7 +418,7 @@ static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err
 		const struct moe_seen *seen = &conv->view.seen[i];
 		st = moe_ckpt_out_declare(conv->out, seen->name, conv->choices[i].codec, seen->dims, seen->n_dims, err);
 		if (!st && conv->choices[i].scaled)
-			st = declare_scales(conv, seen, err);
+			st = moe_convert_declare_scales(conv, seen, conv->choices[i].e8m0, err);
 	}
 	conv->total = st ? 0 : moe_ckpt_out_total(conv->out);
 	return st;
@@ -499,7 +448,7 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 	for (size_t i = 0; !st && i < conv->view.n; i++)
 		st = choose(conv, &conv->view.seen[i], &conv->choices[i], err);
 	if (!st)
-		st = settle_blocks(conv, err);
+		st = moe_convert_settle_scales(conv, err);
 	if (!st)
 		st = make_metadata(conv, err);
 	if (!st)

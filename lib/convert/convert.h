@@ -42,6 +42,9 @@ struct moe_surgery_opts {
 /* How safetensors hold experts: as the family is published, or as asked. */
 enum moe_experts_layout { MOE_EXPERTS_ANY, MOE_EXPERTS_SPLIT, MOE_EXPERTS_STACKED };
 
+/* How block scales are stored: as they are, as f32, as f32 that are powers of two, as powers of two in a byte each. */
+enum moe_scales_form { MOE_SCALES_ANY, MOE_SCALES_F32, MOE_SCALES_POW2, MOE_SCALES_E8M0 };
+
 struct moe_convert_opts {
 	const struct moe_format *to;
 	const char *dst;
@@ -50,6 +53,7 @@ struct moe_convert_opts {
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
 	enum moe_experts_layout experts;
+	enum moe_scales_form scales;
 	struct moe_surgery_opts surgery;
 	bool resume;                          /* go on with what is there, and leave what a later run goes on with */
 	struct moe_watch *watch;

@@ -10,6 +10,9 @@
 struct moe_choice {
 	const struct moe_codec *codec;
 	bool scaled;               /* with block scales, in a tensor of their own right behind it */
+	bool powers;               /* which are powers of two where they are new */
+	bool e8m0;                 /* and stored as such */
+	bool rescale;              /* those of the source are not kept */
 	bool exact;                /* values must not be rounded: a type restored from the record */
 };
 
@@ -29,7 +32,7 @@ struct moe_convert {
 	struct moe_companion *companions;
 	int32_t n_companions;
 	struct moe_buf config_text, notes, details;
-	size_t n_fallback, n_widened, n_unscaled;
+	size_t n_fallback, n_widened, n_unscaled, n_rescaled;
 	struct moe_ckpt_out *out;
 	uint64_t total;
 	bool complete;             /* after the run: there was nothing to do */
@@ -41,6 +44,18 @@ MOE_MUST_USE enum moe_status moe_convert_lay_out(struct moe_convert *conv, struc
 /* What decides the values of the destination beside its headers, as a hash: the program, the source's files by name,
  * size and time of change, and what each tensor is made into. */
 MOE_MUST_USE enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err);
+/* Sets a key of the destination's config; value NULL takes it out, also of the text_config. */
+MOE_MUST_USE enum moe_status moe_convert_set(struct moe_convert *conv, const char *key, json_t *value,
+                                             struct moe_err *err);
+/* Which form the scales of a tensor that has them get. */
+void moe_convert_choose_scales(struct moe_convert *conv, const struct moe_seen *seen, struct moe_choice *out);
+/* Types with block scales are wanted: the config must say so. */
+MOE_MUST_USE enum moe_status moe_convert_ask_scales(struct moe_convert *conv, const char *where, struct moe_err *err);
+/* A config that speaks of block scales where no tensor has them would be wrong, and one silent on their form. */
+MOE_MUST_USE enum moe_status moe_convert_settle_scales(struct moe_convert *conv, struct moe_err *err);
+/* The block scales of a tensor, right behind it. */
+MOE_MUST_USE enum moe_status moe_convert_declare_scales(struct moe_convert *conv, const struct moe_seen *seen,
+                                                        bool e8m0, struct moe_err *err);
 /* Is it made of some columns only of what is stored, times surgery.factor? */
 bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen);
 

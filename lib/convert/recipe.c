@@ -25,6 +25,8 @@ enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[3
 	}
 	for (size_t i = 0; !st && i < conv->view.n; i++) {
 		const uint8_t choice[] = {conv->choices[i].scaled, conv->choices[i].exact,
+		                          conv->choices[i].powers, conv->choices[i].e8m0,
+		                          conv->choices[i].rescale,
 		                          (uint8_t)conv->view.seen[i].making};
 		moe_hash_add(hash, choice, sizeof choice);
 	}

@@ -42,7 +42,7 @@ struct run {
 	struct moe_tile_walk walk;
 	size_t item;
 	struct slot *slots;
-	struct moe_buf scales;   /* of the tensor being written, so far; little-endian f32 */
+	struct moe_buf scales;   /* of the tensor being written, so far; as stored */
 	void (*progress)(void *arg, size_t n_bytes);
 	void *arg;
 };
@@ -75,8 +75,9 @@ static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *
 }
 
 /* Codes and scales of a tile of whole bands of blocks; those of a source that has them already stay as they are. */
-static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *codec, struct moe_err *err)
+static enum moe_status encode_blocks(struct slot *slot, const struct moe_choice *choice, struct moe_err *err)
 {
+	const struct moe_codec *codec = choice->codec;
 	const struct moe_weight *plain = moe_segment_plain(&slot->tile.segment);
 	const size_t cols = (size_t)slot->tile.segment.cols, rows = slot->tile.n / cols, across = moe_blocks_of(cols);
 	const size_t n = moe_blocks_of(rows) * across;
@@ -92,12 +93,13 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *
 		slot->cap = n;
 	}
 	slot->n_scales = n;
-	if (plain && plain->codec == codec && plain->scales && plain->scale_row % MOE_SCALE_BLOCK == 0) {
-		const size_t band = ((size_t)plain->scale_row + slot->tile.at / cols) / MOE_SCALE_BLOCK;
+	if (plain && plain->codec == codec && plain->scales && !choice->rescale &&
+	    plain->scale_row % MOE_SCALE_BLOCK == 0) {
+		const size_t first = slot->tile.at / cols;
 
 		for (size_t i = 0; i < n; i++)
-			slot->scales[i] =
-				moe_f32_from_bits(moe_load_u32(plain->scales + (band * across + i) * sizeof(float)));
+			slot->scales[i] = moe_weight_scale(plain, first + i / across * MOE_SCALE_BLOCK,
+			                                   i % across * MOE_SCALE_BLOCK);
 		slot->bytes = moe_tile_stored(&slot->tile, &slot->n_bytes);
 		return MOE_OK;
 	}
@@ -107,7 +109,7 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_codec *
 	if (st)
 		return st;
 	/* the values are this slot's own: dividing them in place is nobody's loss */
-	moe_blocks_encode(codec, (float *)values, rows, cols, slot->buf.bytes, slot->scales);
+	moe_blocks_encode(codec, (float *)values, rows, cols, choice->powers, slot->buf.bytes, slot->scales);
 	slot->bytes = slot->buf.bytes;
 	slot->n_bytes = slot->tile.n * codec->block_bytes;
 	return MOE_OK;
@@ -151,7 +153,7 @@ static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 	if (moe_convert_cuts(run->conv, &run->conv->view.seen[slot->item]))
 		return encode_cut(run->conv, slot, err);
 	if (choice->scaled)
-		return encode_blocks(slot, choice->codec, err);
+		return encode_blocks(slot, choice, err);
 	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,
 	                                     choice->exact ? &exact : NULL, err);
 
@@ -176,7 +178,9 @@ static enum moe_status run_write(void *arg, int slot_index, struct moe_err *err)
 	for (size_t i = 0; i < slot->n_scales; i++) {
 		uint8_t stored[4];
 		moe_store_u32(stored, moe_f32_bits(slot->scales[i]));
-		moe_buf_add(&run->scales, stored, sizeof stored);
+		if (run->conv->choices[slot->item].e8m0)
+			stored[0] = moe_e8m0_ceil(slot->scales[i]);
+		moe_buf_add(&run->scales, stored, run->conv->choices[slot->item].e8m0 ? 1 : sizeof stored);
 	}
 	st = moe_buf_check(&run->scales, err);
 	if (st || !slot->last)

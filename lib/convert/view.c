@@ -118,11 +118,13 @@ static bool make(struct moe_view *view, struct moe_seen *seen, struct moe_buf *n
 	return false;
 }
 
-static const uint8_t *scales_of(const struct moe_view *view, const struct moe_tensor *t)
+/* Gives w, which is all or some rows of t, its block scales. */
+static void add_scales(const struct moe_view *view, const struct moe_tensor *t, struct moe_weight *w)
 {
 	const struct moe_tensor *scales = t->codec && t->codec->scaled ? moe_names_scales(view->ckpt, t) : NULL;
 
-	return scales ? scales->data : NULL;
+	w->scales = scales ? scales->data : NULL;
+	w->e8m0 = scales && !scales->codec->is_float;
 }
 
 static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int64_t *dims, int32_t n_dims,
@@ -219,8 +221,8 @@ static struct moe_segment whole(const struct moe_view *view, const struct moe_te
 
 	for (int32_t d = 0; d < t->n_dims - 1; d++)
 		s.rows *= t->dims[d];
-	s.parts[0] = (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = s.rows, .cols = s.cols,
-	                                  .scales = scales_of(view, t) };
+	s.parts[0] = (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = s.rows, .cols = s.cols };
+	add_scales(view, t, &s.parts[0]);
 	return s;
 }
 
@@ -244,7 +246,8 @@ static struct moe_segment head_of(const struct moe_view *view, const struct moe_
 
 		*w = (struct moe_weight){ .codec = seen->a->codec, .data = seen->a->data + (size_t)first * row,
 		                          .rows = seen->making == MOE_MADE_V ? n_v : n_k, .cols = rank,
-		                          .scales = scales_of(view, seen->a), .scale_row = first };
+		                          .scale_row = first };
+		add_scales(view, seen->a, w);
 		s.turned = seen->making == MOE_MADE_K;
 	}
 	s.rows = s.turned ? w->cols : w->rows;

@@ -80,7 +80,7 @@ static enum moe_status parse_quantization(struct moe_config *c, const json_t *js
                                           struct moe_err *err)
 {
 	const json_t *q = stored_as(json, "quantization_config"), *size = json_object_get(q, "weight_block_size");
-	const char *method = "none", *format = "e4m3";
+	const char *method = "none", *format = "e4m3", *scale = "";
 	enum moe_status st;
 
 	if (!q || json_is_null(q))
@@ -103,8 +103,11 @@ static enum moe_status parse_quantization(struct moe_config *c, const json_t *js
 		return moe_json_refuse(err, json_array_size(size) == 2 ? json_array_get(size, 0) : size, where,
 		                       "quantization_config: weight_block_size: expected [%d, %d]", MOE_SCALE_BLOCK,
 		                       MOE_SCALE_BLOCK);
+	if (!json_is_null(json_object_get(q, "scale_fmt")))
+		st = moe_json_str(q, "scale_fmt", where, &scale, err);
 	c->fp8_blocks = true;
-	return MOE_OK;
+	c->fp8_powers = !strcmp(scale, "ue8m0");
+	return st;
 }
 
 /* torch_dtype, or dtype as newer configs call it; a word of another kind says nothing. */

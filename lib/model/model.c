@@ -66,7 +66,7 @@ static enum moe_status check_tensor(const struct binder *b, const struct moe_ten
 	return MOE_OK;
 }
 
-/* The scales of a matrix that needs them: there, one f32 for each block. */
+/* The scales of a matrix that needs them: there, one f32 or E8M0 for each block. */
 static enum moe_status check_scales(const struct binder *b, const struct moe_tensor *t, struct moe_err *err)
 {
 	const struct moe_tensor *scales = moe_names_scales(b->ckpt, t);
@@ -83,9 +83,9 @@ static enum moe_status check_scales(const struct binder *b, const struct moe_ten
 		                   "block of '%s', found %s", moe_ckpt_file(b->ckpt, scales), scales->name,
 		                   moe_dims_text(want, dims, 2), MOE_SCALE_BLOCK, MOE_SCALE_BLOCK, t->name,
 		                   moe_dims_text(have, scales->dims, scales->n_dims));
-	if (strcmp(scales->codec->name, "f32"))
-		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected block scales of type f32, found %s",
-		                   moe_ckpt_file(b->ckpt, scales), scales->name, scales->codec->name);
+	if (strcmp(scales->codec->name, "f32") && strcmp(scales->codec->name, "f8_e8m0"))
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected block scales of type f32 or f8_e8m0, "
+		                   "found %s", moe_ckpt_file(b->ckpt, scales), scales->name, scales->codec->name);
 	return MOE_OK;
 }
 

@@ -120,6 +120,7 @@ struct moe_config {
 	struct moe_rope rope;
 	struct moe_router_spec router;
 	bool fp8_blocks;         /* matrices are stored as f8_e4m3 with a scale per block of MOE_SCALE_BLOCK squared */
+	bool fp8_powers;         /* whose scales are powers of two (scale_fmt "ue8m0") */
 	int32_t dtype_bytes;     /* of a stored number, where nothing else is said; 0: the config does not say */
 	int32_t bos_id;          /* -1: none */
 	int32_t decoder_start_id;   /* with an encoder: what the decoder is given before its own first token */

@@ -17,7 +17,8 @@ struct moe_weight moe_stored_weight(const struct moe_config *c, const struct moe
 
 	return (struct moe_weight){ .codec = codec, .data = t->data + (size_t)e * n_bytes,
 	                            .rows = turned ? cols : stored, .cols = turned ? stored : cols,
-	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL };
+	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL,
+	                            .e8m0 = scales && !scales->codec->is_float };
 }
 
 struct moe_weight moe_stored_piece(const struct moe_config *c, const struct moe_tensor_spec *spec,

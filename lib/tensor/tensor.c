@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "tensor/blocks.h"
 #include "tensor/half.h"
 
 #define X(name) extern const struct moe_codec moe_codec_##name;
@@ -103,12 +104,13 @@ struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i)
 	return slice;
 }
 
-static float scale_at(const struct moe_weight *w, size_t row, size_t col)
+float moe_weight_scale(const struct moe_weight *w, size_t row, size_t col)
 {
 	const size_t per_row = ((size_t)w->cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
 	const size_t r = ((size_t)w->scale_row + row) / MOE_SCALE_BLOCK, c = col / MOE_SCALE_BLOCK;
 
-	return moe_f32_from_bits(moe_load_u32(w->scales + (r * per_row + c) * sizeof(float)));
+	return w->e8m0 ? moe_e8m0_value(w->scales[r * per_row + c])
+	               : moe_f32_from_bits(moe_load_u32(w->scales + (r * per_row + c) * sizeof(float)));
 }
 
 /* Rows [row, row + n) of a weight with an in_stride: they lie side by side in the place of each column. */
@@ -154,7 +156,7 @@ static void apply_scales(const struct moe_weight *w, size_t at, size_t n_elems, 
 		const size_t in_block = MOE_SCALE_BLOCK - col % MOE_SCALE_BLOCK;
 		const size_t in_row = cols - col < in_block ? cols - col : in_block;
 		const size_t n = n_elems - done < in_row ? n_elems - done : in_row;
-		const float scale = scale_at(w, row, col);
+		const float scale = moe_weight_scale(w, row, col);
 
 		for (size_t i = 0; i < n; i++)
 			out[done + i] *= scale;

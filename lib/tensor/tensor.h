@@ -56,14 +56,16 @@ struct moe_tensor {
 #define MOE_SCALE_BLOCK 128
 
 /* A matrix [rows, cols] as stored, or nothing (data NULL). Where there are scales, element (r, c) is the stored number
- * times scales[(scale_row + r) / MOE_SCALE_BLOCK][c / MOE_SCALE_BLOCK]: little-endian f32 of any alignment, in rows of
- * ceil(cols / MOE_SCALE_BLOCK). Where the codec has block_exponents, scales holds one byte for each block instead. */
+ * times scales[(scale_row + r) / MOE_SCALE_BLOCK][c / MOE_SCALE_BLOCK]: little-endian f32 of any alignment, or (e8m0)
+ * powers of two in a byte each, in rows of ceil(cols / MOE_SCALE_BLOCK). Where the codec has block_exponents, scales
+ * holds one byte for each block instead. */
 struct moe_weight {
 	const struct moe_codec *codec;
 	const uint8_t *data;
 	int64_t rows, cols;
 	const uint8_t *scales;    /* NULL: none */
 	int64_t scale_row;        /* where row 0 lies in the matrix that was scaled */
+	bool e8m0;                /* scales are not f32 but E8M0 */
 	/* 0: row by row. Else stored [cols][in_stride] with the rows along the contiguous dimension, in elements
 	 * without blocks or scales: element (r, c) lies c * in_stride + r elements behind data. */
 	int64_t in_stride;
@@ -72,6 +74,9 @@ struct moe_weight {
 	 * it element (r, c) above is (r row_step, c); not together with f32 scales. */
 	int64_t row_step;
 };
+
+/* The scale of the block that element (row, col) of w lies in. */
+float moe_weight_scale(const struct moe_weight *w, size_t row, size_t col);
 
 /* Elements [at, at + n_elems) of w, row after row, as f32; both are whole blocks of its codec, and whole rows of a
  * weight with an in_stride or a row_step. */

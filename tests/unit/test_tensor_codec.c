@@ -251,10 +251,10 @@ static void test_mxfp4_split(void)
 }
 
 /* FP8 in blocks, ragged on both sides: codes and scales as the published quantisation gives them. */
-static void test_blocks(void)
+static void test_blocks(const char *golden, bool powers)
 {
 	enum { ROWS = 150, COLS = 131, N = ROWS * COLS };
-	struct moe_ckpt *ckpt = open_golden("fp8_block");
+	struct moe_ckpt *ckpt = open_golden(golden);
 	const struct moe_codec *f8 = moe_codec_by_name("f8_e4m3"), *f32 = moe_codec_by_name("f32");
 	const struct moe_tensor *codes = need(ckpt, "codes"), *scales = need(ckpt, "scale_inv");
 	static float values[N], back[N];
@@ -264,17 +264,52 @@ static void test_blocks(void)
 
 	is_i64((int64_t)moe_blocks_of(ROWS) * (int64_t)moe_blocks_of(COLS), 4, "blocks: two by two");
 	f32->decode(need(ckpt, "weight")->data, values, N);
-	moe_blocks_encode(f8, values, ROWS, COLS, got, got_scales);
+	moe_blocks_encode(f8, values, ROWS, COLS, powers, got, got_scales);
 	ok(codes->n_bytes == N && !memcmp(got, codes->data, N), "blocks: every code");
 	is_i64(count_different(got_scales, scales->data, 4), 0, "blocks: every scale");
 	moe_weight_decode(&w, 0, N, back);
 	is_i64(count_different(back, need(ckpt, "dequantised")->data, N), 0, "blocks: and the values they stand for");
 	for (int i = 0; i < N; i++)
 		values[i] = i / COLS < 128 ? 0 : i == N - 1 ? NAN : 1;
-	moe_blocks_encode(f8, values, ROWS, COLS, got, got_scales);
+	moe_blocks_encode(f8, values, ROWS, COLS, false, got, got_scales);
 	ok(got_scales[0] == 1 && got[0] == 0, "blocks: zeros have scale 1");
 	ok(isnan(got_scales[3]) && (got[N - 2] & 0x7f) == 0x7f, "blocks: a NaN makes its block NaN");
 	is_close(got_scales[2], 1 / 448.0f, 0, "blocks: and no other");
+	moe_blocks_encode(f8, values, ROWS, COLS, true, got, got_scales);
+	ok(got_scales[0] == 1 && isnan(got_scales[3]), "blocks: also with powers of two");
+	moe_ckpt_close(ckpt);
+}
+
+/* Powers of two in a byte: every value, the rounding up, and weights scaled by them. */
+static void test_e8m0(void)
+{
+	struct moe_ckpt *ckpt = open_golden("e8m0");
+	const struct moe_codec *e8m0 = moe_codec_by_name("f8_e8m0"), *f32 = moe_codec_by_name("f32");
+	const struct moe_tensor *amax = need(ckpt, "amax"), *codes = need(ckpt, "ceil_code");
+	const size_t n = codes->n_bytes;
+	float got[512], scale[4];
+	uint8_t all[256], wrong = 0;
+
+	for (int i = 0; i < 256; i++)
+		all[i] = (uint8_t)i;
+	e8m0->decode(all, got, 256);
+	is_i64(count_different(got, need(ckpt, "values")->data, 256), 0, "e8m0: every value");
+	for (int i = 0; i < 255; i++)
+		wrong |= moe_e8m0_ceil(got[i]) != i || !moe_e8m0_holds(got[i]);
+	ok(!wrong && isnan(moe_e8m0_value(moe_e8m0_ceil(NAN))), "e8m0: every value is its own code");
+	f32->decode(amax->data, got, n);
+	for (size_t i = 0; i < n; i++)
+		wrong |= moe_e8m0_ceil(got[i] / 448) != codes->data[i];
+	ok(!wrong && n == 307, "e8m0: the power of two at or above");
+	ok(!moe_e8m0_holds(0) && !moe_e8m0_holds(3) && !moe_e8m0_holds(-2) && !moe_e8m0_holds(INFINITY) &&
+	   !moe_e8m0_holds(0x1p-128f), "e8m0: what is no such power");
+
+	const uint8_t ones[2 * 129] = {[0] = 0x38, [127] = 0x38, [128] = 0x38, [129 + 128] = 0x38}, exps[] = {126, 130};
+	const struct moe_weight w = { .codec = moe_codec_by_name("f8_e4m3"), .data = ones, .rows = 2, .cols = 129,
+	                              .scales = exps, .e8m0 = true };
+	moe_weight_decode(&w, 0, 2 * 129, got);
+	scale[0] = got[0], scale[1] = got[127], scale[2] = got[128], scale[3] = got[257];
+	ok(scale[0] == 0.5f && scale[1] == 0.5f && scale[2] == 8 && scale[3] == 8, "e8m0: scales of blocks");
 	moe_ckpt_close(ckpt);
 }
 
@@ -463,7 +498,9 @@ int main(void)
 	test_q8_0_edges();
 	test_mxfp4_split();
 	test_mxfp4_repacked();
-	test_blocks();
+	test_blocks("fp8_block", false);
+	test_blocks("fp8_block_ue8m0", true);
+	test_e8m0();
 	test_block_edges();
 	check_quality("q2_k", 0.2575);
 	check_quality("q3_k", 0.1410);
