@@ -1,29 +1,27 @@
 /* The counts in a matrix of importance of llama.cpp (llama-imatrix, tools/imatrix/imatrix.cpp), as a load.
  *
- * Such a GGUF file holds for every weight NAME that was multiplied two tensors: NAME.in_sum2, sums of squares, and
- * NAME.counts, F32 [n_matrices, 1], how many rows each matrix was multiplied with. Where NAME is
- * blk.L.ffn_{gate,up,down}_exps.weight, a matrix is an expert, and a row is a token that chose it. */
-#include <math.h>
+ * Where an entry (checkpoint/imatrix.h) is called blk.L.ffn_{gate,up,down}_exps.weight, a matrix is an expert, and a
+ * row that was counted is a token that chose it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/imatrix.h"
 #include "stats/load.h"
 
 #define NAME_MAX_BYTES 64
 
-/* The layer, if a tensor is the counts of experts; else -1. */
-static int32_t layer_of(const struct moe_tensor *tensor)
+/* The layer, if an entry is of experts; else -1. */
+static int32_t layer_of(const struct moe_imatrix_entry *entry)
 {
 	static const char *const kinds[] = { "gate", "up", "down", "gate_up" };
 	int layer = -1;
 	char expected[NAME_MAX_BYTES];
-	if (sscanf(tensor->name, "blk.%9d.", &layer) != 1 || layer < 0)
+	if (sscanf(entry->name, "blk.%9d.", &layer) != 1 || layer < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-		snprintf(expected, sizeof expected, "blk.%d.ffn_%s_exps.weight.counts", layer, kinds[i]);
-		if (strcmp(tensor->name, expected) == 0)
+		snprintf(expected, sizeof expected, "blk.%d.ffn_%s_exps.weight", layer, kinds[i]);
+		if (strcmp(entry->name, expected) == 0)
 			return layer;
 	}
 	return -1;
@@ -35,34 +33,31 @@ static int compare(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* *layers [*n]: ascending, each once; malloc'd. Every tensor of counts has as many experts. */
-static enum moe_status find_layers(const struct moe_ckpt *ckpt, int32_t **layers, int32_t *n, int64_t *n_experts,
+/* *layers [*n]: ascending, each once; malloc'd. Every entry has as many experts. */
+static enum moe_status find_layers(const struct moe_imatrix *im, int32_t **layers, int32_t *n, int64_t *n_experts,
                                    struct moe_err *err)
 {
-	int32_t *found = malloc((ckpt->n_tensors + 1) * sizeof *found);
+	int32_t *found = malloc((im->n + 1) * sizeof *found);
 	size_t n_found = 0;
 	*layers = found;
 	*n = 0;
 	if (!found)
-		return moe_err_nomem(err, ckpt->n_tensors * sizeof *found, "layers");
-	for (size_t i = 0; i < ckpt->n_tensors; i++) {
-		const struct moe_tensor *t = &ckpt->tensors[i];
-		char dims[24 * MOE_MAX_DIMS];
-		if (layer_of(t) < 0)
+		return moe_err_nomem(err, im->n * sizeof *found, "layers");
+	for (size_t i = 0; i < im->n; i++) {
+		const struct moe_imatrix_entry *entry = &im->entries[i];
+		if (layer_of(entry) < 0)
 			continue;
-		if (strcmp(t->codec->name, "f32") != 0 || t->n_dims != 2 || t->dims[1] != 1 || t->dims[0] < 1 ||
-		    t->dims[0] > INT32_MAX || (n_found > 0 && t->dims[0] != *n_experts))
+		if (entry->n_counts > INT32_MAX || (n_found > 0 && entry->n_counts != *n_experts))
 			return moe_err_set(err, MOE_EFORMAT,
-			                   "%s: tensor %s: expected f32 [experts, 1] as in all layers, found %s %s",
-			                   ckpt->path, t->name, t->codec->name,
-			                   moe_dims_text(dims, t->dims, t->n_dims));
-		*n_experts = t->dims[0];
-		found[n_found++] = layer_of(t);
+			                   "%s: tensor %s.counts: expected f32 [experts, 1] as in all layers, found "
+			                   "%lld counts", im->path, entry->name, (long long)entry->n_counts);
+		*n_experts = entry->n_counts;
+		found[n_found++] = layer_of(entry);
 	}
 	if (n_found == 0)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: expected counts of experts, tensors such as blk.1.ffn_up_exps.weight.counts, "
-		                   "found none: is it a matrix of importance of a model with experts?", ckpt->path);
+		                   "found none: is it a matrix of importance of a model with experts?", im->path);
 	qsort(found, n_found, sizeof *found, compare);
 	for (size_t i = 0; i < n_found; i++)
 		if (i == 0 || found[i] != found[*n - 1])
@@ -70,22 +65,24 @@ static enum moe_status find_layers(const struct moe_ckpt *ckpt, int32_t **layers
 	return MOE_OK;
 }
 
-/* The counts of one tensor; those of a layer's other tensors must be the same. */
-static enum moe_status take_counts(struct moe_load *load, const struct moe_ckpt *ckpt, const struct moe_tensor *t,
-                                   bool *filled, struct moe_err *err)
+/* The counts of one entry; those of a layer's other entries must be the same. */
+static enum moe_status take_counts(struct moe_load *load, const struct moe_imatrix *im,
+                                   const struct moe_imatrix_entry *entry, bool *filled, struct moe_err *err)
 {
-	const int32_t row = moe_load_find(load, layer_of(t));
+	const int32_t row = moe_load_find(load, layer_of(entry));
 	uint64_t *counts = load->counts + (size_t)row * (size_t)load->n_experts;
 	for (int32_t e = 0; e < load->n_experts; e++) {
-		float value;
-		t->codec->decode(t->data + 4 * (size_t)e, &value, 1);
-		if (!(value >= 0) || value > (float)MOE_LOAD_COUNT_MAX || value != truncf(value))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s, expert %d: expected a count, found %g",
-			                   ckpt->path, t->name, e, (double)value);
+		int64_t value;
+		enum moe_status status = moe_imatrix_count(im, entry, e, &value, err);
+		if (status)
+			return status;
+		if ((uint64_t)value > MOE_LOAD_COUNT_MAX)
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor %s.counts, expert %d: expected a count, found "
+			                   "%lld", im->path, entry->name, e, (long long)value);
 		if (filled[row] && counts[e] != (uint64_t)value)
 			return moe_err_set(err, MOE_EFORMAT,
-			                   "%s: tensor %s, expert %d: a count of %g, but %llu in another tensor of "
-			                   "the layer", ckpt->path, t->name, e, (double)value,
+			                   "%s: tensor %s.counts, expert %d: a count of %lld, but %llu in another "
+			                   "tensor of the layer", im->path, entry->name, e, (long long)value,
 			                   (unsigned long long)counts[e]);
 		counts[e] = (uint64_t)value;
 	}
@@ -105,25 +102,25 @@ bool moe_load_is_gguf(const char *path)
 
 enum moe_status moe_load_imatrix_read(struct moe_load *load, const char *path, struct moe_err *err)
 {
-	struct moe_ckpt *ckpt = NULL;
+	struct moe_imatrix im;
 	int32_t *layers = NULL, n_layers = 0;
 	int64_t n_experts = 0;
 	bool *filled = NULL;
 	*load = (struct moe_load) {0};
-	enum moe_status status = moe_ckpt_open(&ckpt, path, NULL, err);
+	enum moe_status status = moe_imatrix_open(&im, path, NULL, err);
 	if (!status)
-		status = find_layers(ckpt, &layers, &n_layers, &n_experts, err);
+		status = find_layers(&im, &layers, &n_layers, &n_experts, err);
 	if (!status)
 		status = moe_load_init(load, layers, n_layers, (int32_t)n_experts, err);
 	if (!status && !(filled = calloc((size_t)n_layers, sizeof *filled)))
 		status = moe_err_nomem(err, (size_t)n_layers, "layers");
-	for (size_t i = 0; !status && i < ckpt->n_tensors; i++)
-		if (layer_of(&ckpt->tensors[i]) >= 0)
-			status = take_counts(load, ckpt, &ckpt->tensors[i], filled, err);
+	for (size_t i = 0; !status && i < im.n; i++)
+		if (layer_of(&im.entries[i]) >= 0)
+			status = take_counts(load, &im, &im.entries[i], filled, err);
 	if (status)
 		moe_load_free(load);
 	free(filled);
 	free(layers);
-	moe_ckpt_close(ckpt);
+	moe_imatrix_close(&im);
 	return status;
 }

@@ -263,7 +263,7 @@ same()
 	[ "$(grep -vc '^#\|^layer' plan)" -eq 8 ]
 	moe-convert --to gguf "$MODEL_V3" m.gguf
 	fails 1 moe-stats --load m.gguf
-	expect_message 'm.gguf: expected counts of experts'
+	expect_message 'm.gguf: expected a table of importance'
 	for n in 0 4 100 2000; do
 		head -c $n "$TRACES/imatrix.gguf" >cut.gguf
 		fails 1 moe-stats --load cut.gguf

@@ -51,3 +51,10 @@ w('sources/gpt2.json',keys(model='gpt2',pre='olmo',tokens=base+['\u0120','in','<
     token_type=[1]*(len(base)+2)+[3,4,5],merges=['i n'],bos_token_id=len(base)+2,add_bos_token=True))
 w('sources/llama.json',keys(model='llama',tokens=['<unk>','<s>']+['<0x%02X>'%b for b in range(256)]+['\u2581','a','in','i','n'],
     token_type=[2,3]+[6]*256+[1]*5,scores=[0]*258+[-1,-2,-3,-4,-4],bos_token_id=1,unknown_token_id=0))
+w('imatrix/gguf',open('tests/golden/traces/imatrix.gguf','rb').read())
+old=lambda name,calls,x: struct.pack('<i',len(name))+name.encode()+struct.pack('<ii',calls,len(x))+struct.pack(f'<{len(x)}f',*x)
+entries=old('blk.0.attn_q.weight',2,[1.5,0,3])+old('blk.0.ffn_up_exps.weight',2,[1,2,3,2,2,2])
+w('imatrix/dat',struct.pack('<i',2)+entries+struct.pack('<ii',2,5)+b'a.txt')
+w('imatrix/short',struct.pack('<i',2)+entries)
+w('imatrix/twice',struct.pack('<i',2)+2*old('a',1,[1]))
+w('imatrix/not-a-sum',struct.pack('<i',1)+old('a',1,[-1,float('nan'),float('inf')]))
