@@ -48,6 +48,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "mtp", struct config, mtp,
 	             "the layer of multi-token prediction too: in --score, --logits and --trace"),
 	MOE_OPT_FILE(0, "trace", "FILE", struct config, trace, "write a trace of the experts chosen"),
+	MOE_OPT_FILE(0, "imatrix", "FILE", struct config, imatrix,
+	             "write how much each column of each matrix matters, for moe-convert --imatrix"),
 	MOE_OPT_ENUM(0, "gates", "f32|f16|8bit|none", struct config, gates, "how the trace stores gates [f32]"),
 	MOE_OPT_GROUP("Evaluation"),
 	MOE_OPT_FILE(0, "choices", "FILE", struct config, choices,
@@ -98,7 +100,14 @@ static const struct tool tool = { "moe-run", "[options] MODEL [TEXT...]",
 
 static enum moe_status commit(struct run *run, struct moe_err *err)
 {
-	enum moe_status status = run->trace ? moe_trace_commit(run->trace, err) : MOE_OK;
+	const bool weighs = run->importance && !run->ctx->common.dry_run;
+	enum moe_status status = MOE_OK;
+	if (weighs)
+		status = moe_importance_write(run->importance, run->cfg->imatrix, tool_out_flags(run->ctx), &run->seqs,
+		                              run->ctx->watch, err);
+	if (status)
+		return status;
+	status = run->trace ? moe_trace_commit(run->trace, err) : MOE_OK;
 	run->trace = NULL;
 	if (!status && run->logits) {
 		status = moe_dump_commit(run->logits, err);
@@ -140,6 +149,7 @@ static void run_close(struct run *run)
 	moe_record_header_free(&run->described);
 	moe_sequences_free(&run->seqs);
 	moe_setup_close(&run->setup);
+	moe_importance_free(run->importance);
 }
 
 static enum moe_status open_model(struct run *run, struct moe_err *err)
@@ -170,18 +180,19 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 {
 	const struct config *cfg = run->cfg;
 	const bool evaluates = run_evaluates(cfg), makes_result = cfg->score || evaluates;
-	const bool feeds = cfg->score || cfg->logits || cfg->hidden || cfg->choices || cfg->n_generate == 0;
+	const bool feeds =
+	    cfg->score || cfg->logits || cfg->hidden || cfg->imatrix || cfg->choices || cfg->n_generate == 0;
 	const int64_t n_max = feeds ? 0 : cfg->n_generate < 0 ? 128 : cfg->n_generate;
 	/* What --resume finds under the name of the output is looked at once it is known what it should be. */
 	const char *const outputs[] = { cfg->resume ? NULL : run->ctx->common.output, cfg->logits, cfg->hidden,
-		                        cfg->trace };
+		                        cfg->trace, cfg->imatrix };
 	const char *const inputs[] = { cfg->choices, cfg->exact, cfg->prefix };
 	enum moe_status status = MOE_OK;
 	for (size_t i = 0; i < sizeof inputs / sizeof *inputs && !status; i++)
 		if (inputs[i])
 			status = moe_watch_add_input(run->ctx->watch, inputs[i], err);
 	if (!status)
-		status = tool_files(run->ctx, 1, outputs, 4, err);
+		status = tool_files(run->ctx, 1, outputs, sizeof outputs / sizeof *outputs, err);
 	if (!status)
 		status = open_model(run, err);
 	if (!status && !run->ctx->common.dry_run && !makes_result)
@@ -208,7 +219,7 @@ static enum moe_status run_all(struct run *run, const char *command, struct moe_
 /* Options that contradict each other; NULL where none do. */
 static const char *contradiction(const struct tool_ctx *ctx, const struct config *cfg)
 {
-	const bool measures = cfg->score || cfg->logits || cfg->hidden;
+	const bool measures = cfg->score || cfg->logits || cfg->hidden || cfg->imatrix;
 	/* something of its own on stdout */
 	const bool prints = cfg->score || run_evaluates(cfg) || cfg->n_generate != 0;
 	const bool to_stdout = !ctx->common.output || strcmp(ctx->common.output, "-") == 0;
@@ -220,7 +231,7 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--tokenize and --detokenize exclude each other";
 	if ((cfg->tokenize || cfg->detokenize) && (measures || cfg->trace || cfg->n_generate >= 0))
 		return "--tokenize and --detokenize need no model run: they exclude --score, --logits, --hidden, "
-		       "--trace and -n";
+		       "--imatrix, --trace and -n";
 	if ((cfg->tokenize || cfg->detokenize) && (ctx->common.dry_run || ctx->common.json || cfg->echo))
 		return "--tokenize and --detokenize print ids or text alone: they exclude --dry-run, --json and --echo";
 	if (cfg->tokenize && cfg->ids)
@@ -235,9 +246,10 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 		return "--chat makes a prompt of a whole text: it excludes --score, --choices, --exact, --window and "
 		       "--overlap";
 	if (measures && cfg->n_generate > 0)
-		return "--score, --logits and --hidden measure given text: they go with -n 0";
+		return "--score, --logits, --hidden and --imatrix measure given text: they go with -n 0";
 	if ((cfg->window || cfg->overlap) && (cfg->ids || !(measures || cfg->n_generate == 0)))
-		return "--window and --overlap cut texts that are measured (--score, --logits, --hidden, -n 0); a "
+		return "--window and --overlap cut texts that are measured (--score, --logits, --hidden, --imatrix, "
+		       "-n 0); a "
 		       "prompt and a line of --ids stay whole";
 	if (cfg->ablate.replay &&
 	    (cfg->ablate.top_k || cfg->ablate.policy || cfg->ablate.disable || cfg->ablate.mask_top > 0))
@@ -251,13 +263,16 @@ static const char *contradiction(const struct tool_ctx *ctx, const struct config
 	if (cfg->ablate.replay_gates && !cfg->ablate.replay)
 		return "--replay-gates goes with --replay";
 	if (cfg->echo && (measures || cfg->n_generate == 0))
-		return "--echo goes with generated text: it excludes --score, --logits, --hidden and -n 0";
+		return "--echo goes with generated text: it excludes --score, --logits, --hidden, --imatrix and -n 0";
 	if (cfg->gates >= 0 && !cfg->trace)
 		return "--gates says how --trace FILE stores gates";
 	if (cfg->top_p <= 0)
 		return "option --top-p: 0 is not above 0";
-	if (cfg->mtp && !cfg->logits && !cfg->score && !cfg->trace)
-		return "--mtp adds columns to --score, tensors to --logits FILE and a layer to --trace FILE: give one";
+	if (cfg->mtp && !cfg->logits && !cfg->score && !cfg->trace && !cfg->imatrix)
+		return "--mtp adds columns to --score, tensors to --logits FILE and a layer to --trace FILE and "
+		       "--imatrix FILE: give one";
+	if (cfg->imatrix && strcmp(cfg->imatrix, "-") == 0)
+		return "--imatrix: '-' will not do, name a file";
 	if (cfg->temp == 0 && (cfg->top_k || cfg->top_p < 1 || cfg->min_p > 0))
 		return "--top-k, --top-p and --min-p choose among tokens at random: give --temp above 0";
 	if (cfg->trace && strcmp(cfg->trace, "-") == 0 && to_stdout && prints && (cfg->score || !measures))

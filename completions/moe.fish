@@ -109,6 +109,7 @@ complete -c moe-run -l logits -r -F -d 'write logits.<seq> [tokens, vocab] to a 
 complete -c moe-run -l hidden -r -F -d 'write hidden.<seq>.<n> [tokens, hidden], the residual stream after n layers'
 complete -c moe-run -l mtp -d 'the layer of multi-token prediction too: in --score, --logits and --trace'
 complete -c moe-run -l trace -r -F -d 'write a trace of the experts chosen'
+complete -c moe-run -l imatrix -r -F -d 'write how much each column of each matrix matters, for moe-convert --imatrix'
 complete -c moe-run -l gates -x -a 'f32 f16 8bit none' -d 'how the trace stores gates [f32]'
 complete -c moe-run -l choices -r -F -d 'accuracy of multiple choice by log-likelihood; table: item context choice correct'
 complete -c moe-run -l exact -r -F -d 'generate and compare: exact match and F1; table: item prompt answer'

@@ -14,9 +14,10 @@ const char *run_eval_misuse(const struct tool_ctx *ctx, const struct config *cfg
 	const bool texts = ctx->n_operands > 1 || cfg->prompts.n > 0, writes = cfg->exact || cfg->n_samples;
 	if (cfg->choices && (cfg->exact || cfg->n_samples))
 		return "--choices excludes --exact and --samples";
-	if (run_evaluates(cfg) && (cfg->score || cfg->logits || cfg->hidden || cfg->tokenize || cfg->detokenize))
-		return "--choices, --exact and --samples exclude --score, --logits, --hidden, --tokenize and "
-		       "--detokenize";
+	if (run_evaluates(cfg) &&
+	    (cfg->score || cfg->logits || cfg->hidden || cfg->imatrix || cfg->tokenize || cfg->detokenize))
+		return "--choices, --exact and --samples exclude --score, --logits, --hidden, --imatrix, --tokenize "
+		       "and --detokenize";
 	if (run_evaluates(cfg) && (cfg->ids || cfg->echo || cfg->ablate.replay))
 		return "--choices, --exact and --samples exclude --ids, --echo and --replay";
 	if ((cfg->choices || cfg->exact) && texts)
@@ -32,7 +33,8 @@ const char *run_eval_misuse(const struct tool_ctx *ctx, const struct config *cfg
 	for (int i = 0; i < cfg->stops.n; i++)
 		if (!*cfg->stops.items[i])
 			return "option --stop: the text is empty";
-	const bool measures = cfg->score || cfg->choices || cfg->logits || cfg->hidden || cfg->n_generate == 0;
+	const bool measures =
+	    cfg->score || cfg->choices || cfg->logits || cfg->hidden || cfg->imatrix || cfg->n_generate == 0;
 	if (cfg->stops.n && (measures || cfg->ids || cfg->tokenize || cfg->detokenize))
 		return "--stop goes with generated text";
 	if (!cfg->resume)
@@ -41,8 +43,8 @@ const char *run_eval_misuse(const struct tool_ctx *ctx, const struct config *cfg
 		return "--resume goes with --score, --choices, --exact and --samples";
 	if (!ctx->common.output || strcmp(ctx->common.output, "-") == 0)
 		return "--resume goes on with a file: name it with -o";
-	if (cfg->trace || cfg->logits || cfg->hidden || cfg->ablate.replay || ctx->common.force)
-		return "--resume excludes --trace, --logits, --hidden, --replay and --force";
+	if (cfg->trace || cfg->logits || cfg->hidden || cfg->imatrix || cfg->ablate.replay || ctx->common.force)
+		return "--resume excludes --trace, --logits, --hidden, --imatrix, --replay and --force";
 	if (cfg->ablate.capacity_group && strcmp(cfg->ablate.capacity_group, "sequence") != 0)
 		return "--resume excludes --capacity-group tokens=N, where sequences depend on those before";
 	return NULL;

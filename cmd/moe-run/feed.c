@@ -72,7 +72,9 @@ static enum moe_status feed_one(struct run *run, enum moe_logits want, struct mo
 enum moe_status run_feed(struct run *run, const char *command, struct moe_err *err)
 {
 	const bool score = run->cfg->score;
-	const enum moe_logits want = score || run->cfg->logits ? MOE_LOGITS_ALL : MOE_LOGITS_NONE;
+	/* the head is one of the matrices whose inputs are told */
+	const bool all = score || run->cfg->logits || run->cfg->imatrix;
+	const enum moe_logits want = all ? MOE_LOGITS_ALL : MOE_LOGITS_NONE;
 	int64_t first = 0, n_tokens = moe_sequences_all_tokens(&run->seqs);
 	enum moe_status status = score ? open_scores(run, command, &first, err) : MOE_OK;
 	if (status || (score && moe_result_is_complete(run->result)))

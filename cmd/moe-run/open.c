@@ -1,4 +1,4 @@
-/* What a run needs before its first token: sequences, outputs, trace, session. */
+/* What a run needs before its first token: sequences, outputs, trace, table of importance, session. */
 #include <stdio.h>
 
 #include "moe-run/run.h"
@@ -149,6 +149,8 @@ static enum moe_status dry_run(struct run *run, const struct moe_session_opts *o
 		                 (double)moe_dump_hidden_rows(&run->seqs, config->n_encoder_layers, config->n_layers));
 	if (cfg->trace)
 		tool_would_write(cfg->trace, -1);
+	if (cfg->imatrix)
+		tool_would_write(cfg->imatrix, moe_importance_bytes(run->importance));
 	return MOE_OK;
 }
 
@@ -158,6 +160,19 @@ static enum moe_status check_model_has(const struct run *run, struct moe_err *er
 	enum moe_status status = run->cfg->mtp ? moe_setup_mtp(&run->setup, err) : MOE_OK;
 	if (!status && run->cfg->mla && run->setup.model->config.kv_lora_rank == 0)
 		status = moe_err_set(err, MOE_EUSAGE, "--mla: the model has no latent attention");
+	return status;
+}
+
+/* The device tells what it multiplies, from here on. */
+static enum moe_status open_importance(struct run *run, struct moe_err *err)
+{
+	struct moe_device *device = run->setup.device;
+	if (!device->ops->tells)
+		return moe_err_set(err, MOE_EUSAGE, "--imatrix: device '%s' does not tell what it multiplies",
+		                   device->ops->name);
+	enum moe_status status = moe_importance_new(&run->importance, run->setup.model, run->cfg->mtp, err);
+	if (!status)
+		device->listener = moe_importance_listener(run->importance);
 	return status;
 }
 
@@ -172,7 +187,7 @@ enum moe_status run_open_session(struct run *run, int64_t n_generate, const char
 		return status;
 	const int64_t longest = moe_sequences_longest(&run->seqs), encoder = moe_sequences_longest_encoder(&run->seqs);
 	const int32_t chunk = longest < cfg->chunk ? (int32_t)(longest > 0 ? longest : 1) : cfg->chunk;
-	const bool rows = cfg->logits || cfg->score || cfg->choices;
+	const bool rows = cfg->logits || cfg->score || cfg->choices || cfg->imatrix;
 	status =
 	    moe_ablate_open(&run->ablate, &cfg->ablate, &run->setup.model->config, run->pool, run->ctx->watch, err);
 	if (status)
@@ -187,6 +202,10 @@ enum moe_status run_open_session(struct run *run, int64_t n_generate, const char
 		.hooks = { run, cfg->hidden ? on_hidden : NULL, cfg->trace ? on_routing : NULL,
 		           rows ? on_logits : NULL, cfg->mtp && rows ? on_mtp : NULL, NULL },
 	};
+	if (cfg->imatrix)
+		status = open_importance(run, err);
+	if (status)
+		return status;
 	if (run->ctx->common.dry_run)
 		return dry_run(run, &opts, n_generate > 0);
 	status = open_dumps(run, err);

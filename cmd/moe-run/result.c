@@ -11,7 +11,8 @@ bool run_is_resumable(const struct run *run)
 {
 	const struct config *cfg = run->cfg;
 	const char *output = run->ctx->common.output;
-	return output && strcmp(output, "-") != 0 && !cfg->trace && !cfg->logits && !cfg->hidden && !cfg->ablate.replay;
+	return output && strcmp(output, "-") != 0 && !cfg->trace && !cfg->logits && !cfg->hidden && !cfg->imatrix &&
+	       !cfg->ablate.replay;
 }
 
 static enum moe_status describe(struct run *run, const char *command, struct moe_err *err)

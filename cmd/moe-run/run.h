@@ -6,6 +6,7 @@
 #include "eval/choices.h"
 #include "eval/dump.h"
 #include "eval/generate.h"
+#include "eval/importance.h"
 #include "eval/items.h"
 #include "eval/result.h"
 #include "eval/score.h"
@@ -19,7 +20,7 @@ struct config {
 	bool ignore_eos, echo;
 	bool score, ids, tokenize, detokenize, mtp;
 	int64_t window, overlap, ctx;
-	const char *logits, *hidden, *trace, *device;
+	const char *logits, *hidden, *trace, *imatrix, *device;
 	const char *chat, *system; /* chat: NULL without --chat, "" without a name */
 	int32_t gates, chunk, mla;
 	struct moe_ablate_opts ablate;
@@ -41,6 +42,7 @@ struct run {
 	struct moe_record *record;
 	struct moe_trace_out *trace;
 	struct moe_dump *logits, *hidden;
+	struct moe_importance *importance;
 	struct moe_out *out;
 	struct moe_scorer scorer;
 	struct moe_ablate ablate;

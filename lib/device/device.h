@@ -98,8 +98,18 @@ struct moe_experts_args {
 	float *out; /* [n_tokens][hidden] */
 };
 
+/* Who hears what weights are multiplied with: matrix `matrix` (an expert, a head; 0 where there is one) of what w
+ * points to, a weight or the first of an array, met n_rows rows of x, `stride` numbers apart, in the order of the
+ * tokens. w is the very pointer that an operation was given. Pointers live until the function returns. */
+struct moe_listener {
+	void *arg;
+	void (*rows)(void *arg, const struct moe_weight *w, int32_t matrix, const float *x, int64_t stride,
+	             int64_t n_rows);
+};
+
 struct moe_device_ops {
 	const char *name;
+	bool tells; /* matmul, ffn and experts tell the listener, and memory is the host's */
 	/* n floats, or int32_t, zeroed; NULL when out of memory. */
 	float *(*alloc)(struct moe_device *device, size_t n);
 	void (*release)(struct moe_device *device, float *p);
@@ -167,8 +177,16 @@ struct moe_device_ops {
 /* The head of every device's own struct. */
 struct moe_device {
 	const struct moe_device_ops *ops;
+	const struct moe_listener *listener; /* NULL: nobody; only of devices that tell. Borrowed. */
 	void (*close)(struct moe_device *device);
 };
+
+static inline void moe_device_tell(const struct moe_device *device, const struct moe_weight *w, int32_t matrix,
+                                   const float *x, int64_t stride, int64_t n_rows)
+{
+	if (device->listener)
+		device->listener->rows(device->listener->arg, w, matrix, x, stride, n_rows);
+}
 
 /* Names of the devices that this build can open; NULL past the end. */
 const char *moe_device_at(size_t i);

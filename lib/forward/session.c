@@ -506,12 +506,15 @@ static enum moe_status lengthen(struct moe_session *s, const int32_t *tokens, in
 	if (s->rope_at > 0 || n_before + n_tokens <= rope->original_positions)
 		return MOE_OK;
 	s->rope_at = s->opts.n_ctx * (rope->n_dims / 2);
+	const struct moe_listener *listener = s->device->listener;
 	s->opts.hooks = (struct moe_hooks){ 0 };
+	s->device->listener = NULL;
 	s->opts.ablation.forced = NULL;
 	s->pos = 0;
 	moe_capacity_again(s);
 	enum moe_status status = run_passes(s, s->tokens, n_before, false, MOE_LOGITS_NONE, err);
 	s->opts = opts;
+	s->device->listener = listener;
 	return status;
 }
 

@@ -261,6 +261,7 @@ static void cpu_close(struct moe_device *device)
 
 static const struct moe_device_ops cpu_ops = {
 	.name = "cpu",
+	.tells = true,
 	.alloc = cpu_alloc,
 	.release = cpu_release,
 	.upload = cpu_copy,

@@ -143,7 +143,11 @@ enum moe_status cpu_ffn(struct moe_device *device, const float *x, int64_t n_tok
 		return status;
 	const struct network net = { .gate = gate, .up = up, .down = down, .in = x, .mid = cpu->shared.p, .out = out,
 		                     .n = n_tokens };
-	return run_networks(cpu, &net, 1, err);
+	moe_device_tell(device, up, 0, x, up->cols, n_tokens);
+	status = run_networks(cpu, &net, 1, err);
+	if (!status)
+		moe_device_tell(device, down, 0, net.mid, down->cols, n_tokens);
+	return status;
 }
 
 /* Choices sorted by expert: the rows of expert e are [offset[e], offset[e+1]); row_of[choice] is a choice's row. */
@@ -268,6 +272,11 @@ enum moe_status cpu_experts(struct moe_device *device, const struct moe_experts_
 	status = run_networks(cpu, networks, n_networks, err);
 	if (status)
 		return status;
+	for (int32_t e = 0; device->listener && e < a->n_experts; e++) {
+		const int64_t first = groups.offset[e], n = groups.offset[e + 1] - first;
+		moe_device_tell(device, a->up, e, in + first * a->hidden, a->hidden, n);
+		moe_device_tell(device, a->down, e, mid + first * a->ffn, a->ffn, n);
+	}
 	struct combine combine = { a, &groups, out };
 	moe_pool_for(cpu->pool, a->n_tokens, 8, combine_piece, &combine);
 	return MOE_OK;

@@ -28,6 +28,7 @@ enum moe_status cpu_matmul(struct moe_device *device, const float *x, int64_t n_
 	enum moe_status status = cpu_reserve(cpu, (size_t)(TILE_ROWS * w->cols), err);
 	if (status)
 		return status;
+	moe_device_tell(device, w, 0, x, w->cols, n_tokens);
 	struct matmul m = { cpu, x, w, n_tokens, out };
 	moe_pool_for(cpu->pool, w->rows, TILE_ROWS, matmul_piece, &m);
 	return MOE_OK;

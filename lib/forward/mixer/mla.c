@@ -3,7 +3,8 @@
  *   q = W_Q x, or W_QB RMS(W_QA x);   [a ; k_pe] = W_KVA x;   z = RMS(a);   cache row = [z ; rope(k_pe)]
  *   out = W_O attention(rope(q), cache)
  *
- * over all positions, or those an indexer chose (forward/indexer.c). */
+ * over all positions, or those an indexer chose (forward/indexer.c). kv_b is multiplied inside the attention, with
+ * every latent of the cache: a listener hears of each once, when it is new, and of the queries that its keys meet. */
 #include "forward/session.h"
 
 static int64_t cache_elems(const struct moe_config *config)
@@ -79,6 +80,17 @@ static enum moe_status extend_cache(struct moe_session *s, const struct moe_laye
 	return status;
 }
 
+static void tell(const struct moe_session *s, const struct moe_layer *layer, const float *q, const float *latent,
+                 int64_t n_tokens)
+{
+	const struct moe_config *config = &s->model->config;
+	const int64_t key = key_dim(config);
+
+	moe_device_tell(s->device, &layer->part[MOE_PART_KV_B], 0, latent, cache_elems(config), n_tokens);
+	for (int32_t h = 0; h < config->n_heads; h++)
+		moe_device_tell(s->device, &layer->part[MOE_PART_K_B], h, q + h * key, config->n_heads * key, n_tokens);
+}
+
 static enum moe_status run(struct moe_session *s, int32_t index, const float *x, int64_t pos, int64_t n_tokens,
                            bool generated, float *out, struct moe_err *err)
 {
@@ -100,6 +112,8 @@ static enum moe_status run(struct moe_session *s, int32_t index, const float *x,
 		status = moe_indexer_run(s, index, x, low, pos, n_tokens, index_work, &visible, err);
 	if (status)
 		return status;
+	if (s->device->listener)
+		tell(s, layer, q, s->cache[index] + pos * cache_elems(config), n_tokens);
 	const struct moe_mla_args args = {
 		.n_heads = config->n_heads,
 		.nope = config->qk_nope_head_dim,
