@@ -14,7 +14,7 @@ fishdir  = $(PREFIX)/share/fish/vendor_completions.d
 # The order in which data flows: a folder includes itself and those before it, never a later one (tests/lint checks).
 LIB_ORDER := base tensor device checkpoint text model route plan forward trace eval stats placement convert plot
 # Plug-in folders: adding a member is adding a file.
-KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy forward/mixer trace/format \
+KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy route/kernel forward/mixer trace/format \
          stats/metric placement/planner text/source text/model text/normalizer text/pretokenizer \
          text/decoder text/chat
 
@@ -83,7 +83,7 @@ help:
 	@echo 'make deps          install the required Debian packages that are missing; deps-all: those of .ci/run too'
 	@echo 'make install       into PREFIX=$(PREFIX) below DESTDIR; make uninstall takes it away again'
 	@echo 'make lint          layout, headers, registries, pages, scripts'
-	@echo 'make bench         seconds and rates of each program on a sample model'
+	@echo 'make bench         seconds and rates of each program on a sample model, and of the policies'
 	@echo 'make fuzz          libFuzzer on every parser, FUZZ_SECONDS=60 each; needs clang'
 	@echo 'make coverage      lines reached by the tests, per file, with gcov'
 	@echo 'make completions   write completions/, and the list of families in man/, from the tables of the programs'
@@ -161,7 +161,7 @@ $(BUILD)/man/%: man/% man/generate $(BUILD)/bin/moe-convert
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SRC:%.c=$(BUILD)/%.d) $(UNIT:=.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SRC:%.c=$(BUILD)/%.d) $(UNIT:=.d) $(BUILD)/tests/rate_route.d
 
 # ---- the two commands of the README, and what they need --------------------------------------------------------------
 
@@ -185,8 +185,9 @@ deps-all:
 lint: all tests
 	@BUILD=$(BUILD) tests/run lint
 
-bench: all
+bench: all $(BUILD)/tests/rate_route
 	@BIN=$(call q,$(abspath $(BUILD))/bin) tests/bench
+	@$(BUILD)/tests/rate_route
 
 FUZZ_SECONDS ?= 60
 fuzz:

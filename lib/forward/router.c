@@ -20,6 +20,7 @@ struct moe_policy_params moe_router_params(const struct moe_session *s, int32_t 
 		.eps = foreign ? s->policy->eps : spec->eps,
 		.p_norm = foreign ? s->policy->p_norm : spec->p_norm,
 		.bias = s->router_bias && layer >= 0 ? s->router_bias[layer] : NULL,
+		.kernel = moe_kernel_best(),
 	};
 }
 

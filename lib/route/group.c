@@ -84,16 +84,3 @@ float moe_choose(const struct moe_policy_params *params, int64_t t, float *choic
 		margins[t] = fminf(group_margin, moe_choice_margin(choice, params->n_experts, ids, k));
 	return sum;
 }
-
-void moe_choose_by_logits(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
-                          float *weights, float *margins, float *scratch,
-                          void (*weigh)(const float *logits, int32_t n, float *out))
-{
-	const int32_t n = p->n_experts, k = p->top_k;
-	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		memcpy(scratch, logits, (size_t)n * sizeof *scratch);
-		(void)moe_choose(p, t, scratch, logits, NULL, ids, weights, margins);
-		weigh(weights, k, weights);
-		moe_clear_unchosen(ids, k, weights);
-	}
-}

@@ -41,12 +41,6 @@ static inline void moe_clear_unchosen(const int32_t *ids, int32_t k, float *weig
 		weights[i] = ids[i] < 0 ? 0 : weights[i];
 }
 
-/* The rows() of policies that choose by the logits themselves and weigh each token's chosen ones [top_k] by `weigh`,
- * moe_softmax or moe_sigmoid. scratch: n_experts floats. */
-void moe_choose_by_logits(const struct moe_policy_params *params, const float *logits, int64_t n_tokens, int32_t *ids,
-                          float *weights, float *margins, float *scratch,
-                          void (*weigh)(const float *logits, int32_t n, float *out));
-
 /* Score of the last chosen minus the best of the others above -infinity; infinity where there are none. */
 float moe_choice_margin(const float *scores, int32_t n, const int32_t *ids, int32_t k);
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "route/exp.h"
+
 #define X(name) extern const struct moe_policy moe_policy_##name;
 #include "gen/route_policy.h"
 #undef X
@@ -174,15 +176,16 @@ void moe_softmax(const float *logits, int32_t n, float *out)
 	for (int32_t i = 1; i < n; i++)
 		max = logits[i] > max ? logits[i] : max;
 	for (int32_t i = 0; i < n; i++) {
-		out[i] = expf(logits[i] - max);
+		out[i] = moe_exp(logits[i] - max);
 		sum += out[i];
 	}
+	const float part = 1.0f / sum;
 	for (int32_t i = 0; i < n; i++)
-		out[i] /= sum;
+		out[i] *= part;
 }
 
 void moe_sigmoid(const float *logits, int32_t n, float *out)
 {
 	for (int32_t i = 0; i < n; i++)
-		out[i] = 1.0f / (1.0f + expf(-logits[i]));
+		out[i] = 1.0f / (1.0f + moe_exp(-logits[i]));
 }

@@ -45,7 +45,18 @@ struct moe_policy_params {
 	const struct moe_token_table *table; /* experts of every token id, of top_k columns; NULL: none */
 	int32_t second; /* gshard: MOE_SECOND_... */
 	int64_t capacity; /* expert_choice: tokens an expert takes of a group */
+	const struct moe_kernel *kernel; /* of moe_kernel_best; NULL: none, the same bits token by token */
 };
+
+/* A way to choose for several tokens at once by what this processor has. Members: route/kernel/. */
+struct moe_kernel;
+const struct moe_kernel *moe_kernel_at(size_t i); /* NULL past the end */
+const char *moe_kernel_name(const struct moe_kernel *kernel);
+bool moe_kernel_usable(const struct moe_kernel *kernel); /* by this processor */
+/* The best usable one; MOE_CPU=NAME in the environment bars all of higher rank than NAME. */
+const struct moe_kernel *moe_kernel_best(void);
+/* Fails where MOE_CPU names none. */
+MOE_MUST_USE enum moe_status moe_kernel_check(struct moe_err *err);
 
 /* What a policy reads beside top_k; unset options of the others are refused by the tools. */
 enum moe_policy_reads {

@@ -65,6 +65,7 @@ enum moe_status moe_adapt_new(struct moe_adapt **out, const struct moe_adapt_opt
 		                     .values = MOE_NEW(&a->arena, float, n_layers * n) };
 	a->work = MOE_NEW(&a->arena, struct work, n_layers);
 	bool fits = a->bias.layers && a->bias.values && a->work;
+	a->opts.params.kernel = moe_kernel_best();
 	for (size_t l = 0; l < n_layers && fits; l++) {
 		struct work *w = &a->work[l];
 		const size_t choices = PIECE * (size_t)opts->params.top_k;

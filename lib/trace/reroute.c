@@ -57,6 +57,8 @@ enum moe_status moe_reroute_new(struct moe_reroute **out, const struct moe_polic
                                 const struct moe_reroute_opts *opts, struct moe_pool *pool, struct moe_err *err)
 {
 	enum moe_status status = moe_policy_check(policy, &opts->params, err);
+	if (!status)
+		status = moe_kernel_check(err);
 	if (status)
 		return status;
 	struct moe_reroute *r = calloc(1, sizeof *r);
@@ -65,6 +67,7 @@ enum moe_status moe_reroute_new(struct moe_reroute **out, const struct moe_polic
 	*r = (struct moe_reroute){ .policy = policy, .params = opts->params, .biases = opts->biases,
 		                       .margins = opts->margins, .keep_logits = opts->keep_logits,
 		                       .adjust = opts->adjust, .seed = opts->seed, .pool = pool };
+	r->params.kernel = moe_kernel_best();
 	status = make_spaces(r, err);
 	if (status) {
 		moe_reroute_free(r);

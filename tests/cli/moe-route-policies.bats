@@ -189,3 +189,14 @@ extremes()
 	fails 2 moe-route --policy softmax_topk --drop prob --print l.trace
 	expect_message 'go with --capacity'
 }
+
+@test "MOE_CPU takes instruction sets away and changes nothing; a word that is none is refused" {
+	for policy in softmax_topk noaux_tc topk_softmax; do
+		moe-route -q --policy $policy --margin --print l.trace >best
+		for name in generic avx2; do
+			MOE_CPU=$name moe-route -q --policy $policy --margin --print l.trace | cmp - best
+		done
+	done
+	MOE_CPU=nonsense fails 2 moe-route --policy softmax_topk --print l.trace
+	expect_message 'MOE_CPU=nonsense: expected one of .*generic'
+}

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "route/assign.h"
+#include "route/exp.h"
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params)
@@ -20,7 +21,7 @@ static enum moe_status route_group(const struct moe_policy_params *p, const floa
 	enum moe_status status = moe_assign(logits, n_tokens, n, k, ids, certificate, err);
 	for (int64_t t = 0; t < n_tokens && !status; t++)
 		for (int32_t c = 0; c < k; c++)
-			weights[t * k + c] = 1.0f / (1.0f + expf(-logits[t * n + ids[t * k + c]]));
+			weights[t * k + c] = 1.0f / (1.0f + moe_exp(-logits[t * n + ids[t * k + c]]));
 	return status;
 }
 

@@ -1,24 +1,22 @@
 /* Softmax; chosen by score + bias; weights are the scores, divided by their sum, at least 1e-12 (Ernie 4.5). */
 #include <math.h>
 
-#include "route/group.h"
+#include "route/kernel.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
+static void finish(const struct moe_policy_params *p, int64_t n_tokens, const float *sums, float *weights)
+{
+	const int32_t k = p->top_k;
+	for (int64_t t = 0; t < n_tokens; t++, weights += k)
+		for (int32_t i = 0; i < k; i++)
+			weights[i] /= fmaxf(sums[t], 1e-12f);
+}
+
+static const struct moe_rule rule = { .score = MOE_RULE_SOFTMAX, .biased = true, .finish = finish, .clear = true };
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	const int32_t n = p->n_experts, k = p->top_k;
-	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		float *choice = scratch + n;
-		moe_softmax(logits, n, scratch);
-		for (int32_t i = 0; i < n; i++)
-			choice[i] = p->bias ? scratch[i] + p->bias[i] : scratch[i];
-		const float sum = moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
-		for (int32_t i = 0; i < k; i++)
-			weights[i] /= fmaxf(sum, 1e-12f);
-		moe_clear_unchosen(ids, k, weights);
-	}
+	moe_choose_rows(p, &rule, logits, n_tokens, ids, weights, margins, scratch);
 }
 
 const struct moe_policy moe_policy_ernie = {
@@ -27,6 +25,6 @@ const struct moe_policy moe_policy_ernie = {
 	.scoring = "softmax",
 	.source = "Ernie 4.5 technical report, released code",
 	.reads = MOE_READS_BIAS,
-	.scratch = scratch_floats,
+	.scratch = moe_choose_scratch,
 	.rows = route_rows,
 };

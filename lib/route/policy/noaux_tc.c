@@ -1,26 +1,23 @@
 /* DeepSeek-V3's router: s = sigmoid(logits); choose by s + bias inside the groups whose two best sum highest; weigh by
  * s alone, divided by the sum of the chosen where `normalize`, times `scale`. DeepSeek-V3 report, section 2.1.2. */
-#include "route/group.h"
+#include "route/kernel.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params)
+static void finish(const struct moe_policy_params *p, int64_t n_tokens, const float *sums, float *weights)
 {
-	return 2 * (size_t)params->n_experts + moe_groups_scratch(params);
+	const int32_t k = p->top_k;
+	for (int64_t t = 0; t < n_tokens; t++, weights += k) {
+		const float factor = (float)p->scale / (p->normalize ? sums[t] + 1e-20f : 1.0f);
+		for (int32_t i = 0; i < k; i++)
+			weights[i] *= factor;
+	}
 }
+
+static const struct moe_rule rule = { .score = MOE_RULE_SIGMOID, .biased = true, .grouped = true, .finish = finish };
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	const int32_t n = p->n_experts, k = p->top_k;
-	float *scores = scratch, *choice = scratch + n, *rest = choice + n;
-	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		moe_sigmoid(logits, n, scores);
-		for (int32_t i = 0; i < n; i++)
-			choice[i] = p->bias ? scores[i] + p->bias[i] : scores[i];
-		const float sum = moe_choose(p, t, choice, scores, rest, ids, weights, margins);
-		const float factor = (float)p->scale / (p->normalize ? sum + 1e-20f : 1.0f);
-		for (int32_t i = 0; i < k; i++)
-			weights[i] *= factor;
-	}
+	moe_choose_rows(p, &rule, logits, n_tokens, ids, weights, margins, scratch);
 }
 
 const struct moe_policy moe_policy_noaux_tc = {
@@ -30,6 +27,6 @@ const struct moe_policy moe_policy_noaux_tc = {
 	.source = "DeepSeek-V3 report, section 2.1.2",
 	.reads = MOE_READS_GROUPS | MOE_READS_GROUP_SCORE | MOE_READS_SCALE | MOE_READS_NORMALIZE | MOE_READS_BIAS,
 	.group_score = MOE_GROUP_TOP2,
-	.scratch = scratch_floats,
+	.scratch = moe_choose_scratch,
 	.rows = route_rows,
 };

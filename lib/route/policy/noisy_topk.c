@@ -1,14 +1,14 @@
 /* Noisy top-k gating: softmax over the k largest of logits with noise (Shazeer et al. 2017, section 2.1). The noise is
  * put on the logits before any policy; its deviation there is a second projection of the token, softplus(x W), which no
  * trace holds: ln 2, where it begins with W = 0. Without noise it is what a trained model does. */
-#include "route/group.h"
+#include "route/kernel.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
+static const struct moe_rule rule = { .score = MOE_RULE_LOGIT, .weigh = MOE_RULE_SOFTMAX, .clear = true };
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	moe_choose_by_logits(p, logits, n_tokens, ids, weights, margins, scratch, moe_softmax);
+	moe_choose_rows(p, &rule, logits, n_tokens, ids, weights, margins, scratch);
 }
 
 const struct moe_policy moe_policy_noisy_topk = {
@@ -18,6 +18,6 @@ const struct moe_policy moe_policy_noisy_topk = {
 	.source = "Sparsely-Gated Mixture-of-Experts (Shazeer et al. 2017), section 2.1",
 	.reads = 0,
 	.noise = 0.6931471805599453,
-	.scratch = scratch_floats,
+	.scratch = moe_choose_scratch,
 	.rows = route_rows,
 };

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "route/exp.h"
 #include "route/group.h"
 
 static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
@@ -16,7 +17,7 @@ static float weigh(const float *scores, const float *left, int32_t n, int32_t be
 	float sum = 0;
 	for (int32_t i = 0; i < n; i++)
 		if (!((max - scores[i]) / fmaxf(fabsf(scores[i]), max) > (float)(2 * eps)))
-			sum += expf(left[i] - max);
+			sum += moe_exp(left[i] - max);
 	return 1.0f / sum;
 }
 

@@ -1,21 +1,13 @@
 /* Softmax over all experts; the best one, weighed by its probability as it is. Switch Transformers (Fedus et al. 2022),
  * section 2.1. Which tokens an expert has no room for depends on those before them: whoever holds the sequence says. */
-#include <string.h>
+#include "route/kernel.h"
 
-#include "route/group.h"
-
-static size_t scratch_floats(const struct moe_policy_params *params) { return 2 * (size_t)params->n_experts; }
+static const struct moe_rule rule = { .score = MOE_RULE_SOFTMAX };
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	const int32_t n = p->n_experts, k = p->top_k;
-	for (int64_t t = 0; t < n_tokens; t++, logits += n, ids += k, weights += k) {
-		float *choice = scratch + n;
-		moe_softmax(logits, n, scratch);
-		memcpy(choice, scratch, (size_t)n * sizeof *choice);
-		moe_choose(p, t, choice, scratch, NULL, ids, weights, margins);
-	}
+	moe_choose_rows(p, &rule, logits, n_tokens, ids, weights, margins, scratch);
 }
 
 const struct moe_policy moe_policy_switch = {
@@ -24,6 +16,6 @@ const struct moe_policy moe_policy_switch = {
 	.scoring = "softmax",
 	.source = "Switch Transformers, section 2.1",
 	.reads = 0,
-	.scratch = scratch_floats,
+	.scratch = moe_choose_scratch,
 	.rows = route_rows,
 };

@@ -1,12 +1,12 @@
 /* The k largest logits, then softmax over them (gpt-oss, Granite-MoE, JetMoE). */
-#include "route/group.h"
+#include "route/kernel.h"
 
-static size_t scratch_floats(const struct moe_policy_params *params) { return (size_t)params->n_experts; }
+static const struct moe_rule rule = { .score = MOE_RULE_LOGIT, .weigh = MOE_RULE_SOFTMAX, .clear = true };
 
 static void route_rows(const struct moe_policy_params *p, const float *logits, int64_t n_tokens, int32_t *ids,
                        float *weights, float *margins, float *scratch)
 {
-	moe_choose_by_logits(p, logits, n_tokens, ids, weights, margins, scratch, moe_softmax);
+	moe_choose_rows(p, &rule, logits, n_tokens, ids, weights, margins, scratch);
 }
 
 const struct moe_policy moe_policy_topk_softmax = {
@@ -15,6 +15,6 @@ const struct moe_policy moe_policy_topk_softmax = {
 	.scoring = "softmax",
 	.source = "gpt-oss model card, section 2; Granite-MoE",
 	.reads = 0,
-	.scratch = scratch_floats,
+	.scratch = moe_choose_scratch,
 	.rows = route_rows,
 };
