@@ -15,7 +15,7 @@ fishdir  = $(PREFIX)/share/fish/vendor_completions.d
 LIB_ORDER := base tensor device checkpoint text model route plan forward trace eval stats placement convert plot
 # Plug-in folders: adding a member is adding a file.
 KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy route/kernel forward/mixer trace/format \
-         stats/metric placement/planner text/source text/model text/normalizer text/pretokenizer \
+         stats/metric placement/form placement/planner text/source text/model text/normalizer text/pretokenizer \
          text/decoder text/chat
 
 BUILD    ?= build

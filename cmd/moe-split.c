@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "moe-split/split.h"
+#include "placement/form.h"
 
 /* Words that the shell completes. */
 static const char *planner_word(size_t i) { return moe_planner_at(i) ? moe_planner_at(i)->name : NULL; }
+static const char *form_word(size_t i) { return moe_form_at(i) ? moe_form_at(i)->name : NULL; }
 
 static const struct moe_opt options[] = {
 	MOE_OPT_GROUP("Planning"),
@@ -37,6 +39,13 @@ static const struct moe_opt options[] = {
 	            "judge batches of N tokens as well"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
+	MOE_OPT_GROUP("Other forms of plans"),
+	MOE_OPT_LISTED(0, "import", "FORM", form_word, struct config, import,
+	               "print the plan that FILE of this form holds"),
+	MOE_OPT_LISTED(0, "export", "FORM", form_word, struct config, export, "write PLAN in this form"),
+	MOE_OPT_STR(0, "layers", "LIST", struct config, layers,
+	            "the model's layers that FILE has rows of, as 3-60 [from 0 on]"),
+	MOE_OPT_FLAG(0, "list-forms", struct config, list_forms, "which forms there are"),
 	MOE_OPT_GROUP("Sharding"),
 	MOE_OPT_FILE(0, "plan", "PLAN", struct config, plan, "write the shards of MODEL into the directory of -o"),
 	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits,
@@ -50,7 +59,9 @@ static const struct moe_opt options[] = {
 static const struct tool tool = {"moe-split",
                                  "[options] -n RANKS [TRACE|LOAD ...]\n--evaluate PLAN [TRACE|LOAD ...]\n"
                                  "--plan PLAN -o DIR MODEL\n--plan PLAN --fits SIZE MODEL\n"
-                                 "--plan PLAN --verify DIR MODEL\n--merge -o OUT DIR ...\n--list-planners",
+                                 "--plan PLAN --verify DIR MODEL\n--merge -o OUT DIR ...\n"
+                                 "--import FORM [-n RANKS] FILE\n"
+                                 "--export FORM [-o FILE] PLAN\n--list-planners\n--list-forms",
                                  "Place experts on ranks; cut checkpoints accordingly, and put them together again.",
                                  options};
 
@@ -97,21 +108,26 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 /* What contradicts itself on the command line, or NULL. */
 static const char *find_misuse(const struct config *cfg)
 {
-	bool planning = cfg->ranks || cfg->nodes || cfg->groups || cfg->topology || cfg->slots || cfg->replicas >= 0 ||
-	                cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
+	bool planning = ((cfg->ranks || cfg->nodes) && !cfg->import) || cfg->groups || cfg->topology || cfg->slots ||
+	                cfg->replicas >= 0 || cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
 	                cfg->max_moves >= 0;
+	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export;
 
-	if (cfg->list + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + planning > 1)
-		return "planning, --evaluate, --plan, --merge and --list-planners are different tasks: ask for one";
+	if (cfg->list + cfg->list_forms + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + !!cfg->import + !!cfg->export +
+	    planning > 1)
+		return "planning, --evaluate, --plan, --merge, --import, --export and lists are different tasks: ask "
+		       "for one";
+	if (cfg->layers && !cfg->import)
+		return "--layers goes with --import";
 	if ((cfg->fits || cfg->verify) && !cfg->plan)
 		return "--fits and --verify need --plan PLAN and a MODEL";
 	if (cfg->fits && cfg->verify)
 		return "--fits and --verify are different questions: ask one";
-	if (cfg->max_imbalance > 0 && (cfg->plan || cfg->merge || cfg->list))
+	if (cfg->max_imbalance > 0 && !judging)
 		return "--max-imbalance goes with planning and --evaluate";
 	if (cfg->max_moves >= 0 && !cfg->from)
 		return "--max-moves goes with --from PLAN";
-	if (cfg->batch_tokens && (cfg->plan || cfg->merge || cfg->list))
+	if (cfg->batch_tokens && !judging)
 		return "--batch-tokens goes with planning and --evaluate";
 	return NULL;
 }
@@ -133,6 +149,12 @@ int main(int argc, char **argv)
 		return tool_fail(&ctx, &err);
 	if (cfg.list)
 		status = run_list(&ctx, &err);
+	else if (cfg.list_forms)
+		status = split_list_forms(&ctx, &err);
+	else if (cfg.import)
+		status = split_import(&ctx, &cfg, &err);
+	else if (cfg.export)
+		status = split_export(&ctx, &cfg, &err);
 	else if (cfg.merge)
 		status = split_merge(&ctx, &err);
 	else if (cfg.plan)

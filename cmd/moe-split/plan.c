@@ -210,7 +210,7 @@ static enum moe_status judge_on_test(struct tool_ctx *ctx, const struct config *
 	return status;
 }
 
-static void print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out)
+void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out)
 {
 	static const char *const columns[] = {"layer", "expert", "replica", "rank", "slot"};
 	struct moe_rows rows;
@@ -275,7 +275,7 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	if (!status && !cfg->test.n)
 		status = note_batches(ctx, cfg, &plan, load, "this traffic", ctx->operands, ctx->n_operands, err);
 	if (!status && !ctx->common.dry_run) {
-		print_plan(&plan, ctx->common.json, &text);
+		split_print_plan(&plan, ctx->common.json, &text);
 		status = split_write(ctx, &text, ctx->common.output, err);
 	}
 	if (!status)

@@ -15,10 +15,10 @@
 
 struct config {
 	int32_t ranks, nodes, groups, slots, replicas, time_ms, max_moves;
-	const char *topology, *planner, *from, *plan, *verify;
+	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
-	bool list, merge;
+	bool list, list_forms, merge;
 	uint64_t fits;
 	double max_imbalance; /* 0: not asked */
 };
@@ -40,6 +40,12 @@ MOE_MUST_USE enum moe_status split_batches(struct tool_ctx *ctx, const struct co
 MOE_MUST_USE enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v,
                                                    const char *plan, struct moe_err *err);
 
+/* The table, or a JSON object a row. */
+void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out);
+
+MOE_MUST_USE enum moe_status split_import(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+MOE_MUST_USE enum moe_status split_export(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+MOE_MUST_USE enum moe_status split_list_forms(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_evaluate(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 /* With --plan: shards, --verify, --fits or their sizes. */

@@ -58,3 +58,33 @@ w('imatrix/dat',struct.pack('<i',2)+entries+struct.pack('<ii',2,5)+b'a.txt')
 w('imatrix/short',struct.pack('<i',2)+entries)
 w('imatrix/twice',struct.pack('<i',2)+2*old('a',1,[1]))
 w('imatrix/not-a-sum',struct.pack('<i',1)+old('a',1,[-1,float('nan'),float('inf')]))
+phy2log=[[0,1,2,3,4,5,0,2],[5,4,3,2,1,0,5,1]]
+log2phy=[[[s for s in range(8) if r[s]==e]+[-1]*(2-r.count(e)) for e in range(6)] for r in phy2log]
+logcnt=[[r.count(e) for e in range(6)] for r in phy2log]
+w('form/eplb.json',json.dumps({'phy2log':phy2log,'log2phy':log2phy,'logcnt':logcnt}).encode())
+w('form/vllm.json',json.dumps({'physical_to_logical_map':phy2log,'logical_to_physical_map':log2phy,'logical_replica_count':logcnt}).encode())
+w('form/sglang.json',json.dumps({'physical_to_logical_map':phy2log}).encode())
+w('form/ascend.json',json.dumps({'moe_layer_count':2,'layer_list':[{'layer_id':l,'device_count':4,'device_list':[
+    {'device_id':d,'device_expert':r[2*d:2*d+2]} for d in range(4)]} for l,r in enumerate(phy2log)]}).encode())
+import io,pickle,types,zipfile
+for n,a in (('phy2log',np.array(phy2log,dtype=np.int32)),('log2phy',np.array(log2phy,dtype=np.int64))):
+    b=io.BytesIO(); np.save(b,a); w(f'form/{n}.npy',b.getvalue())
+# A file as torch.save writes it, without torch: the names that it would pickle stand in modules of their own.
+torch,utils=types.ModuleType('torch'),types.ModuleType('torch._utils')
+sys.modules.update({'torch':torch,'torch._utils':utils})
+def stand_in(module,name):
+    f=type(name,(),{}) if name.endswith('Storage') else (lambda *a:None)
+    f.__module__,f.__qualname__,f.__name__=module.__name__,name,name; setattr(module,name,f); return f
+LongStorage,rebuild=stand_in(torch,'LongStorage'),stand_in(utils,'_rebuild_tensor_v2')
+import collections
+class Tensor:
+    def __reduce__(self): return rebuild,(Storage(),0,(2,8),(8,1),False,collections.OrderedDict())
+class Storage: pass
+class Pickler(pickle.Pickler):
+    def persistent_id(self,o): return ('storage',LongStorage,'0','cpu',16) if isinstance(o,Storage) else None
+p=io.BytesIO(); Pickler(p,2).dump({'physical_to_logical_map':Tensor()})
+b=io.BytesIO()
+with zipfile.ZipFile(b,'w') as z:
+    for n,x in (('data.pkl',p.getvalue()),('byteorder',b'little'),('data/0',np.array(phy2log,dtype=np.int64).tobytes()),('version',b'3\n')):
+        z.writestr(zipfile.ZipInfo(f'archive/{n}'),x)
+w('form/sglang.pt',b.getvalue())

@@ -23,11 +23,11 @@ tensor/blocks.h tensor/tensor.h device/device.h checkpoint/checkpoint.h checkpoi
 text/tokenizer.h text/pre.h
 text/chat.h model/model.h model/names.h model/inputs.h model/stored.h model/account.h model/gguf_keys.h route/route.h plan/plan.h
 plan/topology.h
-forward/forward.h forward/sample.h trace/trace.h trace/torch.h trace/text.h trace/reroute.h trace/limit.h trace/adapt.h
+forward/forward.h forward/sample.h trace/trace.h trace/npy.h trace/arrays.h trace/torch.h trace/text.h trace/reroute.h trace/limit.h trace/adapt.h
 eval/setup.h eval/sequences.h eval/score.h eval/tokens.h eval/record.h eval/ablate.h eval/dump.h eval/generate.h
 eval/result.h eval/importance.h eval/items.h eval/choices.h eval/answer.h
-stats/stats.h stats/load.h stats/gather.h stats/report.h stats/rows.h stats/picture.h
-placement/planner.h placement/cost.h placement/batches.h placement/shard.h
+stats/stats.h stats/layers.h stats/load.h stats/gather.h stats/report.h stats/rows.h stats/picture.h
+placement/planner.h placement/form.h placement/cost.h placement/batches.h placement/shard.h
 convert/convert.h convert/info.h convert/report.h convert/rows.h convert/view.h plot/plot.h'
 
 @test "the top level holds what the README says and nothing else" {
