@@ -36,6 +36,8 @@ static const struct moe_opt options[] = {
 	             "pattern and type of single tensors, before --type"),
 	MOE_OPT_ENUM(0, "fp8-scales", "f32|pow2|e8m0", struct config, fp8_scales,
 	             "f8_e4m3: scales of blocks, any, powers of two, or those in a byte [as stored]"),
+	MOE_OPT_FLAG(0, "dequantize", struct config, dequantize,
+	             "bf16 for types of fewer than 16 bits, unless --type says f16 or f32"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_ENUM(0, "experts", "split|stacked", struct config, experts,
@@ -47,6 +49,16 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FILE(0, "keep-experts", "TSV", struct config, surgery.keep, "keep only these experts: layer, expert"),
 	MOE_OPT_FILE(0, "drop-experts", "TSV", struct config, surgery.drop, "keep all but these experts"),
 	MOE_OPT_FILE(0, "order", "TSV", struct config, surgery.order, "put the experts of a layer in this order"),
+	MOE_OPT_FILE(0, "merge-experts", "TSV", struct config, surgery.merge,
+	             "weighted averages of experts: layer, new, old, weight"),
+	MOE_OPT_INT(0, "upcycle", "E", struct config, surgery.upcycle, 1, 1 << 20,
+	            "make a dense model's networks E experts each; the outputs stay"),
+	MOE_OPT_INT(0, "upcycle-top-k", "K", struct config, surgery.upcycle_top_k, 1, 1 << 20,
+	            "--upcycle: experts that a token chooses [2]"),
+	MOE_OPT_FLAG(0, "upcycle-shared", struct config, surgery.upcycle_shared,
+	             "--upcycle: keep the network as a shared expert; the others begin at zero"),
+	MOE_OPT_F64(0, "upcycle-noise", "SIGMA", struct config, surgery.upcycle_noise, 0, 1e6,
+	            "--upcycle: add noise of this deviation to the experts, by --seed [0]"),
 	MOE_OPT_GROUP("Interruptions"),
 	MOE_OPT_FLAG(0, "resume", struct config, resume, "go on where an earlier run with --resume was interrupted"),
 	MOE_OPT_END
@@ -101,6 +113,9 @@ static const char *find_conversion(const struct config *cfg)
 		{"--drop-mtp", cfg->drop_mtp}, {"--resume", cfg->resume},
 		{"--segment", cfg->surgery.segment}, {"--keep-experts", cfg->surgery.keep},
 		{"--drop-experts", cfg->surgery.drop}, {"--order", cfg->surgery.order},
+		{"--merge-experts", cfg->surgery.merge}, {"--upcycle", cfg->surgery.upcycle},
+		{"--upcycle-top-k", cfg->surgery.upcycle_top_k}, {"--upcycle-shared", cfg->surgery.upcycle_shared},
+		{"--upcycle-noise", cfg->surgery.upcycle_noise > 0}, {"--dequantize", cfg->dequantize},
 	};
 
 	for (size_t i = 0; i < sizeof options_of / sizeof options_of[0]; i++)

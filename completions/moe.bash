@@ -20,6 +20,9 @@ _moe()
 	moe-convert:--tolerance | \
 		moe-convert:--shard-size | \
 		moe-convert:--segment | \
+		moe-convert:--upcycle | \
+		moe-convert:--upcycle-top-k | \
+		moe-convert:--upcycle-noise | \
 		moe-convert:--threads | moe-convert:-j | \
 		moe-convert:--seed | \
 		moe-route:--prompt | moe-route:-p | \
@@ -108,6 +111,7 @@ _moe()
 		moe-convert:--keep-experts | \
 		moe-convert:--drop-experts | \
 		moe-convert:--order | \
+		moe-convert:--merge-experts | \
 		moe-convert:--output | moe-convert:-o | \
 		moe-route:--hidden | \
 		moe-route:--bias | \
@@ -232,7 +236,7 @@ _moe()
 		;;
 	esac
 	case $tool in
-	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --type-map --fp8-scales --shard-size --experts --drop-mtp --segment --keep-experts --drop-experts --order --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-convert) options='--info --list --hash --verify --tolerance --list-families --to --type --type-map --fp8-scales --dequantize --shard-size --experts --drop-mtp --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --imatrix --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --from --max-moves --time --list-planners --evaluate --test --batch-tokens --max-imbalance --import --export --layers --list-forms --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

@@ -11,7 +11,7 @@
 #include "tool.h"
 
 struct config {
-	bool info, list, hash, verify, families, drop_mtp, resume;
+	bool info, list, hash, verify, families, drop_mtp, dequantize, resume;
 	const char *to, *types, *type_map;
 	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
 	int32_t fp8_scales; /* enum moe_scales_form - 1; -1: not given */

@@ -116,7 +116,8 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 static enum moe_status add_tables(struct tool_ctx *ctx, struct moe_err *err)
 {
 	const struct config *cfg = ctx->cfg;
-	const char *const tables[] = {cfg->type_map, cfg->surgery.keep, cfg->surgery.drop, cfg->surgery.order};
+	const char *const tables[] = {cfg->type_map, cfg->surgery.keep, cfg->surgery.drop, cfg->surgery.order,
+	                              cfg->surgery.merge};
 	enum moe_status st = MOE_OK;
 
 	for (size_t i = 0; i < sizeof tables / sizeof tables[0] && !st; i++)
@@ -134,10 +135,13 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	char *path = NULL;
 	struct moe_convert_opts opts = {
 		.dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp,
+		.dequantize = cfg->dequantize,
 		.experts = (enum moe_experts_layout)(cfg->experts + 1), .surgery = cfg->surgery, .resume = cfg->resume,
 		.scales = (enum moe_scales_form)(cfg->fp8_scales + 1),
 		.watch = ctx->watch,
 	};
+
+	opts.surgery.seed = ctx->common.seed;
 	enum moe_status st = MOE_OK;
 
 	opts.to = format_of(cfg, dst, err);

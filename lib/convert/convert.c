@@ -38,6 +38,27 @@ static const struct moe_codec *stored_codec(const struct moe_view *view, const s
 	return view->naming != MOE_NAMING_HF && codec->joined ? moe_codec_by_name(codec->joined) : codec;
 }
 
+/* Are any of its numbers changed on the way? */
+static bool is_edited(const struct moe_view *view, const struct moe_seen *seen)
+{
+	for (int64_t i = 0; view->surgery && i < seen->n_segments; i++)
+		if (moe_seen_segment(view, seen, i).edited)
+			return true;
+	return false;
+}
+
+/* What a surgery makes anew is stored as the source's matrices are, where these are plain numbers. */
+static const struct moe_codec *new_codec(const struct moe_convert *conv, const struct moe_seen *seen)
+{
+	struct moe_buf name = {0};
+	struct moe_weight w;
+	const bool found = moe_surgery_find(&conv->surgery, conv->src, conv->view.from, MOE_PART_EXPERT_DOWN,
+	                                    seen->id.layer, 0, 0, &w, &name);
+
+	moe_buf_free(&name);
+	return found && w.codec->block_elems == 1 && !w.codec->scaled ? w.codec : moe_codec_by_name("bf16");
+}
+
 /* The dtype that was recorded for a tensor in Hugging Face names, or NULL. */
 static const struct moe_codec *recorded_codec(const struct moe_convert *conv, const struct moe_seen *seen)
 {
@@ -70,7 +91,9 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
                               struct moe_err *err)
 {
 	const struct moe_codec *f32 = moe_codec_by_name("f32");
-	const struct moe_codec *stored = stored_codec(&conv->view, seen);
+	const struct moe_codec *stored = conv->view.surgery && moe_surgery_is_new(&conv->surgery, seen->id.spec)
+	                                 ? new_codec(conv, seen) : stored_codec(&conv->view, seen);
+	const bool edited = is_edited(&conv->view, seen);
 	const bool to_gguf = conv->view.naming == MOE_NAMING_GGUF;
 	const bool turned = moe_seen_segment(&conv->view, seen, 0).turned;
 	const struct moe_codec *asked = NULL, *recorded = NULL;
@@ -82,6 +105,8 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		if (!asked && (to_gguf || seen->id.spec->part != MOE_PART_ROUTER_BIAS))
 			asked = conv->opts.types->rest;
 	}
+	if (!asked && conv->opts.dequantize && (!stored || moe_type_quantised(stored)))
+		asked = moe_codec_by_name("bf16");
 	*out = (struct moe_choice){0};
 	if (to_gguf && seen->id.spec->gguf_f32) {
 		out->codec = f32;
@@ -93,6 +118,9 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 			                   "--type: %s is part of an MXFP4 matrix, which is copied, not "
 			                   "converted",
 			                   seen->name);
+		if (edited)
+			return moe_err_set(err, MOE_EUSAGE, "%s is part of an MXFP4 matrix, whose numbers are not "
+			                   "changed: --dequantize first", seen->name);
 		out->codec = stored;
 		return MOE_OK;
 	}
@@ -122,7 +150,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		moe_buf_addf(&conv->details, "%s: %s with block scales, stored as %s\n", seen->name, stored->name,
 		             out->codec->name);
 	}
-	if (!out->codec || (!asked && turned && stored->block_elems > 1) ||
+	if (!out->codec || (!asked && turned && stored->block_elems > 1) || (edited && !out->codec->encode) ||
 	    !(to_gguf ? in_gguf(out->codec) : in_hf(out->codec))) {
 		out->codec = f32;
 		conv->n_widened++;
@@ -133,7 +161,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 	if (recorded && recorded != out->codec && recorded->encode && !recorded->scaled && recorded->is_float &&
 	    recorded->block_elems == 1 && (stored == f32 || (recorded == f32 && stored && stored->block_elems == 1))) {
 		out->codec = recorded;
-		out->exact = true;
+		out->exact = !edited;
 	}
 	fall_back(conv, seen, &out->codec);
 	return MOE_OK;
@@ -193,7 +221,7 @@ static enum moe_status record_dtypes(struct moe_convert *conv, struct moe_err *e
 		const struct moe_tensor *t = &src->tensors[i];
 		struct moe_tensor_id id;
 
-		if (t->codec->scaled || !moe_names_parse(&conv->config, MOE_NAMING_HF, t->name, &id) || id.scales)
+		if (t->codec->scaled || !moe_names_parse(&conv->own, MOE_NAMING_HF, t->name, &id) || id.scales)
 			continue;
 		const json_t *first = json_object_get(record, id.spec->hf);
 		if (!first)
@@ -285,7 +313,7 @@ static void add_notes(struct moe_convert *conv)
 	char arch[64];
 
 	for (size_t i = 0; i < src->n_tensors; i++)
-		if (moe_names_skipped(&conv->config, src->format->naming, src->tensors[i].name)) {
+		if (moe_names_skipped(&conv->own, src->format->naming, src->tensors[i].name)) {
 			n_skipped++;
 			moe_buf_addf(&conv->details, "%s: left out\n", src->tensors[i].name);
 		}
@@ -322,85 +350,6 @@ static void add_notes(struct moe_convert *conv)
 
 /* ---- planning ---- */
 
-enum moe_status moe_convert_set(struct moe_convert *conv, const char *key, json_t *value, struct moe_err *err)
-{
-	json_t *copy = conv->json_changed ? conv->json : json_deep_copy(conv->json);
-
-	if (!conv->json_changed)
-		json_decref(conv->json);
-	conv->json = copy;
-	conv->json_changed = true;
-	if (value && (!copy || json_object_set(copy, key, value))) {
-		json_decref(value);
-		return moe_err_nomem(err, 64, "config");
-	}
-	json_decref(value);
-	if (!value && copy) {
-		/* absent keys are no failure */
-		json_object_del(copy, key);
-		json_object_del(json_object_get(copy, "text_config"), key);
-	}
-	return copy ? MOE_OK : moe_err_nomem(err, 64, "config");
-}
-
-/* Takes the experts apart as asked, from here on conv->src is what came of it. `own` is the source's config. */
-static enum moe_status operate(struct moe_convert *conv, const struct moe_config *own, const char *where,
-                               struct moe_err *err)
-{
-	struct moe_config before = {0}, after = {0};
-	enum moe_status st = moe_config_parse(&before, conv->json, where, err);
-	json_t *model_type = json_object_get(conv->json, "model_type");
-
-	if (!st)   /* the same again, in a copy of its own */
-		st = moe_convert_set(conv, "model_type", model_type ? json_incref(model_type) : NULL, err);
-	if (!st)
-		st = moe_surgery_plan(&conv->surgery, &conv->opts.surgery, conv->src, &before, conv->json, &conv->notes,
-		                      err);
-	if (!st)
-		st = moe_config_parse(&after, conv->json, "with these experts", err);
-	if (st && conv->surgery.origins && err)
-		err->status = st = MOE_EUSAGE;
-	if (!st)
-		st = moe_surgery_check(&conv->surgery, &before, &after, err);
-	if (!st)
-		st = moe_surgery_derive(&conv->surgery, conv->src, own, err);
-	if (!st)
-		conv->src = &conv->surgery.ckpt;
-	moe_config_free(&before);
-	moe_config_free(&after);
-	return st;
-}
-
-bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen)
-{
-	return conv->surgery.n_parts > 1 && seen->id.spec->part == MOE_PART_EXPERT_DOWN;
-}
-
-/* The config of the destination: the source's, without MTP layers if so asked. Checks the source by its own. */
-static enum moe_status take_config(struct moe_convert *conv, struct moe_err *err)
-{
-	struct moe_config own = {0};
-	char where[1024];
-	enum moe_status st = moe_config_json_of(&conv->json, conv->src, &conv->json_made, where, err);
-
-	/* a GGUF file may not hold what its config.json says of types */
-	conv->json_changed = !st && !conv->json_made && conv->src->config && conv->json != conv->src->config;
-	if (!st)
-		st = moe_config_parse(&own, conv->json, where, err);
-	if (!st)
-		st = moe_model_check(&own, conv->src, where, err);
-	if (!st && conv->opts.drop_mtp && own.n_mtp_layers)
-		st = moe_convert_set(conv, "num_nextn_predict_layers", json_integer(0), err);
-	if (!st && !own.fp8_blocks && conv->opts.types && moe_type_rules_scaled(conv->opts.types))
-		st = moe_convert_ask_scales(conv, where, err);
-	if (!st && moe_surgery_asked(&conv->opts.surgery))
-		st = operate(conv, &own, where, err);
-	if (!st)
-		st = moe_config_parse(&conv->config, conv->json, where, err);
-	moe_config_free(&own);
-	return st;
-}
-
 static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err)
 {
 	char recipe[33];
@@ -434,11 +383,12 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		return moe_err_nomem(err, sizeof *conv, "a conversion");
 	conv->src = src;
 	conv->opts = *opts;
-	st = take_config(conv, err);
+	st = moe_convert_take_config(conv, err);
 	if (!st)
 		st = read_record(conv, err);
 	if (!st)
-		st = moe_view_make(&conv->view, conv->src, &conv->config, opts->to->naming, err);
+		st = moe_view_make_anew(&conv->view, conv->src, &conv->own, &conv->config,
+		                        conv->surgery.first ? &conv->surgery : NULL, opts->to->naming, err);
 	if (!st)
 		st = moe_convert_lay_out(conv, err);
 	if (!st && !(conv->choices = calloc(conv->view.n, sizeof *conv->choices)))
@@ -474,6 +424,7 @@ void moe_convert_free(struct moe_convert *conv)
 	moe_view_free(&conv->view);
 	moe_surgery_free(&conv->surgery);
 	moe_config_free(&conv->config);
+	moe_config_free(&conv->own);
 	json_decref(conv->json);
 	json_decref(conv->recorded);
 	json_decref(conv->metadata);

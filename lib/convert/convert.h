@@ -25,6 +25,10 @@ void moe_type_rules_free(struct moe_type_rules *rules);
 bool moe_type_writable(const struct moe_codec *codec);
 /* Does a rule ask for a type whose numbers need block scales? */
 bool moe_type_rules_scaled(const struct moe_type_rules *rules);
+/* Do its numbers share scales, or have fewer than 16 bits? */
+bool moe_type_quantised(const struct moe_codec *codec);
+/* A type of that kind that a rule asks for, or NULL. */
+const struct moe_codec *moe_type_rules_quantised(const struct moe_type_rules *rules);
 /* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
 MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
 /* Adds those of a table with the columns pattern and type. */
@@ -32,11 +36,17 @@ MOE_MUST_USE enum moe_status moe_type_rules_map(struct moe_type_rules *rules, co
 /* What the patterns say of a name of the destination, or NULL. */
 const struct moe_codec *moe_type_rules_find(const struct moe_type_rules *rules, const char *name);
 
-/* What is done to experts, one of these at a time; tables have the columns layer and expert. */
+/* What is done to experts, one of these at a time; tables have the columns layer and expert where nothing is said. */
 struct moe_surgery_opts {
 	int32_t segment;            /* parts to cut every expert into; 0: none is cut */
 	const char *keep, *drop;    /* those to keep, or not to */
 	const char *order;          /* the new order of a layer's experts */
+	const char *merge;          /* weighted averages: layer, new, old, weight */
+	int32_t upcycle;            /* experts to make of a dense network; 0: none */
+	int32_t upcycle_top_k;      /* chosen of these; 0: two */
+	bool upcycle_shared;        /* the network stays as a shared expert, and those begin with nothing to say */
+	double upcycle_noise;       /* standard deviation of what is added to their weights */
+	int64_t seed;
 };
 
 /* How safetensors hold experts: as the family is published, or as asked. */
@@ -52,6 +62,7 @@ struct moe_convert_opts {
 	uint64_t shard_bytes;                 /* safetensors; 0: one file */
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
+	bool dequantize;                      /* types of fewer than 16 bits become bf16, but for rules */
 	enum moe_experts_layout experts;
 	enum moe_scales_form scales;
 	struct moe_surgery_opts surgery;

@@ -23,6 +23,7 @@ struct moe_convert {
 	json_t *json;              /* config.json of the destination */
 	bool json_made;            /* from GGUF keys */
 	bool json_changed;         /* no longer the source's bytes */
+	struct moe_config own;     /* of the source */
 	struct moe_config config;  /* of the destination */
 	struct moe_surgery surgery;
 	struct moe_view view;      /* the source under the destination's names */
@@ -56,7 +57,8 @@ MOE_MUST_USE enum moe_status moe_convert_settle_scales(struct moe_convert *conv,
 /* The block scales of a tensor, right behind it. */
 MOE_MUST_USE enum moe_status moe_convert_declare_scales(struct moe_convert *conv, const struct moe_seen *seen,
                                                         bool e8m0, struct moe_err *err);
-/* Is it made of some columns only of what is stored, times surgery.factor? */
-bool moe_convert_cuts(const struct moe_convert *conv, const struct moe_seen *seen);
+/* Reads the source's config, which is checked against its tensors, and makes the destination's of it: without MTP
+ * layers, with block scales, with other experts, as asked. */
+MOE_MUST_USE enum moe_status moe_convert_take_config(struct moe_convert *conv, struct moe_err *err);
 
 #endif

@@ -33,9 +33,14 @@ enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[3
 	if (!st) {
 		const struct moe_surgery *s = &conv->surgery;
 
-		moe_hash_add(hash, s->origins, s->origins ? (size_t)s->n_layers * (size_t)s->n_experts *
-		                                            sizeof *s->origins : 0);
-		moe_hash_add(hash, &s->factor, sizeof s->factor);
+		const size_t n = s->first ? (size_t)s->n_layers * (size_t)s->n_experts : 0;
+		const double facts[] = {s->n_parts, s->down_factor, s->down_bias_factor, s->bias_factor,
+		                        s->shared_factor, s->noise, s->router_noise, s->upcycled};
+
+		moe_hash_add(hash, s->first, n * sizeof *s->first);
+		moe_hash_add(hash, s->terms, s->n_terms * sizeof *s->terms);
+		moe_hash_add(hash, facts, sizeof facts);
+		moe_hash_add(hash, &s->seed, sizeof s->seed);
 		moe_hash_add(hash, MOE_VERSION, sizeof MOE_VERSION);
 		moe_hash_text(hash, recipe);
 	}

@@ -86,9 +86,6 @@ enum moe_status moe_convert_settle_scales(struct moe_convert *conv, struct moe_e
 	for (size_t i = 0; i < conv->view.n; i++) {
 		scaled |= conv->choices[i].scaled;
 		powers |= conv->choices[i].scaled && conv->choices[i].powers;
-		if (conv->choices[i].scaled && moe_convert_cuts(conv, &conv->view.seen[i]))
-			return moe_err_set(err, MOE_EUSAGE, "--segment: experts are not cut and given block scales at "
-			                   "once: convert twice");
 	}
 	if (!scaled && conv->opts.scales != MOE_SCALES_ANY)
 		return moe_err_set(err, MOE_EUSAGE, "--fp8-scales: no tensor of %s would have block scales",

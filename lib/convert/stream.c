@@ -16,7 +16,7 @@ uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
 		const struct moe_seen *seen = &conv->view.seen[i];
 		if (seen->n_segments > 0) {
 			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
-			const uint64_t n = moe_tile_most(&s, conv->choices[i].scaled || moe_convert_cuts(conv, seen));
+			const uint64_t n = moe_tile_most(&s, conv->choices[i].scaled);
 			most = n > most ? n : most;
 		}
 	}
@@ -28,7 +28,6 @@ uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
 struct slot {
 	struct moe_tile tile;
 	size_t item;
-	int64_t index;       /* the tile's segment in its tensor */
 	struct moe_tile_buf buf;
 	const uint8_t *bytes;
 	size_t n_bytes;
@@ -54,15 +53,12 @@ static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *
 
 	(void)err;
 	while (run->item < view->n) {
-		const bool cuts = moe_convert_cuts(run->conv, &view->seen[run->item]);
-
 		if (run->walk.seen != &view->seen[run->item])
 			run->walk = (struct moe_tile_walk){ .view = view, .seen = &view->seen[run->item],
-			                                    .blocks = run->conv->choices[run->item].scaled || cuts };
+			                                    .blocks = run->conv->choices[run->item].scaled };
 		run->slots[slot].item = run->item;
 		if (moe_tile_next(&run->walk, &run->slots[slot].tile)) {
 			const struct moe_tile *tile = &run->slots[slot].tile;
-			run->slots[slot].index = run->walk.segment;
 			run->slots[slot].last = run->walk.segment + 1 == run->walk.seen->n_segments &&
 			                        tile->at + tile->n ==
 			                                (size_t)tile->segment.rows * (size_t)tile->segment.cols;
@@ -115,34 +111,6 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_choice 
 	return MOE_OK;
 }
 
-/* Some columns of whole rows, times a factor, in the destination's type. */
-static enum moe_status encode_cut(const struct moe_convert *conv, struct slot *slot, struct moe_err *err)
-{
-	const struct moe_surgery *s = &conv->surgery;
-	const struct moe_tensor_id *id = &conv->view.seen[slot->item].id;
-	const struct moe_codec *codec = conv->choices[slot->item].codec;
-	const int64_t expert = id->expert >= 0 ? id->expert : slot->index;
-	const size_t cols = (size_t)slot->tile.segment.cols, rows = slot->tile.n / cols;
-	const size_t width = cols / (size_t)s->n_parts;
-	const size_t first = (size_t)s->origins[id->layer * s->n_experts + expert].part * width;
-	const float *values;
-	enum moe_status st = moe_tile_decode(&slot->tile, &slot->buf, &values, err);
-
-	slot->n_bytes = rows * width / codec->block_elems * codec->block_bytes;
-	if (!st)
-		st = moe_tile_room(&slot->buf, slot->n_bytes, err);
-	if (st)
-		return st;
-	/* the values are this slot's own, and no row moves past what is still to be read */
-	float *kept = (float *)values;
-	for (size_t r = 0; r < rows; r++)
-		for (size_t j = 0; j < width; j++)
-			kept[r * width + j] = values[r * cols + first + j] * s->factor;
-	codec->encode(kept, slot->buf.bytes, rows * width);
-	slot->bytes = slot->buf.bytes;
-	return MOE_OK;
-}
-
 static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 {
 	const struct run *run = arg;
@@ -150,8 +118,6 @@ static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 	const struct moe_choice *choice = &run->conv->choices[slot->item];
 	bool exact;
 
-	if (moe_convert_cuts(run->conv, &run->conv->view.seen[slot->item]))
-		return encode_cut(run->conv, slot, err);
 	if (choice->scaled)
 		return encode_blocks(slot, choice, err);
 	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "convert/surgery.h"
 #include "convert/view.h"
 
 enum { RELEASED_BYTES = 65536 };   /* smaller tiles are not worth a system call */
@@ -51,6 +52,9 @@ bool moe_tile_next(struct moe_tile_walk *w, struct moe_tile *tile)
 			w->at = 0;
 			continue;
 		}
+		tile->view = w->view;
+		tile->seen = w->seen;
+		tile->index = w->segment;
 		tile->segment = s;
 		tile->at = w->at;
 		tile->n = n - w->at < most ? n - w->at : most;
@@ -90,6 +94,7 @@ void moe_tile_buf_free(struct moe_tile_buf *buf)
 	free(buf->values);
 	free(buf->row);
 	free(buf->bytes);
+	free(buf->term);
 	*buf = (struct moe_tile_buf){0};
 }
 
@@ -251,9 +256,52 @@ static enum moe_status split_tile(const struct moe_tile *tile, struct moe_tile_b
 		size_t row;
 		const struct moe_weight *w = find_row(s, first + r, &row);
 		const struct moe_weight one = row_of(w, row, 0);
+		uint8_t *out = (uint8_t *)buf->bytes + r * cols;
 
-		split_mx(one.data, cols / (codes ? 16 : 1), codes, (uint8_t *)buf->bytes + r * cols);
+		if (w->codec->joined)   /* apart already */
+			memcpy(out, codes ? one.data : one.scales, cols);
+		else
+			split_mx(one.data, cols / (codes ? 16 : 1), codes, out);
 	}
+	return st;
+}
+
+static void decode(const struct moe_tile *tile, float *strip, float *out)
+{
+	if (tile->segment.turned)
+		decode_turned(tile, strip, out);
+	else
+		decode_rows(tile, out);
+}
+
+/* Decoded values become those of the destination: the sum over terms, times the factor, plus noise. */
+static enum moe_status edit_tile(const struct moe_tile *tile, struct moe_tile_buf *buf, struct moe_err *err)
+{
+	float *values = buf->values, *more;
+	struct moe_edit edit;
+	int32_t expert;
+	const enum moe_part part = moe_seen_part(tile->view, tile->seen, tile->index, &expert);
+	enum moe_status st = MOE_OK;
+
+	moe_surgery_edits(tile->view->surgery, part, tile->seen->id.layer, expert, &edit);
+	if (edit.n_terms > 1) {
+		for (size_t i = 0; i < tile->n; i++)
+			values[i] *= edit.terms[0].weight;
+		st = room(&buf->term, &buf->n_term, tile->n, sizeof(float), err);
+	}
+	more = buf->term;
+	for (size_t k = 1; k < edit.n_terms && !st; k++) {
+		struct moe_tile term = *tile;
+
+		term.segment = moe_seen_term(tile->view, tile->seen, tile->index, k);
+		decode(&term, buf->row, more);
+		for (size_t i = 0; i < tile->n; i++)
+			values[i] += more[i] * edit.terms[k].weight;
+	}
+	for (size_t i = 0; i < tile->n && edit.factor != 1; i++)
+		values[i] *= edit.factor;
+	if (edit.noise > 0 && !st)
+		moe_edit_add_noise(&edit, tile->at, values, tile->n);
 	return st;
 }
 
@@ -274,11 +322,8 @@ enum moe_status moe_tile_decode(const struct moe_tile *tile, struct moe_tile_buf
 		st = room(&buf->row, &buf->n_row, tile->n / (size_t)s->cols, sizeof(float), err);
 	if (st)
 		return st;
-	if (s->turned)
-		decode_turned(tile, buf->row, buf->values);
-	else
-		decode_rows(tile, buf->values);
-	return MOE_OK;
+	decode(tile, buf->row, buf->values);
+	return s->edited ? edit_tile(tile, buf, err) : MOE_OK;
 }
 
 /* Are all parts stored in this type, without scales? */
@@ -345,6 +390,8 @@ static bool copy_tile(const struct moe_tile *tile, const struct moe_codec *to, s
 {
 	const struct moe_segment *s = &tile->segment;
 
+	if (s->edited)
+		return false;
 	if (s->parts[0].codec->joined && !strcmp(s->parts[0].codec->joined, to->name) && !s->turned)
 		join_tile(tile, buf->bytes);
 	else if (all_of(s, to) && (to->block_elems == 1 || !crosses(s)))

@@ -145,3 +145,19 @@ bool moe_type_rules_scaled(const struct moe_type_rules *rules)
 		scaled |= rules->patterns[i].codec->scaled;
 	return scaled;
 }
+
+bool moe_type_quantised(const struct moe_codec *codec)
+{
+	return codec->scaled || codec->block_elems > 1 || (codec->is_float && codec->block_bytes < 2);
+}
+
+const struct moe_codec *moe_type_rules_quantised(const struct moe_type_rules *rules)
+{
+	for (int r = 0; r < MOE_N_ROLES; r++)
+		if (rules->role[r] && moe_type_quantised(rules->role[r]))
+			return rules->role[r];
+	for (size_t i = 0; i < rules->n_patterns; i++)
+		if (moe_type_quantised(rules->patterns[i].codec))
+			return rules->patterns[i].codec;
+	return rules->rest && moe_type_quantised(rules->rest) ? rules->rest : NULL;
+}

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "convert/surgery.h"
 #include "convert/view.h"
 #include "model/stored.h"
 
@@ -14,17 +15,24 @@ struct builder {
 static const struct moe_tensor *stored(const struct moe_view *view, enum moe_part part, int32_t layer,
                                        struct moe_buf *name)
 {
-	for (const struct moe_tensor_spec *spec = view->config->family->tensors; spec->hf || spec->gguf; spec++) {
+	for (const struct moe_tensor_spec *spec = view->own->family->tensors; spec->hf || spec->gguf; spec++) {
 		const struct moe_tensor_id id = { .spec = spec, .layer = layer, .expert = -1 };
 
-		if (spec->part != part || !moe_spec_in(spec, view->from) ||
-		    !moe_spec_applies(view->config, spec, layer))
+		if (spec->part != part || !moe_spec_in(spec, view->from) || !moe_spec_applies(view->own, spec, layer))
 			continue;
 		name->n = 0;
-		moe_names_format(view->config, &id, view->from, name);
+		moe_names_format(view->own, &id, view->from, name);
 		return name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
 	}
 	return NULL;
+}
+
+/* The matrix of a part, term k of what expert e is made of. */
+static bool find(const struct moe_view *view, enum moe_part part, int32_t layer, int32_t e, size_t k,
+                 struct moe_weight *w, struct moe_buf *name)
+{
+	return view->surgery ? moe_surgery_find(view->surgery, view->ckpt, view->from, part, layer, e, k, w, name)
+	                     : moe_stored_find(view->own, view->ckpt, view->from, part, layer, e, w, name);
 }
 
 /* Does the tensor hold several matrices in such a way that rows of it are made of more than one of them? */
@@ -59,9 +67,8 @@ static bool make_of_parts(const struct moe_view *view, struct moe_seen *seen, st
 		for (int32_t i = 0; i < n; i++) {
 			struct moe_weight w;
 
-			if (!moe_stored_find(view->config, view->ckpt, view->from, codes_of(part_at(spec, i)),
-			                     seen->id.layer, e, &w, name) ||
-			    (moe_spec_is_mx(spec) && strcmp(w.codec->name, "mxfp4")))
+			if (!find(view, codes_of(part_at(spec, i)), seen->id.layer, e, 0, &w, name) ||
+			    (moe_spec_is_mx(spec) && !w.codec->joined && strcmp(w.codec->name, "mxfp4")))
 				return false;
 		}
 	if (stack)
@@ -76,11 +83,15 @@ static bool make_new(struct moe_view *view, struct moe_seen *seen)
 	const bool lengthened = seen->id.spec->part == MOE_PART_ROPE_LONG;
 	float *values = MOE_NEW(&view->arena, float, seen->n_elems);
 
+	seen->making = MOE_MADE_NEW;
+	seen->values = values;
+	if (values && view->surgery && moe_surgery_is_new(view->surgery, seen->id.spec)) {
+		moe_surgery_make(view->surgery, seen->id.spec, seen->id.layer, values, seen->n_elems);
+		return true;
+	}
 	for (int32_t i = 0; values && i < rope->n_dims / 2; i++)
 		values[i] = rope->factors ? (float)rope->factors[(lengthened ? rope->n_dims / 2 : 0) + i]
 		                          : moe_rope_divisor(rope, i);
-	seen->making = MOE_MADE_NEW;
-	seen->values = values;
 	return values;
 }
 
@@ -91,7 +102,14 @@ static bool make(struct moe_view *view, struct moe_seen *seen, struct moe_buf *n
 	const int32_t layer = seen->id.layer;
 
 	seen->n_segments = 1;
-	if (view->from == view->naming) {
+	if (view->surgery && moe_surgery_is_new(view->surgery, seen->id.spec))
+		return make_new(view, seen);
+	if (view->surgery && moe_surgery_by_rows(seen->id.spec)) {
+		seen->making = MOE_MADE_ROWS;
+		seen->n_segments = view->config->n_experts;
+		return true;
+	}
+	if (view->from == view->naming && !(view->surgery && moe_surgery_touches(view->surgery, seen->id.spec))) {
 		name->n = 0;
 		moe_names_format(view->config, &seen->id, view->naming, name);
 		seen->a = name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
@@ -148,12 +166,17 @@ static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int6
 		return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: a tensor too large to count", view->ckpt->path,
 		                   id->layer);
 	const bool made = make(view, seen, &b->name);
+	size_t n_stored;
 	b->name.n = 0;
 	moe_names_format(view->config, id, view->naming, &b->name);
 	if (moe_buf_check(&b->name, err))
 		return MOE_EIO;
 	if (!made)
 		return moe_err_set(err, MOE_EFORMAT, "%s: nothing to make tensor '%s' of", view->ckpt->path, b->name.p);
+	if (seen->making == MOE_MADE_WHOLE &&
+	    (!moe_dims_elems(seen->a->dims, seen->a->n_dims, &n_stored) || n_stored != seen->n_elems))
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s': expected %zu numbers, as the new config has it, "
+		                   "found %zu", view->ckpt->path, b->name.p, seen->n_elems, n_stored);
 	seen->name = moe_arena_strndup(&view->arena, b->name.p, b->name.n);
 	if (!seen->name)
 		return moe_err_nomem(err, b->name.n, "tensor name");
@@ -164,11 +187,18 @@ static enum moe_status add(void *arg, const struct moe_tensor_id *id, const int6
 enum moe_status moe_view_make(struct moe_view *view, const struct moe_ckpt *ckpt, const struct moe_config *config,
                               enum moe_naming naming, struct moe_err *err)
 {
+	return moe_view_make_anew(view, ckpt, config, config, NULL, naming, err);
+}
+
+enum moe_status moe_view_make_anew(struct moe_view *view, const struct moe_ckpt *ckpt, const struct moe_config *own,
+                                   const struct moe_config *config, const struct moe_surgery *surgery,
+                                   enum moe_naming naming, struct moe_err *err)
+{
 	struct builder b = { .view = view };
 	enum moe_status st;
 
-	*view = (struct moe_view){ .ckpt = ckpt, .config = config, .naming = naming,
-	                            .from = moe_names_form(config, ckpt) };
+	*view = (struct moe_view){ .ckpt = ckpt, .own = own, .config = config, .surgery = surgery, .naming = naming,
+	                            .from = moe_names_form(own, ckpt) };
 	st = moe_names_each(config, naming, add, &b, err);
 	moe_buf_free(&b.name);
 	if (st)
@@ -255,25 +285,36 @@ static struct moe_segment head_of(const struct moe_view *view, const struct moe_
 	return s;
 }
 
-static struct moe_segment of_parts(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
+enum moe_part moe_seen_part(const struct moe_view *view, const struct moe_seen *seen, int64_t i, int32_t *expert)
+{
+	const struct moe_tensor_spec *spec = seen->id.spec;
+	const int32_t n = spec->n_pieces ? spec->n_pieces : 1, per_expert = is_mixed(spec, view->naming) ? 1 : n;
+
+	*expert = seen->making == MOE_MADE_ROWS                ? (int32_t)i
+	          : moe_spec_is_stack(spec, view->naming) ? (int32_t)(i / per_expert) : seen->id.expert;
+	return seen->making == MOE_MADE_PARTS ? part_at(spec, i % per_expert) : spec->part;
+}
+
+static struct moe_segment of_parts(const struct moe_view *view, const struct moe_seen *seen, int64_t i, size_t term)
 {
 	const struct moe_tensor_spec *spec = seen->id.spec;
 	const bool mixed = is_mixed(spec, view->naming);
-	const int32_t n = spec->n_pieces ? spec->n_pieces : 1, per_expert = mixed ? 1 : n;
-	const int32_t e = moe_spec_is_stack(spec, view->naming) ? (int32_t)(i / per_expert) : seen->id.expert;
+	const int32_t n = spec->n_pieces ? spec->n_pieces : 1;
 	struct moe_segment s = { .n_parts = mixed ? n : 1, .alternate = spec->pieces_alternate,
 	                         .turned = view->naming == MOE_NAMING_HF && spec->input_major };
 	struct moe_buf name = {0};
+	int32_t e;
 
+	(void)moe_seen_part(view, seen, i, &e);
 	for (int32_t k = 0; k < s.n_parts; k++) {
-		const enum moe_part part = codes_of(part_at(spec, mixed ? k : i % per_expert));
+		const enum moe_part part = codes_of(part_at(spec, mixed ? k : i % n));
 		const bool paired = moe_stored_paired(view->config, view->naming, part);
 		struct moe_weight *w = &s.parts[k];
 
 		/* it was there when the view was made */
-		if (!moe_stored_find(view->config, view->ckpt, view->from, part, seen->id.layer, e, w, &name))
+		if (!find(view, part, seen->id.layer, e, term, w, &name))
 			continue;
-		if (paired != moe_stored_paired(view->config, view->from, part)) {
+		if (paired != moe_stored_paired(view->own, view->from, part)) {
 			s.head = view->config->head_dim;
 			s.paired = paired;
 			if (w->rows == 1)
@@ -295,10 +336,42 @@ static struct moe_segment of_parts(const struct moe_view *view, const struct moe
 	return s;
 }
 
+/* What one expert has of a tensor that is one row, or one number, for each. */
+static struct moe_segment row_of_expert(const struct moe_view *view, const struct moe_seen *seen, int64_t i,
+                                        size_t term)
+{
+	struct moe_segment s = { .n_parts = 1 };
+	struct moe_buf name = {0};
+
+	/* it was there when the source was checked */
+	if (moe_surgery_row(view->surgery, view->ckpt, view->from, seen->id.spec, seen->id.layer, (int32_t)i, term,
+	                    &s.parts[0], &name)) {
+		s.rows = s.parts[0].rows;
+		s.cols = s.parts[0].cols;
+	}
+	moe_buf_free(&name);
+	return s;
+}
+
 struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i)
 {
+	struct moe_segment s = moe_seen_term(view, seen, i, 0);
+	struct moe_edit edit;
+	int32_t expert;
+
+	if (view->surgery && (seen->making == MOE_MADE_PARTS || seen->making == MOE_MADE_ROWS)) {
+		const enum moe_part part = moe_seen_part(view, seen, i, &expert);
+
+		s.edited = moe_surgery_edits(view->surgery, part, seen->id.layer, expert, &edit);
+	}
+	return s;
+}
+
+struct moe_segment moe_seen_term(const struct moe_view *view, const struct moe_seen *seen, int64_t i, size_t term)
+{
 	switch (seen->making) {
-	case MOE_MADE_PARTS: return of_parts(view, seen, i);
+	case MOE_MADE_PARTS: return of_parts(view, seen, i, term);
+	case MOE_MADE_ROWS: return row_of_expert(view, seen, i, term);
 	case MOE_MADE_JOINED:
 	case MOE_MADE_K:
 	case MOE_MADE_V: return head_of(view, seen, i);
@@ -316,7 +389,7 @@ const struct moe_weight *moe_segment_plain(const struct moe_segment *s)
 {
 	const struct moe_weight *w = &s->parts[0];
 
-	return s->n_parts == 1 && !s->turned && !s->head && s->mx == MOE_MX_WHOLE && !w->in_stride &&
+	return s->n_parts == 1 && !s->edited && !s->turned && !s->head && s->mx == MOE_MX_WHOLE && !w->in_stride &&
 	       w->row_step <= 1 && !w->codec->block_exponents ? w : NULL;
 }
 

@@ -22,7 +22,8 @@ enum moe_making {
 	MOE_MADE_JOINED,   /* kv_b from k_b (a) and v_b (b) */
 	MOE_MADE_K,        /* k_b from kv_b (a) */
 	MOE_MADE_V,        /* v_b from kv_b (a) */
-	MOE_MADE_NEW,      /* from the config: moe_tensor_spec.made */
+	MOE_MADE_NEW,      /* from the config: moe_tensor_spec.made, or a surgery's own */
+	MOE_MADE_ROWS,     /* of rows of a, one for each expert: under surgery */
 };
 
 struct moe_seen {
@@ -37,9 +38,13 @@ struct moe_seen {
 	int64_t n_segments;
 };
 
+struct moe_surgery;
+
 struct moe_view {
-	const struct moe_ckpt *ckpt;       /* borrowed, as config is */
-	const struct moe_config *config;
+	const struct moe_ckpt *ckpt;       /* borrowed, as the configs and the surgery are */
+	const struct moe_config *config;   /* of what is seen */
+	const struct moe_config *own;      /* of what is stored */
+	const struct moe_surgery *surgery; /* NULL: none */
 	enum moe_naming naming, from;      /* as seen, and as stored */
 	size_t n, cap;
 	struct moe_seen *seen;             /* [n] in canonical order */
@@ -50,6 +55,11 @@ struct moe_view {
 MOE_MUST_USE enum moe_status moe_view_make(struct moe_view *view, const struct moe_ckpt *ckpt,
                                            const struct moe_config *config, enum moe_naming naming,
                                            struct moe_err *err);
+/* The same of a checkpoint whose own config is another, and (surgery: not NULL) whose experts are not its own. */
+MOE_MUST_USE enum moe_status moe_view_make_anew(struct moe_view *view, const struct moe_ckpt *ckpt,
+                                                const struct moe_config *own, const struct moe_config *config,
+                                                const struct moe_surgery *surgery, enum moe_naming naming,
+                                                struct moe_err *err);
 void moe_view_free(struct moe_view *view);
 /* Index of a name in a view, or -1. */
 int64_t moe_view_find(const struct moe_view *view, const char *name);
@@ -62,12 +72,17 @@ struct moe_segment {
 	bool alternate, turned;
 	int32_t head;            /* rows of so many change their order, see pairing; 0: none do */
 	bool paired;             /* from order to pairs (moe_family.gguf_paired), or back */
+	bool edited;             /* its numbers are changed on the way: only decoded tiles hold them */
 	/* Of MXFP4 only the codes, or only the exponents, as safetensors checkpoints hold them: rows and cols are then
 	 * in bytes. */
 	enum { MOE_MX_WHOLE, MOE_MX_CODES, MOE_MX_EXPONENTS } mx;
 	int64_t rows, cols;
 };
 struct moe_segment moe_seen_segment(const struct moe_view *view, const struct moe_seen *seen, int64_t i);
+/* The same segment made of term k of what its expert is made of. */
+struct moe_segment moe_seen_term(const struct moe_view *view, const struct moe_seen *seen, int64_t i, size_t k);
+/* Which part of which expert (-1: none) segment i is, its first matrix at least. */
+enum moe_part moe_seen_part(const struct moe_view *view, const struct moe_seen *seen, int64_t i, int32_t *expert);
 /* The one stored matrix that the segment is as it lies, or NULL. */
 const struct moe_weight *moe_segment_plain(const struct moe_segment *segment);
 
@@ -75,6 +90,9 @@ const struct moe_weight *moe_segment_plain(const struct moe_segment *segment);
 bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen);
 
 struct moe_tile {
+	const struct moe_view *view;
+	const struct moe_seen *seen;
+	int64_t index;    /* of the segment */
 	struct moe_segment segment;
 	size_t at, n;     /* elements of the segment; whole rows where it is not plain */
 };
@@ -98,8 +116,8 @@ void moe_tile_release(const struct moe_tile *tile);
 
 /* Buffers of one worker, grown on demand. Zero-initialise. */
 struct moe_tile_buf {
-	void *values, *row, *bytes;
-	size_t n_values, n_row, n_bytes;   /* capacities */
+	void *values, *row, *bytes, *term;
+	size_t n_values, n_row, n_bytes, n_term;   /* capacities */
 };
 void moe_tile_buf_free(struct moe_tile_buf *buf);
 /* Room for n_bytes in buf->bytes. */
