@@ -1,8 +1,8 @@
 #!/bin/bash
-# Seconds and rates of each program on tiny-v3: `make bench`. One line per job, tab-separated; the best of RUNS [3].
+# Seconds and rates of each program on tiny-v3; part of `make bench`. One line per job, tab-separated; the best of RUNS [3].
 
 set -eu -o pipefail
-top=$(cd "$(dirname "$0")/.." && pwd)
+top=$(cd "$(dirname "$0")/../.." && pwd)
 PATH=${BIN:-$top/build/bin}:$PATH
 model=$top/share/models/tiny-v3
 text=$top/share/text
