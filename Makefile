@@ -21,7 +21,7 @@ KINDS := tensor/codec device/cpu/dot checkpoint/format model/family route/policy
 BUILD    ?= build
 CC       ?= cc
 OPT      ?= -O3 -g
-WARN     := -Wall -Wextra -Wpedantic
+WARN     := -Wall -Wextra -Wpedantic -Wno-psabi
 WERROR   ?=
 SAN      ?=
 CPPFLAGS += -D_GNU_SOURCE -DMOE_VERSION='"$(VERSION)"' -Ilib -I$(BUILD)/gen
@@ -56,7 +56,15 @@ FEATURES = cuda $(CUDA)  nccl $(NCCL)  mpi $(MPI)  gnuplot $(GNUPLOT)  deflate $
 
 TOOLS    := $(sort $(basename $(notdir $(wildcard cmd/moe-*.c))))
 LIB_SRC  := $(sort $(foreach d,$(LIB_ORDER),$(shell find lib/$(d) -name '*.c' 2>/dev/null)))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+# Storage types are compiled once more for each of these instruction sets, all names with the set's at the end;
+# tensor.c chooses at run time.
+ISAS     := $(if $(shell $(CC) -dM -E -x c /dev/null | grep -w __x86_64__),avx2)
+ISA_SRC  := $(wildcard lib/tensor/codec/*.c) lib/tensor/kquant.c lib/tensor/subblocks.c
+ISA_OBJ  := $(foreach i,$(ISAS),$(ISA_SRC:lib/tensor/%.c=$(BUILD)/lib/tensor/$(i)/%.o))
+ISA_NAME := $(patsubst lib/tensor/codec/%.c,moe_codec_%,$(wildcard lib/tensor/codec/*.c)) \
+            moe_kquant_affine moe_kquant_symmetric moe_subblocks_affine moe_subblocks_symmetric
+CPPFLAGS += $(ISAS:%=-DMOE_ISA_%)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(ISA_OBJ)
 TOOL_BIN := $(TOOLS:%=$(BUILD)/bin/%)
 PAGES    := $(patsubst %,$(BUILD)/%,$(sort $(wildcard man/*.[157])))
 GEN      := $(foreach k,$(KINDS),$(BUILD)/gen/gen/$(subst /,_,$(k)).h)
@@ -132,6 +140,13 @@ $(BUILD)/%.o: %.c $(BUILD)/stamp/compile | $(GEN) $(BUILD)/stamp/headers
 	@mkdir -p $(@D)
 	$(call say,CC  )$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+define isa_rule
+$(BUILD)/lib/tensor/$(1)/%.o: lib/tensor/%.c $(BUILD)/stamp/compile | $(GEN) $(BUILD)/stamp/headers
+	@mkdir -p $$(@D)
+	$$(call say,CC  )$$(CC) $$(CPPFLAGS) $$(foreach n,$$(ISA_NAME),-D$$(n)=$$(n)_$(1)) $$(CFLAGS) -m$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
 # The only place where a path of the installation enters a program; private, or its stamps would inherit it.
 $(BUILD)/cmd/tool_model.o: private CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
 $(BUILD)/cmd/tool_model.o: $(BUILD)/stamp/share
@@ -186,7 +201,7 @@ lint: all tests
 	@BUILD=$(BUILD) tests/run lint
 
 bench: all $(BUILD)/tests/rate_route
-	@BIN=$(call q,$(abspath $(BUILD))/bin) tests/bench
+	@BIN=$(call q,$(abspath $(BUILD))/bin) tests/bench/programs.sh
 	@$(BUILD)/tests/rate_route
 
 FUZZ_SECONDS ?= 60

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -22,16 +23,42 @@ static const struct moe_codec *const codecs[] = {
 
 #define N_CODECS (sizeof codecs / sizeof codecs[0])
 
+/* The same types, compiled for more than the least of processors (ISAS in the Makefile): the same bits. */
+#ifdef MOE_ISA_avx2
+#define X(name) extern const struct moe_codec moe_codec_##name##_avx2;
+#include "gen/tensor_codec.h"
+#undef X
+
+static const struct moe_codec *const codecs_avx2[N_CODECS] = {
+#define X(name) &moe_codec_##name##_avx2,
+#include "gen/tensor_codec.h"
+#undef X
+};
+#endif
+
+/* The table that this processor runs best; MOE_CPU=generic bars all others. One process sees one table, so that types
+ * can be compared by address. */
+static const struct moe_codec *const *best_codecs(void)
+{
+#ifdef MOE_ISA_avx2
+	const char *limit = getenv("MOE_CPU");
+
+	if (__builtin_cpu_supports("avx2") && !(limit && !strcmp(limit, "generic")))
+		return codecs_avx2;
+#endif
+	return codecs;
+}
+
 const struct moe_codec *moe_codec_at(size_t i)
 {
-	return i < N_CODECS ? codecs[i] : NULL;
+	return i < N_CODECS ? best_codecs()[i] : NULL;
 }
 
 const struct moe_codec *moe_codec_by_name(const char *name)
 {
 	for (size_t i = 0; i < N_CODECS; i++) {
 		if (!strcmp(codecs[i]->name, name))
-			return codecs[i];
+			return best_codecs()[i];
 	}
 	return NULL;
 }
@@ -40,7 +67,7 @@ const struct moe_codec *moe_codec_by_safetensors(const char *dtype)
 {
 	for (size_t i = 0; i < N_CODECS; i++) {
 		if (codecs[i]->safetensors && !strcmp(codecs[i]->safetensors, dtype))
-			return codecs[i];
+			return best_codecs()[i];
 	}
 	return NULL;
 }
@@ -49,7 +76,7 @@ const struct moe_codec *moe_codec_by_gguf(uint32_t id)
 {
 	for (size_t i = 0; i < N_CODECS; i++) {
 		if (codecs[i]->gguf_id >= 0 && (uint32_t)codecs[i]->gguf_id == id)
-			return codecs[i];
+			return best_codecs()[i];
 	}
 	return NULL;
 }

@@ -1,5 +1,5 @@
-/* Makes a checkpoint of any config.json: all tensors that the family expects, in shards of a Hugging Face directory, with
- * normally distributed numbers, or (--holes) files of the right size of which only the headers take room.
+/* Makes a checkpoint of any config.json: all tensors that the family expects, in shards of a Hugging Face directory,
+ * with normally distributed numbers, or (--holes) files of the right size of which only the headers take room.
  *
  *	checkpoint [--seed N] [--layers N] [--shards N] [--holes] CONFIG DIR
  */

@@ -118,6 +118,6 @@ convert/convert.h convert/info.h convert/report.h convert/rows.h convert/view.h 
 	command -v shellcheck >/dev/null || skip "no shellcheck"
 	cd "$TOP"
 	shellcheck -x .ci/run .ci/deps tests/run completions/generate man/generate completions/moe.bash share/pipelines/*.sh
-	[ ! -e tests/bench ] || shellcheck -x tests/bench
+	[ ! -e tests/bench ] || shellcheck -x tests/bench/*.sh
 	shellcheck -s bash tests/cli/lib.bash
 }

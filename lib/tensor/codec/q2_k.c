@@ -2,7 +2,7 @@
  * 64 bytes with two bits a number, and two f16 units d and d_min: x = d scale q - d_min min. Byte l of 32 holds numbers
  * l, l + 32, l + 64 and l + 96 of a half of the block. Encoding: tensor/kquant.h. */
 #include "tensor/half.h"
-#include "tensor/kquant.h"
+#include "tensor/subblocks.h"
 #include "tensor/tensor.h"
 
 #define BLOCK_BYTES 84
@@ -29,7 +29,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_kquant_affine(src + i, 16, 3, 15, &b);
+		moe_subblocks_affine(src + i, 16, 3, 15, &b);
 		for (size_t s = 0; s < 16; s++)
 			dst[s] = (uint8_t)(b.scale[s] | b.min[s] << 4);
 		for (size_t half = 0; half < 2; half++)

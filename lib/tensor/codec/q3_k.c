@@ -3,7 +3,7 @@
  * l + 32, l + 64 and l + 96 of a half of the block; bit 4 half + t of byte l of the third bits belongs to number
  * l + 32 t of that half. Encoding: tensor/kquant.h. */
 #include "tensor/half.h"
-#include "tensor/kquant.h"
+#include "tensor/subblocks.h"
 #include "tensor/tensor.h"
 
 #define BLOCK_BYTES 110
@@ -34,7 +34,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 		struct moe_kquant b;
 		uint8_t *levels = dst + 96;
 
-		moe_kquant_symmetric(src + i, 16, 4, 32, &b);
+		moe_subblocks_symmetric(src + i, 16, 4, 32, &b);
 		for (size_t k = 0; k < 108; k++)
 			dst[k] = 0;
 		for (size_t k = 0; k < MOE_KQUANT_BLOCK; k++) {

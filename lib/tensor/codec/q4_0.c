@@ -27,8 +27,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 		const float inverse = d != 0 ? 1.0f / d : 0.0f;
 		uint8_t q[MOE_NIBBLE_BLOCK];
 
-		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
-			q[k] = moe_cut_code(src[i + k] * inverse + 8.5f, 15);
+		moe_cut_codes(src + i, 0, inverse, 8.5f, 15, q);
 		moe_store_u16(dst, moe_f16_from_f32(d));
 		moe_nibbles_pack(q, dst + 2);
 	}

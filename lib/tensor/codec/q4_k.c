@@ -2,7 +2,7 @@
  * bytes, then four bits a number: x = d scale q - d_min min. 32 bytes of codes hold two sub-blocks, the first in the
  * lower halves. Encoding: tensor/kquant.h. */
 #include "tensor/half.h"
-#include "tensor/kquant.h"
+#include "tensor/subblocks.h"
 #include "tensor/sixbit.h"
 #include "tensor/tensor.h"
 
@@ -30,7 +30,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_kquant_affine(src + i, 8, 15, 63, &b);
+		moe_subblocks_affine(src + i, 8, 15, 63, &b);
 		moe_store_u16(dst, b.d);
 		moe_store_u16(dst + 2, b.d_min);
 		moe_sixbit_pack(b.scale, b.min, dst + 4);

@@ -30,10 +30,9 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 		uint8_t q[MOE_NIBBLE_BLOCK];
 		uint32_t high = 0;
 
-		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++) {
-			q[k] = moe_cut_code(src[i + k] * inverse + 16.5f, 31);
+		moe_cut_codes(src + i, 0, inverse, 16.5f, 31, q);
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
 			high |= (uint32_t)(q[k] >> 4) << k;
-		}
 		moe_store_u16(dst, moe_f16_from_f32(d));
 		moe_store_u32(dst + 2, high);
 		moe_nibbles_pack(q, dst + 6);

@@ -31,10 +31,9 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 
 		moe_block_range(src + i, MOE_NIBBLE_BLOCK, &min, &max);
 		const float d = (max - min) / 31.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
-		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++) {
-			q[k] = moe_cut_code((src[i + k] - min) * inverse + 0.5f, 31);
+		moe_cut_codes(src + i, min, inverse, 0.5f, 31, q);
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
 			high |= (uint32_t)(q[k] >> 4) << k;
-		}
 		moe_store_u16(dst, moe_f16_from_f32(d));
 		moe_store_u16(dst + 2, moe_f16_from_f32(min));
 		moe_store_u32(dst + 4, high);

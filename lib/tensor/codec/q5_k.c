@@ -2,7 +2,7 @@
  * bytes, 32 bytes with the fifth bits (bit s of byte k: number k of sub-block s), then four bits a number:
  * x = d scale q - d_min min. Encoding: tensor/kquant.h. */
 #include "tensor/half.h"
-#include "tensor/kquant.h"
+#include "tensor/subblocks.h"
 #include "tensor/sixbit.h"
 #include "tensor/tensor.h"
 
@@ -32,7 +32,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_kquant_affine(src + i, 8, 31, 63, &b);
+		moe_subblocks_affine(src + i, 8, 31, 63, &b);
 		moe_store_u16(dst, b.d);
 		moe_store_u16(dst + 2, b.d_min);
 		moe_sixbit_pack(b.scale, b.min, dst + 4);

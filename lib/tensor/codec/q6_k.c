@@ -3,7 +3,7 @@
  * which byte l holds numbers l and l + 64, and 32 bytes of upper bits, of which byte l holds those of l, l + 32, l + 64
  * and l + 96. Encoding: tensor/kquant.h. */
 #include "tensor/half.h"
-#include "tensor/kquant.h"
+#include "tensor/subblocks.h"
 #include "tensor/tensor.h"
 
 #define BLOCK_BYTES 210
@@ -31,7 +31,7 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_kquant_symmetric(src + i, 16, 32, 128, &b);
+		moe_subblocks_symmetric(src + i, 16, 32, 128, &b);
 		for (size_t half = 0; half < 2; half++)
 			for (size_t l = 0; l < 32; l++) {
 				const int8_t *code = b.code + half * 128 + l;
