@@ -22,8 +22,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "summary", struct config, summary, "a line with bars per layer, for people [on a terminal]"),
 	MOE_OPT_LISTED('m', "metric", "NAME,...", metric_word, struct config, metrics,
                     "a column per statistic; list: which there are"),
-	MOE_OPT_ENUM(0, "plot", "load|heatmap|lorenz|coactivation|curve|maxvio|specialisation",
-	             struct config, plot, "a picture, as SVG"),
+	MOE_OPT_ENUM(0, "plot", "load|heatmap|lorenz|coactivation|curve|maxvio|specialisation|table",
+	             struct config, plot, "a picture, as SVG; with -o NAME.png as PNG"),
 	MOE_OPT_FLAG(0, "list", struct config, list, "which metrics there are, with their units"),
 	MOE_OPT_GROUP("Of what"),
 	{.kind = MOE_OPT_KIND_STR, .name = "by", .value = "WHAT", .offset = offsetof(struct config, by_text),
@@ -58,6 +58,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "ci", struct config, ci, "with each number of --metric the bounds of its 95 % interval"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 0, 1e9,
                     "status 3 if a layer's peak_to_average exceeds X"),
+	MOE_OPT_STR(0, "title", "TEXT", struct config, title, "what stands above the picture"),
 	MOE_OPT_FLAG(0, "ascii", struct config, ascii, "bars of ASCII characters"),
 	MOE_OPT_END};
 
@@ -77,6 +78,13 @@ static void show_progress(void *arg, const char *path, uint64_t n_read, uint64_t
 	}
 	tool_progress_add(&job->progress, (int64_t)(n_read - job->progress_done));
 	job->progress_done = n_read;
+}
+
+static bool ends_in(const char *path, const char *end)
+{
+	const size_t n = strlen(path), n_end = strlen(end);
+
+	return n > n_end && strcmp(path + n - n_end, end) == 0;
 }
 
 /* What would be read and written. */
@@ -99,7 +107,7 @@ static void print_dry_run(struct job *job, char *const *paths, int n_paths)
 	}
 	moe_rows_str(&rows, "write");
 	moe_rows_str(&rows, to ? to : "-");
-	moe_rows_str(&rows, job->cfg->plot != PLOT_NONE ? "svg" : "text");
+	moe_rows_str(&rows, job->cfg->plot == PLOT_NONE ? "text" : to && ends_in(to, ".png") ? "png" : "svg");
 	/* How much text it is shows only when it is made. */
 	if (job->ctx->common.json)
 		moe_rows_f64(&rows, (double)NAN);
@@ -134,6 +142,13 @@ static enum moe_status print_result(struct job *job, struct moe_err *err)
 static enum moe_status write_result(struct job *job, struct moe_err *err)
 {
 	const char *path = job->ctx->common.output ? job->ctx->common.output : "-";
+
+	if (job->cfg->plot != PLOT_NONE && ends_in(path, ".png")) {
+		enum moe_status status = stats_paint(&job->out, err);
+
+		if (status)
+			return status;
+	}
 	return moe_out_text(&job->out, path, tool_out_flags(job->ctx), job->ctx->watch, err);
 }
 
@@ -173,6 +188,10 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 		status = stats_open_inputs(job, err);
 	if (status)
 		return status;
+	if (job->cfg->plot == PLOT_TABLE) {
+		status = stats_draw_table(job, paths[0], err);
+		return status ? status : write_result(job, err);
+	}
 	status = moe_gather_files(&job->gather, paths, n_paths, &opts, err);
 	if (job->progress_path)
 		tool_progress_finish(&job->progress);
@@ -255,7 +274,6 @@ static const char *find_unread(const struct job *job)
 static const char *find_misuse(const struct tool_ctx *ctx, const struct config *cfg)
 {
 	const char *to = ctx->common.output;
-	size_t n = to ? strlen(to) : 0;
 	bool picture = cfg->plot != PLOT_NONE;
 
 	if (cfg->load + cfg->summary + !!cfg->metrics + picture + cfg->list > 1)
@@ -270,8 +288,14 @@ static const char *find_misuse(const struct tool_ctx *ctx, const struct config *
 		return "--plot maxvio draws windows of tokens: --by window=N says how long they are";
 	if (picture && cfg->plot != PLOT_MAXVIO && cfg->by != MOE_BY_LAYER)
 		return "--plot draws all layers of one load: use --source NAME in place of --by";
-	if (picture && to && strcmp(to, "-") != 0 && (n < 5 || strcmp(to + n - 4, ".svg") != 0))
-		return "pictures are written as SVG only: expected -o NAME.svg";
+	if (picture && to && strcmp(to, "-") != 0 && !ends_in(to, ".svg") && !ends_in(to, ".png"))
+		return "pictures are SVG or PNG: expected -o NAME.svg or NAME.png";
+	if (cfg->title && !picture)
+		return "--title goes with --plot";
+	if (cfg->plot == PLOT_TABLE && (cfg->layers || cfg->source || cfg->max_imbalance >= 0))
+		return "--plot table draws a table as it is: --layer, --source and --max-imbalance go without it";
+	if (cfg->plot == PLOT_TABLE && ctx->n_operands > 1)
+		return "--plot table draws one table";
 	return NULL;
 }
 

@@ -93,6 +93,7 @@ _moe()
 		moe-stats:--hidden-size | \
 		moe-stats:--bytes-per-element | \
 		moe-stats:--max-imbalance | \
+		moe-stats:--title | \
 		moe-stats:--threads | moe-stats:-j | \
 		moe-stats:--seed)
 		:
@@ -227,7 +228,7 @@ _moe()
 		return
 		;;
 	moe-stats:--plot)
-		mapfile -t COMPREPLY < <(compgen -W 'load heatmap lorenz coactivation curve maxvio specialisation' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'load heatmap lorenz coactivation curve maxvio specialisation table' -- "$cur")
 		return
 		;;
 	moe-stats:--by)
@@ -240,7 +241,7 @@ _moe()
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --imatrix --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --from --max-moves --time --list-planners --evaluate --test --batch-tokens --max-imbalance --import --export --layers --list-forms --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --top --diff --against --groups --top-groups --batch-tokens --flip-below --plan --topology --hidden-size --bytes-per-element --tokenizer --ci --max-imbalance --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --top --diff --against --groups --top-groups --batch-tokens --flip-below --plan --topology --hidden-size --bytes-per-element --tokenizer --ci --max-imbalance --title --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac
 	if [[ $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

@@ -188,7 +188,7 @@ complete -c moe-stats -l load -d 'the load table of moe-load(5) [in a pipe or fi
 complete -c moe-stats -a '(moe-stats --complete-words MODEL 2>/dev/null)' -d model
 complete -c moe-stats -l summary -d 'a line with bars per layer, for people [on a terminal]'
 complete -c moe-stats -s m -l metric -x -a '(__fish_complete_list , "moe-stats --complete-words metric 2>/dev/null")' -d 'a column per statistic; list: which there are'
-complete -c moe-stats -l plot -x -a 'load heatmap lorenz coactivation curve maxvio specialisation' -d 'a picture, as SVG'
+complete -c moe-stats -l plot -x -a 'load heatmap lorenz coactivation curve maxvio specialisation table' -d 'a picture, as SVG; with -o NAME.png as PNG'
 complete -c moe-stats -l list -d 'which metrics there are, with their units'
 complete -c moe-stats -l by -x -a 'layer expert source domain window= position' -d 'layer, expert, source (or domain), window=N, position: what rows are about [layer]'
 complete -c moe-stats -l layer -x -d 'only these layers, by the model\'s own index'
@@ -207,6 +207,7 @@ complete -c moe-stats -l bytes-per-element -x -d 'bytes of each on its way to an
 complete -c moe-stats -l tokenizer -x -a '(__fish_complete_directories)' -d 'the model whose tokenizer writes out token ids'
 complete -c moe-stats -l ci -d 'with each number of --metric the bounds of its 95 % interval'
 complete -c moe-stats -l max-imbalance -x -d 'status 3 if a layer\'s peak_to_average exceeds X'
+complete -c moe-stats -l title -x -d 'what stands above the picture'
 complete -c moe-stats -l ascii -d 'bars of ASCII characters'
 complete -c moe-stats -s o -l output -r -F -d 'write there [stdout]'
 complete -c moe-stats -l json -d 'JSON lines instead of a table'

@@ -10,6 +10,11 @@
 
 enum { MAX_SIDE = 1024 };   /* cells of a matrix that can still be told apart */
 
+static const char *title_of(const struct job *job, const char *title)
+{
+	return job->cfg->title ? job->cfg->title : title;
+}
+
 /* "PREFIXn" for n in numbers (NULL: 0, 1, 2 ...), freed by free(*text) and free(result). */
 static char **names_of(const char *prefix, const int32_t *numbers, int32_t n, char **text, struct moe_err *err)
 {
@@ -47,7 +52,7 @@ static enum moe_status draw_loads(struct job *job, struct moe_err *err)
 		goto out;
 	if (heatmap)
 		moe_plot_svg_heatmap(
-			&(struct moe_plot_heatmap){.title = "Load of every expert in every layer",
+			&(struct moe_plot_heatmap){.title = title_of(job, "Load of every expert in every layer"),
 		                                   .subtitle = subtitle.p,
 		                                   .x_label = "expert",
 		                                   .y_label = "layer",
@@ -63,7 +68,7 @@ static enum moe_status draw_loads(struct job *job, struct moe_err *err)
 	else
 		moe_plot_svg_bars(
 			&(struct moe_plot_bars){
-				.title = "Load of experts, busiest first",
+				.title = title_of(job, "Load of experts, busiest first"),
 				.subtitle = subtitle.p,
 				.x_label = "experts of a layer, by falling load",
 				.y_label = "height: load relative to the mean of the layer (1: an even load)",
@@ -129,7 +134,7 @@ static enum moe_status draw_matrix(struct job *job, const char *about, struct mo
 	         load->layers[0], pairs ? " chosen together" : "");
 	moe_plot_svg_heatmap(
 		&(struct moe_plot_heatmap){
-			.title = title,
+			.title = title_of(job, title),
 			.subtitle = about,
 			.x_label = pairs ? "expert, in the order of a tree over lifts" : "expert",
 			.y_label = pairs ? "expert" : "source",
@@ -140,6 +145,7 @@ static enum moe_status draw_matrix(struct job *job, const char *about, struct mo
 			.values = p.values,
 			.row_names = p.names ? p.names : (const char *const *)rows,
 			.col_names = (const char *const *)cols,
+			.square = pairs,
 			.centre = 1},
 		&job->out);
 out:
@@ -203,6 +209,7 @@ static enum moe_status draw_lines(struct job *job, const char *about, struct moe
 		x[i] = job->cfg->plot == PLOT_MAXVIO ? n_tokens += (double)job->gather.loads[i].n_tokens : i;
 	plot.x = x;
 	describe_lines(job, &p, &plot);
+	plot.title = title_of(job, plot.title);
 	if (p.n_cols > 0)
 		moe_plot_svg_lines(&plot, &job->out);
 	else

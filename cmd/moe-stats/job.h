@@ -12,11 +12,12 @@
 #include "tool.h"
 
 enum plot {
-	PLOT_LOAD, PLOT_HEATMAP, PLOT_LORENZ, PLOT_COACTIVATION, PLOT_CURVE, PLOT_MAXVIO, PLOT_SPECIALISATION, PLOT_NONE
+	PLOT_LOAD, PLOT_HEATMAP, PLOT_LORENZ, PLOT_COACTIVATION, PLOT_CURVE, PLOT_MAXVIO, PLOT_SPECIALISATION,
+	PLOT_TABLE, PLOT_NONE
 };
 
 struct config {
-	const char *metrics, *layers, *source, *by_text, *against, *plan, *topology, *tokenizer;
+	const char *metrics, *layers, *source, *by_text, *against, *plan, *topology, *tokenizer, *title;
 	bool load, summary, list, ascii, diff, ci;
 	int32_t by, plot;
 	int64_t window_tokens; /* of --by window=N */
@@ -54,5 +55,9 @@ MOE_MUST_USE enum moe_status stats_print_summary(struct job *job, struct moe_err
 /* The metric that a picture needs beside loads; NULL: none. */
 const struct moe_metric *stats_plot_metric(enum plot plot);
 MOE_MUST_USE enum moe_status stats_draw(struct job *job, struct moe_err *err);
+/* The same for the one table that --plot table is given. */
+MOE_MUST_USE enum moe_status stats_draw_table(struct job *job, const char *path, struct moe_err *err);
+/* The SVG in *picture becomes a PNG. */
+MOE_MUST_USE enum moe_status stats_paint(struct moe_buf *picture, struct moe_err *err);
 
 #endif

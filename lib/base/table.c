@@ -300,6 +300,10 @@ int64_t moe_table_rows(const struct moe_table *table) { return table->n_rows; }
 
 int64_t moe_table_line(const struct moe_table *table, int64_t row) { return table->header_line + 1 + row; }
 
+int moe_table_columns(const struct moe_table *table) { return table->n_columns; }
+
+const char *moe_table_column(const struct moe_table *table, int column) { return table->columns[column].p; }
+
 int moe_table_find(const struct moe_table *table, const char *column)
 {
 	for (int i = 0; i < table->n_columns; i++)

@@ -29,6 +29,9 @@ void moe_table_free(struct moe_table *table);
 
 const char *moe_table_name(const struct moe_table *table);
 int64_t moe_table_rows(const struct moe_table *table);
+int moe_table_columns(const struct moe_table *table);
+/* The name of a column, NUL-terminated; a view. */
+const char *moe_table_column(const struct moe_table *table, int column);
 /* Index of a column, or -1. */
 int moe_table_find(const struct moe_table *table, const char *column);
 /* The same, but a missing column is an error naming file, the column wanted and the header found. */

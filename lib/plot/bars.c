@@ -12,6 +12,10 @@
 #define GAP_X 18.0
 #define GAP_Y 30.0
 #define PANEL_H 72.0
+#define MIN_WIDTH 560.0
+#define CHAR_W 5.8
+
+enum { MANY = 12 }; /* so many wide panels would make a strip of paper */
 
 struct layout {
 	int32_t n_cols, n_rows;
@@ -25,11 +29,11 @@ static struct layout lay_out(const struct moe_plot_bars *plot)
 	struct layout at = {0};
 	double max = 0;
 
-	at.panel_w = clamp(plot->n_bars * 3.0, 160, 384);
+	at.panel_w = clamp(plot->n_bars * 3.0, 160, plot->n_panels > MANY ? 192 : 384);
 	at.n_cols = (int32_t)clamp(floor(840 / (at.panel_w + GAP_X)), 1, plot->n_panels);
 	at.n_rows = (plot->n_panels + at.n_cols - 1) / at.n_cols;
 	at.bar_w = at.panel_w / plot->n_bars;
-	at.width = LEFT + fmax(at.n_cols * (at.panel_w + GAP_X), 440) + 6;
+	at.width = fmax(LEFT + at.n_cols * (at.panel_w + GAP_X) + 6, MIN_WIDTH);
 	at.height = TOP + at.n_rows * (PANEL_H + GAP_Y) + BOTTOM;
 	for (int64_t i = 0; i < (int64_t)plot->n_panels * plot->n_bars; i++)
 		max = fmax(max, plot->values[i]);
@@ -123,7 +127,7 @@ void moe_plot_svg_bars(const struct moe_plot_bars *plot, struct moe_buf *out)
 	moe_svg_body(out, at.width, at.height, 16, plot->title, plot->subtitle);
 	moe_svg_line(out, 16, 57, 40, 57, "mean");
 	moe_svg_text(out, 46, 61, MOE_SVG_START, "soft", "mean of the panel", 40);
-	moe_svg_text(out, 170, 61, MOE_SVG_START, "soft", plot->y_label, (int)((at.width - 170) / 6.4));
+	moe_svg_text(out, 170, 61, MOE_SVG_START, "soft", plot->y_label, (int)((at.width - 170) / CHAR_W));
 	for (int32_t p = 0; p < plot->n_panels; p++) {
 		double x = LEFT + p % at.n_cols * (at.panel_w + GAP_X),
 		       y = TOP + p / at.n_cols * (PANEL_H + GAP_Y) + 8;
@@ -133,7 +137,7 @@ void moe_plot_svg_bars(const struct moe_plot_bars *plot, struct moe_buf *out)
 		add_panel(plot, &at, p, x, y, row, out);
 	}
 	moe_svg_text(out, LEFT, at.height - 18, MOE_SVG_START, "label", plot->x_label,
-	             (int)((at.width - LEFT) / 6.4));
+	             (int)((at.width - LEFT) / CHAR_W));
 	moe_svg_end(out);
 	free(row);
 }

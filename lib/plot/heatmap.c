@@ -7,15 +7,19 @@
 #include "plot/plot.h"
 #include "plot/svg.h"
 
-enum { N_LEVELS = 24, SPAN = 3 }; /* an even number of levels: half of them on either side of the centre */
+enum {
+	N_LEVELS = 24,    /* an even number: half of them on either side of the centre */
+	SPAN = 3,
+	NAME_CHARS = 24,
+};
 
-#define LEFT 64.0
+#define MIN_LEFT 64.0
 #define TOP 72.0
 #define RIGHT 24.0
 #define BOTTOM 92.0
 
 struct layout {
-	double cell_w, cell_h, plot_w, plot_h, width, height;
+	double left, cell_w, cell_h, plot_w, plot_h, width, height;
 	double top; /* value of the highest level, linear scale */
 };
 
@@ -46,16 +50,33 @@ static int level_of(const struct moe_plot_heatmap *plot, const struct layout *at
 
 static double clamp(double value, double min, double max) { return value < min ? min : value > max ? max : value; }
 
+/* Room for the names of rows, of which at most NAME_CHARS characters are shown. */
+static double room_for_names(const struct moe_plot_heatmap *plot)
+{
+	int max = 0;
+
+	for (int32_t r = 0; r < plot->n_rows; r++) {
+		int n = 0;
+
+		for (const char *p = plot->row_names[r]; *p && n < NAME_CHARS + 1; p++)
+			n += (*p & 0xc0) != 0x80;
+		max = n > max ? n : max;
+	}
+	return fmax(MIN_LEFT, 22 + 7 * max);
+}
+
 static struct layout lay_out(const struct moe_plot_heatmap *plot)
 {
-	struct layout at = {0};
+	struct layout at = {.left = room_for_names(plot)};
 	double max = 0;
 
 	at.cell_w = clamp(floor(8 * 720.0 / plot->n_cols) / 8, 2, 28);
 	at.cell_h = clamp(floor(8 * 480.0 / plot->n_rows) / 8, 2, 18);
+	if (plot->square)
+		at.cell_h = at.cell_w = fmin(at.cell_w, 18);
 	at.plot_w = at.cell_w * plot->n_cols;
 	at.plot_h = at.cell_h * plot->n_rows;
-	at.width = LEFT + fmax(at.plot_w, 420) + RIGHT;
+	at.width = at.left + fmax(at.plot_w, 420) + RIGHT;
 	at.height = TOP + at.plot_h + BOTTOM;
 	for (int64_t i = 0; i < (int64_t)plot->n_rows * plot->n_cols; i++)
 		max = fmax(max, plot->values[i]);
@@ -77,7 +98,7 @@ static void add_level(const struct moe_plot_heatmap *plot, const struct layout *
 			if (!begun)
 				moe_buf_addf(out, "<path class=\"c%d\" d=\"", level);
 			begun = true;
-			moe_svg_rect(out, LEFT + c * at->cell_w, TOP + r * at->cell_h, at->cell_w, at->cell_h);
+			moe_svg_rect(out, at->left + c * at->cell_w, TOP + r * at->cell_h, at->cell_w, at->cell_h);
 		}
 	if (begun)
 		moe_buf_adds(out, "\"/>\n");
@@ -96,7 +117,7 @@ static bool add_zeros(const struct moe_plot_heatmap *plot, const struct layout *
 			if (!begun)
 				moe_buf_adds(out, "<path class=\"dot\" d=\"");
 			begun = true;
-			moe_svg_rect(out, LEFT + (c + 0.5) * at->cell_w - side / 2,
+			moe_svg_rect(out, at->left + (c + 0.5) * at->cell_w - side / 2,
 			             TOP + (r + 0.5) * at->cell_h - side / 2, side, side);
 		}
 	if (begun)
@@ -109,14 +130,15 @@ static void add_axes(const struct moe_plot_heatmap *plot, const struct layout *a
 	int step = moe_svg_step(at->cell_w, 26);
 
 	for (int32_t c = 0; c < plot->n_cols; c += step)
-		moe_svg_text(out, LEFT + (c + 0.5) * at->cell_w, TOP + at->plot_h + 14, MOE_SVG_MIDDLE, "soft",
+		moe_svg_text(out, at->left + (c + 0.5) * at->cell_w, TOP + at->plot_h + 14, MOE_SVG_MIDDLE, "soft",
 		             plot->col_names[c], 12);
 	step = moe_svg_step(at->cell_h, 13);
 	for (int32_t r = 0; r < plot->n_rows; r += step)
-		moe_svg_text(out, LEFT - 6, TOP + (r + 0.5) * at->cell_h + 4, MOE_SVG_END, "soft", plot->row_names[r],
-		             8);
-	moe_svg_text(out, LEFT + at->plot_w / 2, TOP + at->plot_h + 30, MOE_SVG_MIDDLE, "label", plot->x_label, 60);
-	moe_svg_text(out, LEFT - 6, TOP - 6, MOE_SVG_END, "label", plot->y_label, 10);
+		moe_svg_text(out, at->left - 6, TOP + (r + 0.5) * at->cell_h + 4, MOE_SVG_END, "soft",
+		             plot->row_names[r], NAME_CHARS);
+	moe_svg_text(out, at->left + at->plot_w / 2, TOP + at->plot_h + 30, MOE_SVG_MIDDLE, "label", plot->x_label,
+	             60);
+	moe_svg_text(out, at->left - 6, TOP - 6, MOE_SVG_END, "label", plot->y_label, 10);
 }
 
 /* The name of a value on the legend, `quarter` of the way from left to right for a linear scale. */
@@ -138,7 +160,7 @@ static void add_tick(const struct moe_plot_heatmap *plot, const struct layout *a
 
 static void add_legend(const struct moe_plot_heatmap *plot, const struct layout *at, bool zeros, struct moe_buf *out)
 {
-	double x = LEFT, y = TOP + at->plot_h + 46, w = 12, h = 10;
+	double x = at->left, y = TOP + at->plot_h + 46, w = 12, h = 10;
 	int n_ticks = plot->centre > 0 ? 2 * SPAN : 2 * SPAN - 2;
 
 	for (int i = 0; i < N_LEVELS; i++) {

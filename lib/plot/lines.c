@@ -6,6 +6,7 @@
 
 #define LEFT 64.0
 #define TOP 84.0
+#define TOP_PLAIN 66.0   /* without a label above the axis */
 #define RIGHT 24.0
 #define PLOT_W 560.0
 #define PLOT_H 320.0
@@ -14,11 +15,11 @@
 enum { N_STYLES = 6, N_TICKS = 5 };
 
 struct layout {
-	double x_min, x_span, y_top, width, height;
+	double top, x_min, x_span, y_top, width, height;
 };
 
 static double x_of(const struct layout *at, double x) { return LEFT + (x - at->x_min) / at->x_span * PLOT_W; }
-static double y_of(const struct layout *at, double y) { return TOP + PLOT_H - y / at->y_top * PLOT_H; }
+static double y_of(const struct layout *at, double y) { return at->top + PLOT_H - y / at->y_top * PLOT_H; }
 
 /* Entries of the legend, one below the other. */
 static int32_t n_entries(const struct moe_plot_lines *plot)
@@ -28,7 +29,9 @@ static int32_t n_entries(const struct moe_plot_lines *plot)
 
 static struct layout lay_out(const struct moe_plot_lines *plot)
 {
-	struct layout at = {.x_min = plot->x[0], .x_span = plot->x[plot->n_points - 1] - plot->x[0]};
+	struct layout at = {.top = *plot->y_label ? TOP : TOP_PLAIN,
+	                    .x_min = plot->x[0],
+	                    .x_span = plot->x[plot->n_points - 1] - plot->x[0]};
 	double max = 0;
 
 	for (int64_t i = 0; i < (int64_t)plot->n_lines * plot->n_points; i++)
@@ -37,7 +40,7 @@ static struct layout lay_out(const struct moe_plot_lines *plot)
 		at.x_span = 1;
 	at.y_top = plot->y_top > 0 ? plot->y_top : max > 0 ? max * 1.05 : 1;
 	at.width = LEFT + PLOT_W + RIGHT;
-	at.height = TOP + PLOT_H + 52 + LEGEND_H * n_entries(plot) + 10;
+	at.height = at.top + PLOT_H + 52 + LEGEND_H * n_entries(plot) + 10;
 	return at;
 }
 
@@ -50,12 +53,28 @@ static void add_styles(struct moe_buf *out)
 	static const char *const dashes[N_STYLES] = {"none", "7 3", "2 3", "10 3 2 3", "4 2", "1 2"};
 
 	for (int i = 0; i < N_STYLES; i++)
-		moe_buf_addf(out, ".l%d{stroke:#%06x;stroke-width:2;stroke-dasharray:%s;fill:none}\n", i,
-		             colours[i].light, dashes[i]);
+		moe_buf_addf(out,
+		             ".l%d{stroke:#%06x;stroke-width:2;stroke-dasharray:%s;fill:none}\n.m%d{fill:#%06x}\n", i,
+		             colours[i].light, dashes[i], i, colours[i].light);
 	moe_buf_adds(out, ".thin{stroke:#9db4c8;stroke-width:0.8;fill:none}\n@media (prefers-color-scheme:dark){\n");
 	for (int i = 0; i < N_STYLES; i++)
-		moe_buf_addf(out, ".l%d{stroke:#%06x}\n", i, colours[i].dark);
+		moe_buf_addf(out, ".l%d{stroke:#%06x}.m%d{fill:#%06x}\n", i, colours[i].dark, i, colours[i].dark);
 	moe_buf_adds(out, ".thin{stroke:#4d6478}\n}\n");
+}
+
+static void add_marks(const struct moe_plot_lines *plot, const struct layout *at, int32_t line, struct moe_buf *out)
+{
+	for (int32_t i = 0; i < plot->n_points; i++) {
+		const double y = plot->y[(int64_t)line * plot->n_points + i];
+
+		if (isnan(y))
+			continue;
+		moe_buf_addf(out, "<circle class=\"m%d\" r=\"3\" cx=\"", (line - plot->n_thin) % N_STYLES);
+		moe_svg_number(out, x_of(at, plot->x[i]));
+		moe_buf_adds(out, "\" cy=\"");
+		moe_svg_number(out, y_of(at, y));
+		moe_buf_adds(out, "\"/>\n");
+	}
 }
 
 static void add_class(const struct moe_plot_lines *plot, int32_t line, struct moe_buf *out)
@@ -93,21 +112,32 @@ static void add_line(const struct moe_plot_lines *plot, const struct layout *at,
 	moe_buf_adds(out, "\"/>\n");
 }
 
+/* Between numbers of things there is none. */
+static bool are_whole(const struct moe_plot_lines *plot)
+{
+	for (int32_t i = 0; i < plot->n_points; i++)
+		if (plot->x[i] != floor(plot->x[i]))
+			return false;
+	return true;
+}
+
 /* Round numbers along both axes. */
 static void add_axes(const struct moe_plot_lines *plot, const struct layout *at, struct moe_buf *out)
 {
-	const double step_x = moe_svg_round_up(at->x_span / (2 * N_TICKS));
+	double step_x = moe_svg_round_up(at->x_span / (2 * N_TICKS));
 	const double step_y = moe_svg_round_up(at->y_top / N_TICKS);
 
-	moe_svg_line(out, LEFT, TOP + PLOT_H, LEFT + PLOT_W, TOP + PLOT_H, "line");
-	moe_svg_line(out, LEFT, TOP, LEFT, TOP + PLOT_H, "line");
+	if (are_whole(plot))
+		step_x = fmax(step_x, 1);
+	moe_svg_line(out, LEFT, at->top + PLOT_H, LEFT + PLOT_W, at->top + PLOT_H, "line");
+	moe_svg_line(out, LEFT, at->top, LEFT, at->top + PLOT_H, "line");
 	for (double x = ceil(at->x_min / step_x) * step_x; x <= at->x_min + at->x_span * (1 + 1e-9); x += step_x) {
 		struct moe_buf name = {0};
 
-		moe_buf_add_f64(&name, x);
-		moe_svg_line(out, x_of(at, x), TOP + PLOT_H, x_of(at, x), TOP + PLOT_H + 4, "line");
+		moe_buf_add_f64(&name, round(x * 1e9) / 1e9);
+		moe_svg_line(out, x_of(at, x), at->top + PLOT_H, x_of(at, x), at->top + PLOT_H + 4, "line");
 		if (name.p)
-			moe_svg_text(out, x_of(at, x), TOP + PLOT_H + 17, MOE_SVG_MIDDLE, "soft", name.p, 14);
+			moe_svg_text(out, x_of(at, x), at->top + PLOT_H + 17, MOE_SVG_MIDDLE, "soft", name.p, 14);
 		moe_buf_free(&name);
 	}
 	for (int k = 0; k * step_y <= at->y_top * (1 + 1e-9); k++) {
@@ -119,8 +149,8 @@ static void add_axes(const struct moe_plot_lines *plot, const struct layout *at,
 			moe_svg_text(out, LEFT - 8, y_of(at, k * step_y) + 4, MOE_SVG_END, "soft", name.p, 9);
 		moe_buf_free(&name);
 	}
-	moe_svg_text(out, LEFT + PLOT_W / 2, TOP + PLOT_H + 35, MOE_SVG_MIDDLE, "label", plot->x_label, 90);
-	moe_svg_text(out, 16, TOP - 10, MOE_SVG_START, "label", plot->y_label, 90);
+	moe_svg_text(out, LEFT + PLOT_W / 2, at->top + PLOT_H + 35, MOE_SVG_MIDDLE, "label", plot->x_label, 90);
+	moe_svg_text(out, 16, at->top - 10, MOE_SVG_START, "label", plot->y_label, 90);
 }
 
 static void add_entry(double y, const char *class, const char *name, struct moe_buf *out)
@@ -129,10 +159,10 @@ static void add_entry(double y, const char *class, const char *name, struct moe_
 	moe_svg_text(out, LEFT + 48, y + 4, MOE_SVG_START, "soft", name, 70);
 }
 
-static void add_legend(const struct moe_plot_lines *plot, struct moe_buf *out)
+static void add_legend(const struct moe_plot_lines *plot, const struct layout *at, struct moe_buf *out)
 {
 	static const char *const classes[N_STYLES] = {"l0", "l1", "l2", "l3", "l4", "l5"};
-	double y = TOP + PLOT_H + 56;
+	double y = at->top + PLOT_H + 56;
 
 	for (int32_t i = 0; i < plot->n_lines - plot->n_thin; i++, y += LEGEND_H)
 		add_entry(y, classes[i % N_STYLES], plot->names[i], out);
@@ -152,10 +182,12 @@ void moe_plot_svg_lines(const struct moe_plot_lines *plot, struct moe_buf *out)
 	add_styles(out);
 	moe_svg_body(out, at.width, at.height, 16, plot->title, plot->subtitle);
 	if (plot->diagonal_name)
-		moe_svg_line(out, LEFT, TOP + PLOT_H, LEFT + PLOT_W, y_of(&at, at.y_top), "mean");
+		moe_svg_line(out, LEFT, at.top + PLOT_H, LEFT + PLOT_W, y_of(&at, at.y_top), "mean");
 	for (int32_t i = 0; i < plot->n_lines; i++)
 		add_line(plot, &at, i, out);
+	for (int32_t i = plot->n_thin; i < plot->n_lines && plot->marks; i++)
+		add_marks(plot, &at, i, out);
 	add_axes(plot, &at, out);
-	add_legend(plot, out);
+	add_legend(plot, &at, out);
 	moe_svg_end(out);
 }

@@ -16,6 +16,7 @@ struct moe_plot_heatmap {
 	const double *values;              /* [n_rows][n_cols], >= 0; NaN: no cell; 0: a dot of its own */
 	const char *const *row_names;      /* [n_rows] */
 	const char *const *col_names;      /* [n_cols] */
+	bool square;                       /* cells are as high as wide */
 	double centre;                     /* > 0: logarithmic around it, the hue changes there; 0: linear from 0 */
 };
 void moe_plot_svg_heatmap(const struct moe_plot_heatmap *plot, struct moe_buf *out);
@@ -42,6 +43,7 @@ struct moe_plot_lines {
 	const char *const *names;           /* [n_lines - n_thin] */
 	const char *diagonal_name;          /* a line from (0, 0) to the far corner; NULL: none */
 	double y_top;                       /* 0: as the values need */
+	bool marks;                         /* a dot at every point: there are few, and they are not joined by more */
 };
 void moe_plot_svg_lines(const struct moe_plot_lines *plot, struct moe_buf *out);
 

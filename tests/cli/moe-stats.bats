@@ -363,13 +363,99 @@ esft()
 		iconv -f UTF-8 -t UTF-8 $plot.svg >/dev/null
 		grep -q 'model &lt;&amp;&quot;' $plot.svg
 	done
-	fails 2 moe-stats --plot load -o x.png small.tsv
-	expect_message 'SVG'
-	[ ! -e x.png ]
+	fails 2 moe-stats --plot load -o x.pdf small.tsv
+	expect_message 'SVG or PNG'
+	[ ! -e x.pdf ]
 	fails 2 moe-stats --plot load -o heatmap.svg small.tsv
 	expect_message -- '--force'
 	moe-stats --force --plot load -o heatmap.svg small.tsv
 	fails 2 moe-stats --plot curve small.tsv
+}
+
+@test "a picture as PNG is whole, or a sentence says what is missing" {
+	small
+	mkdir none painter
+	run_split env PATH="$BIN:$T/none" moe-stats --plot load -o x.png small.tsv
+	expect_status 1
+	expect_message '^moe-stats: a picture as PNG is painted by rsvg-convert .librsvg., which is not installed: install it, or write -o NAME.svg'
+	# A painter that fails, that paints half a picture, that dies.
+	for words in 'echo "no colour" >&2; exit 1' 'printf "\211PNG\r\n\032\nhalf of it"' 'kill -9 $$'; do
+		printf '#!/bin/sh\n%s\n' "$words" >painter/rsvg-convert
+		chmod +x painter/rsvg-convert
+		run_split env PATH="$T/painter:$PATH" moe-stats --plot load -o x.png small.tsv
+		expect_status 1
+		expect_message 'rsvg-convert painted no picture: (no colour|it did not say why)'
+	done
+	[ ! -e x.png ]
+	[ -z "$(find . -name '*.tmp*' -o -name '.*new*' -o -name '*.png')" ]
+	moe-stats --dry-run --plot load -o x.png small.tsv | grep -qx 'write	x.png	png	unknown'
+	command -v rsvg-convert >/dev/null || skip 'rsvg-convert is not installed'
+	for plot in load heatmap lorenz; do
+		moe-stats --plot $plot -o $plot.png small.tsv
+		[ "$(head -c 8 $plot.png | od -An -tx1)" = ' 89 50 4e 47 0d 0a 1a 0a' ]
+		[ "$(tail -c 8 $plot.png | head -c 4)" = IEND ]
+	done
+	# Twice as wide as the SVG.
+	moe-stats --plot load -o load.svg small.tsv
+	width=$(sed -n 's/^<svg [^>]* width="\([0-9]*\)".*/\1/p' load.svg)
+	[ $((0x$(head -c 20 load.png | tail -c 4 | od -An -tx1 | tr -d ' '))) = $((2 * width)) ]
+	fails 2 moe-stats --plot load -o load.png small.tsv
+	expect_message -- '--force'
+}
+
+@test "pictures of hard sizes: nothing is drawn beyond the paper" {
+	awk 'BEGIN { srand(1); print "layer\texpert\tcount\tweight"
+		for (l = 3; l < 61; l++) for (e = 0; e < 256; e++) printf "%d\t%d\t%d\t0\n", l, e, 1000 * exp(3 * rand()) }' >big.tsv
+	awk 'BEGIN { print "layer\texpert\tcount\tweight"; for (e = 0; e < 256; e++) printf "0\t%d\t%d\t0\n", e, 1000 / (e + 1) }' >flat.tsv
+	printf '%s\n0\t0\t5\t0\n' "$HEAD" >lone.tsv
+	for f in big flat lone; do
+		for plot in load heatmap lorenz; do
+			moe-stats --plot $plot $f.tsv >p.svg
+			# Every x and y of text, and the start of every box, is on the paper; text is as wide as 6 pixels a character.
+			perl -CSD -0ne '/<svg [^>]*width="([\d.]+)" height="([\d.]+)"/ or die "no size"; my ($w, $h) = ($1, $2);
+				while (/<text([^>]*)>([^<]*)</g) {
+					my ($at, $words) = ($1, $2);
+					my ($x) = $at =~ / x="([-\d.]+)"/; my ($y) = $at =~ / y="([-\d.]+)"/;
+					my ($anchor) = $at =~ /text-anchor="(\w+)"/; my $n = 5.8 * length $words;
+					$n *= 1.4 if $at =~ /title/;
+					my $left = ($anchor // "start") eq "end" ? $x - $n : ($anchor // "") eq "middle" ? $x - $n / 2 : $x;
+					die "text beyond the paper: $words" if $left < 0 || $left + $n > $w + 6 || $y > $h || $y < 8 }
+				while (/M([-\d.]+) ([-\d.]+)h/g) { die "box beyond the paper: $1 $2" if $1 < 0 || $1 > $w || $2 < 0 || $2 > $h }' p.svg
+		done
+	done
+	# 58 layers of 256 experts fit a page's proportions.
+	moe-stats --plot load big.tsv | sed -n 's/^<svg [^>]* width="\([0-9]*\).*height="\([0-9]*\).*/\1 \2/p' | awk '{ exit !($2 < 2 * $1) }'
+	# Between whole experts there is no mark.
+	small
+	! moe-stats --plot lorenz small.tsv | grep 'text-anchor="middle"' | grep '>[0-9]*[.]'
+}
+
+@test "a table of anybody's as lines" {
+	printf 'share\tfirst line\tother <&>\n0\t1\t2\n0.05\tnan\t3\n0.15\t4\t5\n' >t.tsv
+	moe-stats --plot table --title 'A & B' -o t.svg t.tsv
+	moe-stats --plot table --title 'A & B' t.tsv | cmp - t.svg
+	grep -q '<title>A &amp; B</title>' t.svg
+	grep -q '>other &lt;&amp;&gt;<' t.svg
+	grep -q '>0.06<' t.svg
+	! grep -qE '>[0-9.]{6,}<' t.svg
+	[ "$(grep -c '<circle class="m0"' t.svg)" = 2 ]
+	[ "$(grep -c '<circle class="m1"' t.svg)" = 3 ]
+	if command -v xmllint >/dev/null; then xmllint --noout t.svg; fi
+	moe-stats --plot table <t.tsv | grep -q '<title>stdin</title>'
+	printf 'a\tb\n1\t2\n1\t3\n' >same.tsv
+	fails 1 moe-stats --plot table same.tsv
+	expect_message "same.tsv:3: column 'a': expected rising numbers, found 1"
+	printf 'a\tb\n1\t-2\n' >less.tsv
+	fails 1 moe-stats --plot table less.tsv
+	expect_message "less.tsv:2: column 'b': expected a number of at least 0, found -2"
+	printf 'a\tb\n1\tx\n' >word.tsv
+	fails 1 moe-stats --plot table word.tsv
+	printf 'a\n1\n' >one.tsv
+	fails 1 moe-stats --plot table one.tsv
+	expect_message 'one to 6 columns'
+	fails 2 moe-stats --plot table t.tsv t.tsv
+	fails 2 moe-stats --plot table --layer 2 t.tsv
+	fails 2 moe-stats --title x t.tsv
 }
 
 @test "outputs appear whole or not at all" {

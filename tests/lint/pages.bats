@@ -165,7 +165,7 @@ common_page()
 	printf '%s\n' tiny-v2 tiny-v3 | diff - models
 	complete_line 'moe-stats --metric max' | grep -qx maxvio
 	complete_line 'moe-stats -m maxvio,gi' | grep -qx maxvio,gini
-	complete_line 'moe-stats --plot ' | sort | diff - <(printf '%s\n' coactivation curve heatmap load lorenz maxvio specialisation)
+	complete_line 'moe-stats --plot ' | sort | diff - <(printf '%s\n' coactivation curve heatmap load lorenz maxvio specialisation table)
 	complete_line 'moe-split --planner ' | sort | diff - <(moe-split --list-planners | sed 1d | cut -f 1 | sort)
 	complete_line 'moe-route --policy ' | sort | diff - <(ls "$TOP/lib/route/policy" | sed 's/\.c$//')
 	complete_line 'moe-route --from es' | grep -qx esft
