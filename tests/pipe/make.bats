@@ -19,6 +19,8 @@ make_built()
 	diff -r "$TOP/share/models" share/moe-tools/models
 	diff -r "$TOP/share/text" share/moe-tools/text
 	[ -x share/moe-tools/pipelines/demo.sh ]
+	[ -x share/moe-tools/pipelines/balancing.sh ]
+	[ -f share/moe-tools/pipelines/study.bash ]
 	# Programs find what was installed beside them, and nothing of the source tree.
 	env -u MOE_SHARE PATH="$PWD/bin:/usr/bin:/bin" moe-run -q tiny-v3 -p 'static int' -n 3 --echo >"$T/text"
 	grep -q '^static int' "$T/text"
