@@ -15,9 +15,11 @@
 
 struct moe_trace_in {
 	struct moe_bgzf_in *file;
+	struct moe_pool *pool;
 	struct moe_arena arena;                /* headers and source labels, until close */
 	const struct moe_trace_header *header;   /* of the current part */
 	const struct moe_trace_header *first;
+	int version;                           /* of the format, of the current part */
 	int64_t n_parts;
 	bool in_part;
 	const char **sources;                  /* of the current part */
@@ -25,6 +27,9 @@ struct moe_trace_in {
 	uint8_t *payload;
 	size_t payload_cap;
 	struct moe_run_space space;
+	struct moe_segments segments;          /* of the last record */
+	int64_t next, from;                    /* the segment that comes next, and its first token in space */
+	struct moe_routing *layers;            /* [first->n_layers] of the run */
 	struct moe_trace_run run;
 	uint64_t n_runs, n_tokens;             /* of the current part */
 	uint64_t all_runs, all_tokens;
@@ -37,6 +42,8 @@ void moe_trace_close(struct moe_trace_in *in)
 		return;
 	moe_bgzf_close(in->file);
 	moe_run_space_free(&in->space);
+	free(in->segments.at);
+	free(in->layers);
 	free(in->sources);
 	free(in->payload);
 	moe_arena_free(&in->arena);
@@ -146,9 +153,9 @@ static enum moe_status read_start(struct moe_trace_in *in, bool *at_end, struct 
 	if (status)
 		return status;
 	uint32_t version = moe_load_u32(start + 8), n_text = moe_load_u32(start + 12);
-	if (version != MOE_TRACE_VERSION)
+	if (version < 1 || version > MOE_TRACE_VERSION)
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: version %u of the trace format; this program knows version %d", in->where,
+		                   "%s: version %u of the trace format; this program knows 1 to %d", in->where,
 		                   version, MOE_TRACE_VERSION);
 	if (n_text > MOE_TRACE_HEADER_MAX)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a header of %u bytes; the format takes %u", in->where, n_text,
@@ -165,6 +172,7 @@ static enum moe_status read_start(struct moe_trace_in *in, bool *at_end, struct 
 	if (status)
 		return status;
 	in->header = header;
+	in->version = (int)version;
 	in->first = in->first ? in->first : header;
 	in->run.part = in->n_parts++;
 	in->in_part = true;
@@ -214,19 +222,48 @@ static enum moe_status read_end(struct moe_trace_in *in, size_t n, struct moe_er
 
 static enum moe_status read_run(struct moe_trace_in *in, size_t n, struct moe_err *err)
 {
-	uint32_t source = 0;
-	enum moe_status status = moe_run_get(in->header, in->payload, n, &in->space, &in->run, &source, in->where, err);
+	in->next = in->from = 0;
+	in->segments.n = 0;
+	enum moe_status status = moe_run_get(in->header, in->version, in->payload, n, &in->space, &in->segments,
+	                                     in->pool, in->where, err);
+	for (int64_t i = 0; i < in->segments.n && !status; i++)
+		if (in->segments.at[i].source >= in->n_sources)
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a run of source %u, but %u sources are known",
+			                     in->where, in->segments.at[i].source, in->n_sources);
 	if (status)
-		return status;
-	if (source >= in->n_sources)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a run of source %u, but %u sources are known", in->where,
-		                   source, in->n_sources);
-	in->run.source = in->sources[source];
+		in->segments.n = 0;
+	else if (!in->layers)
+		in->layers = calloc((size_t)in->first->n_layers, sizeof *in->layers);
+	return status || in->layers ? status
+	                            : moe_err_nomem(err, (size_t)in->first->n_layers * sizeof *in->layers, "a run");
+}
+
+/* The next segment of the last record becomes in->run. */
+static void take_segment(struct moe_trace_in *in)
+{
+	const struct moe_segment *segment = &in->segments.at[in->next++];
+	const struct moe_trace_header *h = in->header;
+	const int64_t from = in->from;
+	for (int32_t l = 0; l < h->n_layers; l++) {
+		struct moe_routing *r = &in->layers[l];
+		*r = in->space.layers[l];
+		r->n_tokens = segment->n_tokens;
+		r->ids += from * h->top_k;
+		r->weights = r->weights ? r->weights + from * h->top_k : NULL;
+		r->logits = r->logits ? r->logits + from * h->n_experts : NULL;
+		r->margins = r->margins ? r->margins + from : NULL;
+	}
+	in->run.seq = segment->seq;
+	in->run.pos = segment->pos;
+	in->run.source = in->sources[segment->source];
+	in->run.n_tokens = segment->n_tokens;
+	in->run.tokens = in->space.tokens + from;
+	in->run.layers = in->layers;
+	in->from += segment->n_tokens;
 	in->n_runs++;
 	in->all_runs++;
-	in->n_tokens += (uint64_t)in->run.n_tokens;
-	in->all_tokens += (uint64_t)in->run.n_tokens;
-	return MOE_OK;
+	in->n_tokens += (uint64_t)segment->n_tokens;
+	in->all_tokens += (uint64_t)segment->n_tokens;
 }
 
 /* Passes over the payload of a record of a type that may be ignored. */
@@ -243,8 +280,7 @@ static enum moe_status skip(struct moe_trace_in *in, size_t n, struct moe_err *e
 	return MOE_OK;
 }
 
-/* One record; *is_run tells whether in->run was filled. */
-static enum moe_status read_record(struct moe_trace_in *in, bool *is_run, struct moe_err *err)
+static enum moe_status read_record(struct moe_trace_in *in, struct moe_err *err)
 {
 	uint8_t head[N_RECORD];
 	note_place(in);
@@ -273,12 +309,12 @@ static enum moe_status read_record(struct moe_trace_in *in, bool *is_run, struct
 	case 'E':
 		return read_end(in, n, err);
 	default:
-		*is_run = true;
 		return read_run(in, n, err);
 	}
 }
 
-static enum moe_status start(struct moe_trace_in **result, struct moe_bgzf_in *file, struct moe_err *err)
+static enum moe_status start(struct moe_trace_in **result, struct moe_bgzf_in *file, struct moe_pool *pool,
+                             struct moe_err *err)
 {
 	struct moe_trace_in *in = calloc(1, sizeof *in);
 	bool at_end = false;
@@ -288,6 +324,7 @@ static enum moe_status start(struct moe_trace_in **result, struct moe_bgzf_in *f
 		return moe_err_nomem(err, sizeof *in, "a trace");
 	}
 	in->file = file;
+	in->pool = pool;
 	status = read_start(in, &at_end, err);
 	if (status) {
 		moe_trace_close(in);
@@ -303,7 +340,7 @@ enum moe_status moe_trace_open(struct moe_trace_in **result, const char *path, s
 	(void)watch;   /* nothing is mapped */
 	struct moe_bgzf_in *file;
 	enum moe_status status = moe_bgzf_open(&file, path, pool, err);
-	return status ? status : start(result, file, err);
+	return status ? status : start(result, file, pool, err);
 }
 
 enum moe_status moe_trace_open_fd(struct moe_trace_in **result, int fd, const char *path, struct moe_pool *pool,
@@ -311,7 +348,7 @@ enum moe_status moe_trace_open_fd(struct moe_trace_in **result, int fd, const ch
 {
 	struct moe_bgzf_in *file;
 	enum moe_status status = moe_bgzf_open_fd(&file, fd, path, pool, err);
-	return status ? status : start(result, file, err);
+	return status ? status : start(result, file, pool, err);
 }
 
 const struct moe_trace_header *moe_trace_head(const struct moe_trace_in *in)
@@ -324,13 +361,16 @@ void moe_trace_want(struct moe_trace_in *in, unsigned fields) { in->space.skip =
 enum moe_status moe_trace_next(struct moe_trace_in *in, const struct moe_trace_run **out, struct moe_err *err)
 {
 	*out = NULL;
-	bool at_end = false, is_run = false;
-	while (!at_end && !is_run) {
-		enum moe_status status = in->in_part ? read_record(in, &is_run, err) : read_start(in, &at_end, err);
+	bool at_end = false;
+	while (!at_end && in->next == in->segments.n) {
+		enum moe_status status = in->in_part ? read_record(in, err) : read_start(in, &at_end, err);
 		if (status)
 			return tell(in, status, err);
 	}
-	*out = is_run ? &in->run : NULL;
+	if (at_end)
+		return MOE_OK;
+	take_segment(in);
+	*out = &in->run;
 	return MOE_OK;
 }
 

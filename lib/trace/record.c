@@ -1,233 +1,22 @@
-/* Bytes of headers and runs. Little-endian throughout; ids are packed least significant bit first. */
+/* Bytes of runs, little-endian throughout. Numbers of several bytes lie in planes: the most significant byte of all of
+ * them, then the next, so that bytes that are alike meet in front of the packer, and those of chance do not disturb. */
 #include "trace/record.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/json.h"
+#include "tensor/half.h"
 
-#define N_FIXED 25               /* seq, pos, source, n_tokens, flags */
+#define N_FIXED 9                /* n_segments, n_tokens, flags */
+#define N_SEGMENT 24             /* seq, pos, source, n_tokens */
+#define N_FIXED_V1 25            /* those of the only segment, flags */
 #define FLAG_WIDE 1
+#define FLAG_PLAIN 2             /* gates of type f32 are not in planes */
 #define TARGET_BYTES (1 << 20)
 #define F16_LIMIT 65520.0f       /* rounds to infinity from here on */
-
-static const char *const gate_names[] = {
-	[MOE_GATES_F32] = "f32", [MOE_GATES_F16] = "f16", [MOE_GATES_8BIT] = "8bit", [MOE_GATES_NONE] = "none",
-};
-
-const char *moe_gate_type_name(enum moe_gate_type type)
-{
-	return gate_names[type];
-}
-
-/* ---- header ---- */
-
-enum moe_status moe_header_check(const struct moe_trace_header *header, const char *where, struct moe_err *err)
-{
-	const struct moe_trace_header *h = header;
-	if (h->n_experts < 1 || h->n_experts > MOE_TRACE_EXPERTS_MAX)
-		return moe_err_set(err, MOE_EFORMAT, "%s: n_experts: expected 1 to %d, found %d", where,
-		                   MOE_TRACE_EXPERTS_MAX, h->n_experts);
-	if (h->top_k < 1 || h->top_k > h->n_experts)
-		return moe_err_set(err, MOE_EFORMAT, "%s: top_k: expected 1 to %d (n_experts), found %d", where,
-		                   h->n_experts, h->top_k);
-	if (h->n_layers < 1)
-		return moe_err_set(err, MOE_EFORMAT, "%s: layers: expected at least one, found none", where);
-	if ((int64_t)h->n_layers * h->n_experts > MOE_TRACE_PAIRS_MAX)
-		return moe_err_set(err, MOE_EFORMAT, "%s: %d layers of %d experts: expected at most %d experts in all",
-		                   where, h->n_layers, h->n_experts, MOE_TRACE_PAIRS_MAX);
-	for (int32_t i = 0; i < h->n_layers; i++) {
-		int32_t least = i > 0 ? h->layers[i - 1] : -1;
-		if (h->layers[i] <= least)
-			return moe_err_set(err, MOE_EFORMAT,
-			                   "%s: layers: expected ascending numbers from 0, found %d after %d", where,
-			                   h->layers[i], least);
-	}
-	if (h->n_model_layers < 0 || h->n_groups < 0 || h->top_groups < 0 || !(fabs(h->scale) <= (double)FLT_MAX))
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: expected n_model_layers, n_groups and top_groups of at least 0 and a "
-		                   "scale within the range of 32-bit floating point, found %d, %d, %d and %g",
-		                   where, h->n_model_layers, h->n_groups, h->top_groups, h->scale);
-	if ((int64_t)h->n_layers * h->top_k > MOE_TRACE_CHOICES_MAX || moe_run_bytes(h, 1, true) > MOE_TRACE_RECORD_MAX)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "%s: a token of %d layers, %d experts and top_k %d needs %llu bytes; the "
-		                   "format takes %u bytes and %d choices",
-		                   where, h->n_layers, h->n_experts, h->top_k,
-		                   (unsigned long long)moe_run_bytes(h, 1, true), MOE_TRACE_RECORD_MAX,
-		                   MOE_TRACE_CHOICES_MAX);
-	return MOE_OK;
-}
-
-static void put_text(struct moe_buf *buf, const char *key, const char *text)
-{
-	text = text ? text : "";
-	moe_buf_addf(buf, "\"%s\":", key);
-	moe_json_quote(buf, text, strlen(text));
-	moe_buf_adds(buf, ",\n");
-}
-
-void moe_header_print(const struct moe_trace_header *header, struct moe_buf *buf)
-{
-	const struct moe_trace_header *h = header;
-	moe_buf_adds(buf, "{");
-	put_text(buf, "model", h->model);
-	put_text(buf, "model_hash", h->model_hash);
-	put_text(buf, "tokenizer_hash", h->tokenizer_hash);
-	put_text(buf, "family", h->family);
-	put_text(buf, "policy", h->policy);
-	put_text(buf, "scoring", h->scoring);
-	put_text(buf, "math", h->math);
-	put_text(buf, "command", h->command);
-	put_text(buf, "version", h->version);
-	moe_buf_adds(buf, "\"layers\":[");
-	for (int32_t i = 0; i < h->n_layers; i++)
-		moe_buf_addf(buf, "%s%d", i ? "," : "", h->layers[i]);
-	moe_buf_addf(buf,
-	             "],\n\"n_model_layers\":%d,\n\"n_experts\":%d,\n\"top_k\":%d,\n\"id_bits\":%d,\n\"n_groups\":%d,\n"
-	             "\"top_groups\":%d,\n\"scale\":",
-	             h->n_model_layers, h->n_experts, h->top_k, moe_id_bits(h->n_experts), h->n_groups, h->top_groups);
-	moe_buf_add_f64(buf, h->scale);
-	const struct moe_policy *policy = h->policy ? moe_policy_by_name(h->policy) : NULL;
-	if (policy && policy->reads & MOE_READS_EPS) {
-		moe_buf_adds(buf, ",\n\"eps\":");
-		moe_buf_add_f64(buf, h->eps);
-	}
-	if (policy && policy->reads & MOE_READS_P_NORM) {
-		moe_buf_adds(buf, ",\n\"p_norm\":");
-		moe_buf_add_f64(buf, h->p_norm);
-	}
-	moe_buf_addf(buf, ",\n\"normalize\":%s,\n\"gates\":\"%s\",\n\"logits\":%s,\n\"margins\":%s}\n",
-	             h->normalize ? "true" : "false", moe_gate_type_name(h->gates), h->logits ? "true" : "false",
-	             h->margins ? "true" : "false");
-}
-
-static enum moe_status get_text(const json_t *json, const char *key, const char *where, struct moe_arena *arena,
-                                const char **out, struct moe_err *err)
-{
-	const char *text = "";
-	enum moe_status status = moe_json_str(json, key, where, &text, err);
-	if (status)
-		return status;
-	*out = moe_arena_strndup(arena, text, strlen(text));
-	return *out ? MOE_OK : moe_err_nomem(err, strlen(text) + 1, "a trace header");
-}
-
-static enum moe_status get_texts(const json_t *json, const char *where, struct moe_arena *arena,
-                                 struct moe_trace_header *h, struct moe_err *err)
-{
-	const struct { const char *key; const char **out; } texts[] = {
-		{ "model", &h->model }, { "model_hash", &h->model_hash }, { "tokenizer_hash", &h->tokenizer_hash },
-		{ "family", &h->family }, { "policy", &h->policy }, { "scoring", &h->scoring }, { "math", &h->math },
-		{ "command", &h->command }, { "version", &h->version },
-	};
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-		enum moe_status status = get_text(json, texts[i].key, where, arena, texts[i].out, err);
-		if (status)
-			return status;
-	}
-	return MOE_OK;
-}
-
-static enum moe_status get_layers(const json_t *json, const char *where, struct moe_arena *arena,
-                                  struct moe_trace_header *h, struct moe_err *err)
-{
-	const json_t *layers = json_object_get(json, "layers");
-	if (!json_is_array(layers))
-		return moe_err_set(err, MOE_EFORMAT, "%s: layers: expected a list of numbers", where);
-	size_t n = json_array_size(layers);
-	int32_t *list = MOE_NEW(arena, int32_t, n);
-	if (!list)
-		return moe_err_nomem(err, n * sizeof *list, "a trace header");
-	for (size_t i = 0; i < n; i++) {
-		const json_t *layer = json_array_get(layers, i);
-		json_int_t value = json_is_integer(layer) ? json_integer_value(layer) : -1;
-		if (value < 0 || value > INT32_MAX)
-			return moe_err_set(err, MOE_EFORMAT, "%s: layers: entry %zu is not a number from 0 to %d",
-			                   where, i, INT32_MAX);
-		list[i] = (int32_t)value;
-	}
-	h->n_layers = (int32_t)n;   /* fits: the header text is bounded */
-	h->layers = list;
-	return MOE_OK;
-}
-
-static enum moe_status get_gate_type(const json_t *json, const char *where, struct moe_trace_header *h,
-                                     struct moe_err *err)
-{
-	const char *name = "";
-	enum moe_status status = moe_json_str(json, "gates", where, &name, err);
-	for (int i = MOE_GATES_F32; !status && i <= MOE_GATES_NONE; i++) {
-		if (strcmp(name, gate_names[i]) == 0) {
-			h->gates = (enum moe_gate_type)i;
-			return MOE_OK;
-		}
-	}
-	return status ? status : moe_err_set(err, MOE_EFORMAT, "%s: gates: expected f32, f16, 8bit or none, found '%s'",
-	                                     where, name);
-}
-
-/* The parameters that only some policies have; traces written before they were kept meant the defaults. */
-static enum moe_status get_own_params(const json_t *json, const char *where, struct moe_trace_header *h,
-                                      struct moe_err *err)
-{
-	const struct moe_policy *policy = moe_policy_by_name(h->policy);
-	h->eps = policy ? policy->eps : 0;
-	h->p_norm = policy ? policy->p_norm : 0;
-	enum moe_status status = moe_json_f64(json, "eps", where, &h->eps, err);
-	if (!status)
-		status = moe_json_f64(json, "p_norm", where, &h->p_norm, err);
-	if (!status && !(h->eps >= 0 && h->eps <= FLT_MAX && h->p_norm >= 0 && h->p_norm <= FLT_MAX))
-		status = moe_err_set(err, MOE_EFORMAT,
-		                     "%s: expected eps and p_norm of at least 0 within the range of 32-bit floating "
-		                     "point, found %g and %g", where, h->eps, h->p_norm);
-	return status;
-}
-
-enum moe_status moe_header_parse(struct moe_trace_header *header, struct moe_arena *arena, const char *text, size_t n,
-                                 const char *where, struct moe_err *err)
-{
-	struct moe_trace_header *h = header;
-	*h = (struct moe_trace_header) { .n_groups = 1, .top_groups = 1, .scale = 1 };
-	json_t *json = NULL;
-	enum moe_status status = moe_json_parse(&json, text, n, where, err);
-	if (status)
-		return status;
-	int32_t id_bits = 0;
-	const struct { const char *key; int32_t *out; } numbers[] = {
-		{ "n_model_layers", &h->n_model_layers }, { "n_experts", &h->n_experts }, { "top_k", &h->top_k },
-		{ "n_groups", &h->n_groups }, { "top_groups", &h->top_groups }, { "id_bits", &id_bits },
-	};
-	if (!json_is_object(json))
-		status = moe_err_set(err, MOE_EFORMAT, "%s: expected a JSON object", where);
-	for (size_t i = 0; !status && i < sizeof numbers / sizeof *numbers; i++)
-		status = moe_json_i32(json, numbers[i].key, where, 0, INT32_MAX, numbers[i].out, err);
-	if (!status)
-		status = get_texts(json, where, arena, h, err);
-	if (!status)
-		status = moe_json_f64(json, "scale", where, &h->scale, err);
-	if (!status)
-		status = get_own_params(json, where, h, err);
-	if (!status)
-		status = moe_json_bool(json, "normalize", where, &h->normalize, err);
-	if (!status)
-		status = moe_json_bool(json, "logits", where, &h->logits, err);
-	if (!status)
-		status = moe_json_bool(json, "margins", where, &h->margins, err);
-	if (!status)
-		status = get_gate_type(json, where, h, err);
-	if (!status)
-		status = get_layers(json, where, arena, h, err);
-	if (!status)
-		status = moe_header_check(h, where, err);
-	if (!status && id_bits != moe_id_bits(h->n_experts))
-		status = moe_err_set(err, MOE_EFORMAT, "%s: id_bits: expected %d for %d experts, found %d", where,
-		                     moe_id_bits(h->n_experts), h->n_experts, id_bits);
-	json_decref(json);
-	return status;
-}
+enum { STEP = 256 };             /* tokens at a time where gates are differences */
 
 /* ---- sizes ---- */
 
@@ -239,352 +28,436 @@ int moe_id_bits(int64_t n_values)
 	return n_bits;
 }
 
-static int run_bits(const struct moe_trace_header *header, bool wide)
+static int id_bytes(const struct moe_trace_header *header, bool wide)
 {
-	return moe_id_bits((int64_t)header->n_experts + wide);
+	return (moe_id_bits((int64_t)header->n_experts + wide) + 7) / 8;
 }
 
-/* Bytes of the gates of one layer. */
-static uint64_t gate_bytes(const struct moe_trace_header *header, uint64_t n_tokens)
+/* Where the arrays of a run begin behind what all runs have, and how many numbers they have. */
+struct layout {
+	uint64_t tokens, ids, gates, logits, margins, end;
+	uint64_t n_rows, n_choices;   /* of all layers: tokens, and choices */
+	int n_id_bytes;
+};
+
+static struct layout lay_out(const struct moe_trace_header *h, uint64_t n, bool wide)
 {
-	uint64_t n = n_tokens * (uint64_t)header->top_k;
-	switch (header->gates) {
-	case MOE_GATES_F32: return 4 * n;
-	case MOE_GATES_F16: return 2 * n;
-	case MOE_GATES_8BIT: return 2 * n_tokens + n;
-	case MOE_GATES_NONE: break;
-	}
-	return 0;
+	struct layout at = { .n_rows = n * (uint64_t)h->n_layers, .n_id_bytes = id_bytes(h, wide) };
+	static const uint64_t per_choice[] = {
+		[MOE_GATES_F32] = 4, [MOE_GATES_F16] = 2, [MOE_GATES_8BIT] = 1, [MOE_GATES_NONE] = 0,
+	};
+	at.n_choices = at.n_rows * (uint64_t)h->top_k;
+	at.ids = 4 * n;
+	at.gates = at.ids + at.n_choices * (uint64_t)at.n_id_bytes;
+	at.logits = at.gates + at.n_choices * per_choice[h->gates] + (h->gates == MOE_GATES_8BIT ? 2 * at.n_rows : 0);
+	at.margins = at.logits + (h->logits ? 4 * at.n_rows * (uint64_t)h->n_experts : 0);
+	at.end = at.margins + (h->margins ? 4 * at.n_rows : 0);
+	return at;
 }
 
 /* Numbers are bounded by the callers: n_tokens below 2^32, or one token, of a header that was checked or is about to
  * be; n_layers below 2^24, top_k and n_experts below 2^31. Doubles first, so that nothing wraps. */
-uint64_t moe_run_bytes(const struct moe_trace_header *header, int64_t n_tokens, bool wide)
+uint64_t moe_run_bytes(const struct moe_trace_header *header, int version, int64_t n_segments, int64_t n_tokens,
+                       bool wide)
 {
 	const struct moe_trace_header *h = header;
 	uint64_t n = (uint64_t)n_tokens;
 	double estimate = (double)n * h->n_layers * (h->top_k * 8.0 + (h->logits ? 4.0 * h->n_experts : 0.0) + 8.0);
 	if (estimate > 0x1p60)
 		return UINT64_MAX;
-	uint64_t ids = (n * (uint64_t)h->top_k * (uint64_t)run_bits(h, wide) + 7) / 8;
-	uint64_t layer =
-		ids + gate_bytes(h, n) + (h->logits ? 4 * n * (uint64_t)h->n_experts : 0) + (h->margins ? 4 * n : 0);
-	return N_FIXED + 4 * n + (uint64_t)h->n_layers * layer;
+	if (version == 1)
+		return N_FIXED_V1 + moe_run_bytes_v1(h, n, wide);
+	return N_FIXED + N_SEGMENT * (uint64_t)n_segments + lay_out(h, n, wide).end;
 }
 
 int64_t moe_run_limit(const struct moe_trace_header *header)
 {
-	uint64_t per_token = moe_run_bytes(header, 1, true) - N_FIXED; /* rounded up, so that n of them suffice for n */
-	int64_t n = (int64_t)((TARGET_BYTES - N_FIXED) / per_token);
+	uint64_t per_token = moe_run_bytes(header, MOE_TRACE_VERSION, 1, 1, true);
+	int64_t n = (int64_t)(TARGET_BYTES / per_token);
 	return n > 0 ? n : 1;
 }
 
-/* ---- half precision ---- */
-
-/* To nearest, ties to even. */
-static uint16_t f16_from_f32(float value)
+enum moe_status moe_segments_add(struct moe_segments *list, const struct moe_segment *segment, struct moe_err *err)
 {
-	uint32_t bits = moe_f32_bits(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-	if (size > 0x7f800000)
-		return (uint16_t)(sign | 0x7e00);
-	if (size >= 0x477ff000)   /* 65520 */
-		return (uint16_t)(sign | 0x7c00);
-	if (size < 0x38800000) {   /* below 2^-14: a multiple of 2^-24, which the sum with 0.5 rounds to */
-		float sum = moe_f32_from_bits(size) + 0.5f;
-		return (uint16_t)(sign | (moe_f32_bits(sum) - moe_f32_bits(0.5f)));
+	if (list->n == list->cap) {
+		const int64_t cap = list->cap ? 2 * list->cap : 16;
+		struct moe_segment *at = reallocarray(list->at, (size_t)cap, sizeof *at);
+		if (!at)
+			return moe_err_nomem(err, (size_t)cap * sizeof *at, "the segments of a record");
+		list->at = at;
+		list->cap = cap;
 	}
-	size += 0xfff + (size >> 13 & 1);
-	return (uint16_t)(sign | (size - (112u << 23)) >> 13);
+	list->at[list->n++] = *segment;
+	return MOE_OK;
 }
 
-static float f16_to_f32(uint16_t half)
+/* ---- planes ---- */
+
+/* n numbers, the first of which is number `first` of n_all in planes of `bytes`. */
+static void put_planes(const uint32_t *values, uint64_t n, int n_bytes, uint8_t *out, uint64_t first, uint64_t n_all)
 {
-	uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
-	if (exponent == 31)
-		return moe_f32_from_bits(sign | 0x7f800000 | fraction << 13);
-	if (exponent == 0) {
-		float value = (float)fraction * 0x1p-24f;
-		return sign ? -value : value;
+	for (int b = 0; b < n_bytes; b++) {
+		uint8_t *plane = out + (uint64_t)b * n_all + first;
+		const int shift = 8 * (n_bytes - 1 - b);
+		for (uint64_t i = 0; i < n; i++)
+			plane[i] = (uint8_t)(values[i] >> shift);
 	}
-	return moe_f32_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+static void put_floats(const float *values, uint64_t n, uint8_t *out, uint64_t first, uint64_t n_all)
+{
+	uint32_t bits[STEP];
+	for (uint64_t i = 0; i < n; i += STEP) {
+		const uint64_t now = n - i < STEP ? n - i : STEP;
+		memcpy(bits, values + i, now * sizeof *bits);
+		put_planes(bits, now, 4, out, first + i, n_all);
+	}
+}
+
+static void get_floats(const uint8_t *in, uint64_t first, uint64_t n_all, uint64_t n, float *out)
+{
+	const uint8_t *a = in + first, *b = a + n_all, *c = b + n_all, *d = c + n_all;
+	for (uint64_t i = 0; i < n; i++)
+		out[i] = moe_f32_from_bits((uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i]);
 }
 
 /* ---- runs, written ---- */
 
-static void put_ids(const int32_t *ids, int64_t n, int n_bits, int32_t n_experts, uint8_t *out)
+/* Tokens on their way into a record or out of one; layers are independent of each other. */
+struct job {
+	const struct moe_trace_header *h;
+	const struct moe_routing *layers;   /* written */
+	struct layout at;
+	int64_t n;                      /* tokens */
+	uint8_t *out;                   /* behind the segments */
+	const uint8_t *in;
+	struct moe_run_space *space;
+	bool plain, wide;
+	float *bad;                     /* [n_layers] written: a gate that the type cannot hold; else 0 */
+	uint32_t *bad_id;               /* [n_layers] read: 1 + an id that cannot be; else 0 */
+};
+
+/* The scale of 8-bit gates of a token: its largest as f16. */
+static uint16_t unit_of(const float *gates, int32_t top_k)
 {
-	uint64_t word = 0;
-	int n_held = 0;
-	for (int64_t i = 0; i < n; i++) {
-		word |= (uint64_t)(uint32_t)(ids[i] < 0 ? n_experts : ids[i]) << n_held;
-		for (n_held += n_bits; n_held >= 8; n_held -= 8, word >>= 8)
-			*out++ = (uint8_t)word;
-	}
-	if (n_held > 0)
-		*out = (uint8_t)word;
+	float max = 0;
+	for (int32_t i = 0; i < top_k; i++)
+		max = gates[i] > max ? gates[i] : max;
+	return moe_f16_from_f32(max);
 }
 
-static void put_f32(const float *values, int64_t n, uint8_t *out)
+static uint8_t code_of(float gate, float unit)
 {
-	for (int64_t i = 0; i < n; i++)
-		moe_store_u32(out + 4 * i, moe_f32_bits(values[i]));
+	const float code = unit > 0 ? rintf(gate / unit * 255) : 0;
+	return (uint8_t)(code > 255 ? 255 : code);
 }
 
-static enum moe_status put_f16(const float *values, int64_t n, uint8_t *out, const char *where, struct moe_err *err)
+/* Choices in columns, each as what the one before exceeds it by. */
+static void put_columns(const struct job *j, int64_t l, uint8_t *out)
 {
-	for (int64_t i = 0; i < n; i++) {
-		if (isfinite(values[i]) && fabsf(values[i]) >= F16_LIMIT)
-			return moe_err_set(err, MOE_EFORMAT, "%s: gates of type f16 cannot hold %g", where, values[i]);
-		moe_store_u16(out + 2 * i, f16_from_f32(values[i]));
-	}
-	return MOE_OK;
-}
-
-/* Each token's largest gate as f16, then every gate as a part in 255 of that. */
-static enum moe_status put_8bit(const float *values, int64_t n_tokens, int32_t top_k, uint8_t *out, const char *where,
-                                struct moe_err *err)
-{
-	uint8_t *codes = out + 2 * n_tokens;
-	for (int64_t t = 0; t < n_tokens; t++) {
-		const float *gates = values + t * top_k;
-		float max = 0;
-		for (int32_t i = 0; i < top_k; i++) {
-			if (!(gates[i] >= 0 && gates[i] < F16_LIMIT))
-				return moe_err_set(err, MOE_EFORMAT, "%s: gates of type 8bit cannot hold %g", where,
-				                   gates[i]);
-			max = gates[i] > max ? gates[i] : max;
+	const int32_t k = j->h->top_k, n_layers = j->h->n_layers;
+	const bool eight = j->h->gates == MOE_GATES_8BIT;
+	const float *w = j->layers[l].weights;
+	uint8_t *units = out, *codes = eight ? out + 2 * j->at.n_rows : out;
+	for (int64_t from = 0; from < j->n; from += STEP) {
+		const int64_t now = j->n - from < STEP ? j->n - from : STEP;
+		uint32_t last[STEP] = { 0 }, value[STEP];
+		float unit[STEP];
+		for (int64_t t = 0; eight && t < now; t++) {
+			value[t] = unit_of(w + (from + t) * k, k);
+			unit[t] = moe_f32_from_f16((uint16_t)value[t]);
 		}
-		uint16_t half = f16_from_f32(max);
-		moe_store_u16(out + 2 * t, half);
-		float unit = f16_to_f32(half);
-		for (int32_t i = 0; i < top_k; i++) {
-			float code = unit > 0 ? rintf(gates[i] / unit * 255) : 0;
-			codes[t * top_k + i] = (uint8_t)(code > 255 ? 255 : code);
+		if (eight)
+			put_planes(value, (uint64_t)now, 2, units, (uint64_t)(l * j->n + from), j->at.n_rows);
+		for (int32_t c = 0; c < k; c++) {
+			for (int64_t t = 0; t < now; t++) {
+				const float gate = w[(from + t) * k + c];
+				const uint32_t is = eight ? code_of(gate, unit[t]) : moe_f16_from_f32(gate);
+				value[t] = c > 0 ? last[t] - is : is;
+				last[t] = is;
+			}
+			const uint64_t first = (uint64_t)(((int64_t)c * n_layers + l) * j->n + from);
+			put_planes(value, (uint64_t)now, eight ? 1 : 2, codes, first, j->at.n_choices);
 		}
 	}
-	return MOE_OK;
 }
 
-static enum moe_status put_gates(const struct moe_trace_header *header, const struct moe_routing *layer, uint8_t *out,
-                                 const char *where, struct moe_err *err)
+/* A gate of a layer that the type cannot hold; 0: there is none. */
+static float find_bad(const struct job *j, const float *weights)
 {
-	int64_t n = layer->n_tokens * header->top_k;
-	switch (header->gates) {
-	case MOE_GATES_F32: put_f32(layer->weights, n, out); break;
-	case MOE_GATES_F16: return put_f16(layer->weights, n, out, where, err);
-	case MOE_GATES_8BIT: return put_8bit(layer->weights, layer->n_tokens, header->top_k, out, where, err);
-	case MOE_GATES_NONE: break;
+	for (int64_t i = 0; i < j->n * j->h->top_k; i++) {
+		const float gate = weights[i];
+		if (j->h->gates == MOE_GATES_F16 ? isfinite(gate) && fabsf(gate) >= F16_LIMIT
+		                                 : !(gate >= 0 && gate < F16_LIMIT))
+			return gate;
 	}
-	return MOE_OK;
+	return 0;
 }
 
-static bool has_absent(const struct moe_trace_header *header, const struct moe_trace_run *run)
+static void put_layers(void *arg, int64_t begin, int64_t end, int thread)
 {
-	for (int32_t l = 0; l < header->n_layers; l++)
-		for (int64_t i = 0; i < run->n_tokens * header->top_k; i++)
-			if (run->layers[l].ids[i] < 0)
-				return true;
+	const struct job *j = arg;
+	const struct moe_trace_header *h = j->h;
+	(void)thread;
+	for (int64_t l = begin; l < end; l++) {
+		const struct moe_routing *r = &j->layers[l];
+		const uint64_t n = (uint64_t)j->n, row = (uint64_t)l * n, k = (uint64_t)h->top_k;
+		const uint64_t e = (uint64_t)h->n_experts;
+		for (uint64_t i = 0; i < n * k; i += STEP) {
+			const uint64_t now = n * k - i < STEP ? n * k - i : STEP;
+			uint32_t ids[STEP];
+			for (uint64_t c = 0; c < now; c++)
+				ids[c] = (uint32_t)(r->ids[i + c] < 0 ? h->n_experts : r->ids[i + c]);
+			put_planes(ids, now, j->at.n_id_bytes, j->out + j->at.ids, row * k + i, j->at.n_choices);
+		}
+		if (h->gates == MOE_GATES_F16 || h->gates == MOE_GATES_8BIT) {
+			j->bad[l] = find_bad(j, r->weights);
+			if (j->bad[l] == 0)
+				put_columns(j, l, j->out + j->at.gates);
+		} else if (h->gates == MOE_GATES_F32 && j->plain) {
+			for (uint64_t i = 0; i < n * k; i++)
+				moe_store_u32(j->out + j->at.gates + 4 * (row * k + i), moe_f32_bits(r->weights[i]));
+		} else if (h->gates == MOE_GATES_F32) {
+			put_floats(r->weights, n * k, j->out + j->at.gates, row * k, j->at.n_choices);
+		}
+		if (h->logits)
+			put_floats(r->logits, n * e, j->out + j->at.logits, row * e, j->at.n_rows * e);
+		if (h->margins)
+			put_floats(r->margins, n, j->out + j->at.margins, row, j->at.n_rows);
+	}
+}
+
+static bool has_absent(const struct moe_trace_header *header, const struct moe_routing *layers, int64_t n_tokens)
+{
+	for (int32_t l = 0; l < header->n_layers; l++) {
+		int32_t any = 0;
+		for (int64_t i = 0; i < n_tokens * header->top_k; i++)
+			any |= layers[l].ids[i];
+		if (any < 0)
+			return true;
+	}
 	return false;
 }
 
-enum moe_status moe_run_put(const struct moe_trace_header *header, const struct moe_trace_run *run, uint32_t source,
-                            struct moe_buf *buf, const char *where, struct moe_err *err)
+static int by_bits(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* Do gates repeat, as those of a log with few digits do? Then whole numbers pack better than planes of their bytes. */
+static bool gates_repeat(const struct moe_trace_header *h, const struct moe_routing *layers, int64_t n_tokens)
+{
+	enum { SAMPLE = 1024 };
+	uint32_t bits[SAMPLE];
+	const int64_t n_all = n_tokens * h->top_k, n = n_all < SAMPLE ? n_all : SAMPLE;
+	int64_t n_distinct = 1;
+	memcpy(bits, layers[h->n_layers / 2].weights, (size_t)n * sizeof *bits);
+	qsort(bits, (size_t)n, sizeof *bits, by_bits);
+	for (int64_t i = 1; i < n; i++)
+		n_distinct += bits[i] != bits[i - 1];
+	return 4 * n_distinct < 3 * n;
+}
+
+enum moe_status moe_run_put(const struct moe_trace_header *header, const struct moe_segments *segments,
+                            const int32_t *tokens, const struct moe_routing *layers, struct moe_buf *buf,
+                            struct moe_pool *pool, const char *where, struct moe_err *err)
 {
 	const struct moe_trace_header *h = header;
-	bool wide = has_absent(h, run);
-	int64_t n = run->n_tokens;
-	int n_bits = run_bits(h, wide);
-	size_t n_bytes = (size_t)moe_run_bytes(h, n, wide);
+	const int64_t n = layers[0].n_tokens;
+	const bool wide = has_absent(h, layers, n), plain = h->gates == MOE_GATES_F32 && gates_repeat(h, layers, n);
+	struct job job = { .h = h, .layers = layers, .at = lay_out(h, (uint64_t)n, wide), .n = n, .plain = plain };
+	const size_t n_head = N_FIXED + N_SEGMENT * (size_t)segments->n, n_bytes = (size_t)(n_head + job.at.end);
 	uint8_t *out = (uint8_t *)moe_buf_room(buf, n_bytes);
-	if (!out)
+	job.bad = calloc((size_t)h->n_layers, sizeof *job.bad);
+	if (!out || !job.bad) {
+		free(job.bad);
 		return moe_err_nomem(err, n_bytes, "a record");
-	memset(out, 0, n_bytes);
-	moe_store_u64(out, (uint64_t)run->seq);
-	moe_store_u64(out + 8, (uint64_t)run->pos);
-	moe_store_u32(out + 16, source);
-	moe_store_u32(out + 20, (uint32_t)n);
-	out[24] = wide ? FLAG_WIDE : 0;
-	out += N_FIXED;
-	for (int64_t i = 0; i < n; i++, out += 4)
-		moe_store_u32(out, (uint32_t)run->tokens[i]);
-	for (int32_t l = 0; l < h->n_layers; l++) {
-		const struct moe_routing *layer = &run->layers[l];
-		put_ids(layer->ids, n * h->top_k, n_bits, h->n_experts, out);
-		out += (n * h->top_k * n_bits + 7) / 8;
-		enum moe_status status = put_gates(h, layer, out, where, err);
-		if (status)
-			return status;
-		out += gate_bytes(h, (uint64_t)n);
-		if (h->logits) {
-			put_f32(layer->logits, n * h->n_experts, out);
-			out += 4 * n * h->n_experts;
-		}
-		if (h->margins) {
-			put_f32(layer->margins, n, out);
-			out += 4 * n;
-		}
 	}
+	moe_store_u32(out, (uint32_t)segments->n);
+	moe_store_u32(out + 4, (uint32_t)n);
+	out[8] = (uint8_t)((wide ? FLAG_WIDE : 0) | (plain ? FLAG_PLAIN : 0));
+	for (int64_t i = 0; i < segments->n; i++) {
+		uint8_t *p = out + N_FIXED + N_SEGMENT * i;
+		moe_store_u64(p, (uint64_t)segments->at[i].seq);
+		moe_store_u64(p + 8, (uint64_t)segments->at[i].pos);
+		moe_store_u32(p + 16, segments->at[i].source);
+		moe_store_u32(p + 20, (uint32_t)segments->at[i].n_tokens);
+	}
+	job.out = out + n_head;
+	put_planes((const uint32_t *)tokens, (uint64_t)n, 4, job.out, 0, (uint64_t)n);
+	moe_pool_for(job.at.end < MOE_RECORD_SMALL ? NULL : pool, h->n_layers, 1, put_layers, &job);
+	float bad = 0;
+	for (int32_t l = h->n_layers; l-- > 0;)
+		bad = job.bad[l] == 0 ? bad : job.bad[l];
+	free(job.bad);
+	if (bad != 0)
+		return moe_err_set(err, MOE_EFORMAT, "%s: gates of type %s cannot hold %g", where,
+		                   moe_gate_type_name(h->gates), bad);
 	buf->n += n_bytes;
 	return MOE_OK;
 }
 
 /* ---- runs, read ---- */
 
-static bool holds(const struct moe_run_space *space, const struct moe_trace_header *h, enum moe_trace_field field)
+/* False at an id that is neither an expert nor, in a wide run, the mark of an absent choice. */
+static bool get_ids(const struct job *j, int64_t l, int32_t *out, uint32_t *bad)
 {
-	bool kept = field == MOE_TRACE_GATES    ? h->gates != MOE_GATES_NONE
-	            : field == MOE_TRACE_LOGITS ? h->logits
-	                                        : h->margins;
-	return kept && !(space->skip & field);
-}
-
-void moe_run_space_free(struct moe_run_space *space)
-{
-	unsigned skip = space->skip;
-	free(space->tokens);
-	free(space->ids);
-	free(space->weights);
-	free(space->logits);
-	free(space->margins);
-	free(space->layers);
-	*space = (struct moe_run_space) {.skip = skip};
-}
-
-enum moe_status moe_run_space_fit(struct moe_run_space *space, const struct moe_trace_header *header, int64_t n_tokens,
-                                  struct moe_err *err)
-{
-	const struct moe_trace_header *h = header;
-	const bool gates = holds(space, h, MOE_TRACE_GATES), logits = holds(space, h, MOE_TRACE_LOGITS),
-		   margins = holds(space, h, MOE_TRACE_MARGINS);
-	if (space->header != h || space->n_tokens < n_tokens) {
-		int64_t room = space->header == h && n_tokens < 2 * space->n_tokens ? 2 * space->n_tokens : n_tokens;
-		if (room * h->top_k * h->n_layers > MOE_TRACE_CHOICES_MAX)
-			room = n_tokens;
-		moe_run_space_free(space);
-		size_t n = (size_t)room, n_ids = n * (size_t)h->n_layers * (size_t)h->top_k;
-		size_t n_logits = logits ? n * (size_t)h->n_layers * (size_t)h->n_experts : 0;
-		space->tokens = malloc(n * sizeof *space->tokens);
-		space->ids = malloc(n_ids * sizeof *space->ids);
-		space->weights = gates ? malloc(n_ids * sizeof *space->weights) : NULL;
-		space->logits = logits ? malloc(n_logits * sizeof *space->logits) : NULL;
-		space->margins = margins ? malloc(n * (size_t)h->n_layers * sizeof *space->margins) : NULL;
-		space->layers = malloc((size_t)h->n_layers * sizeof *space->layers);
-		if (!space->tokens || !space->ids || !space->layers || (gates && !space->weights) ||
-		    (logits && !space->logits) || (margins && !space->margins)) {
-			moe_run_space_free(space);
-			return moe_err_nomem(err, 8 * n_ids + 4 * n_logits, "a run of a trace");
-		}
-		space->n_tokens = room;
-		space->header = h;
+	const uint64_t n = (uint64_t)j->n * (uint64_t)j->h->top_k, n_all = j->at.n_choices;
+	const uint8_t *p = j->in + j->at.ids + (uint64_t)l * n;
+	const uint32_t n_experts = (uint32_t)j->h->n_experts;
+	uint32_t most = 0;
+	if (j->at.n_id_bytes == 1)
+		for (uint64_t i = 0; i < n; i++)
+			out[i] = p[i];
+	else if (j->at.n_id_bytes == 2)
+		for (uint64_t i = 0; i < n; i++)
+			out[i] = p[i] << 8 | p[n_all + i];
+	else
+		for (uint64_t i = 0; i < n; i++)
+			out[i] = p[i] << 16 | p[n_all + i] << 8 | p[2 * n_all + i];
+	for (uint64_t i = 0; i < n; i++)
+		most = (uint32_t)out[i] > most ? (uint32_t)out[i] : most;
+	if (most >= n_experts + j->wide) {
+		for (uint64_t i = 0; i < n && !*bad; i++)
+			*bad = (uint32_t)out[i] >= n_experts + j->wide ? (uint32_t)out[i] + 1 : 0;
+		return false;
 	}
-	for (int32_t l = 0; l < h->n_layers; l++) {
-		space->layers[l] = (struct moe_routing) {
-			.layer = h->layers[l], .n_experts = h->n_experts, .top_k = h->top_k, .n_tokens = n_tokens,
-			.ids = space->ids + l * n_tokens * h->top_k,
-			.weights = space->weights ? space->weights + l * n_tokens * h->top_k : NULL,
-			.logits = space->logits ? space->logits + l * n_tokens * h->n_experts : NULL,
-			.margins = space->margins ? space->margins + l * n_tokens : NULL,
-		};
-	}
-	return MOE_OK;
-}
-
-/* False at an id that is neither an expert nor, in a wide run, the mark of an absent choice; *bad is that number. */
-static bool get_ids(const uint8_t *p, int64_t n, int n_bits, int32_t n_experts, bool wide, int32_t *ids, uint32_t *bad)
-{
-	uint64_t word = 0, mask = (UINT64_C(1) << n_bits) - 1;
-	int n_held = 0;
-	for (int64_t i = 0; i < n; i++) {
-		for (; n_held < n_bits; n_held += 8)
-			word |= (uint64_t)*p++ << n_held;
-		uint32_t id = (uint32_t)(word & mask);
-		word >>= n_bits;
-		n_held -= n_bits;
-		if (id >= (uint32_t)n_experts + wide) {
-			*bad = id;
-			return false;
-		}
-		ids[i] = id == (uint32_t)n_experts ? -1 : (int32_t)id;
-	}
+	for (uint64_t i = 0; j->wide && i < n; i++)
+		out[i] = out[i] == (int32_t)n_experts ? -1 : out[i];
 	return true;
 }
 
-static void get_f32(const uint8_t *p, int64_t n, float *out)
+/* What put_columns wrote. */
+static void get_columns(const struct job *j, int64_t l, const uint8_t *in, float *out)
 {
-	for (int64_t i = 0; i < n; i++)
-		out[i] = moe_f32_from_bits(moe_load_u32(p + 4 * i));
-}
-
-static void get_gates(const struct moe_trace_header *header, const uint8_t *p, int64_t n_tokens, float *out)
-{
-	int32_t top_k = header->top_k;
-	switch (header->gates) {
-	case MOE_GATES_F32:
-		get_f32(p, n_tokens * top_k, out);
-		break;
-	case MOE_GATES_F16:
-		for (int64_t i = 0; i < n_tokens * top_k; i++)
-			out[i] = f16_to_f32(moe_load_u16(p + 2 * i));
-		break;
-	case MOE_GATES_8BIT:
-		for (int64_t i = 0; i < n_tokens * top_k; i++) {
-			float unit = f16_to_f32(moe_load_u16(p + 2 * (i / top_k)));
-			out[i] = (float)p[2 * n_tokens + i] / 255 * unit;
+	const int32_t k = j->h->top_k, n_layers = j->h->n_layers;
+	const bool eight = j->h->gates == MOE_GATES_8BIT;
+	const uint8_t *codes = eight ? in + 2 * j->at.n_rows : in;
+	for (int64_t from = 0; from < j->n; from += STEP) {
+		const int64_t now = j->n - from < STEP ? j->n - from : STEP, row = l * j->n + from;
+		uint16_t last[STEP] = { 0 };
+		float unit[STEP], gate[STEP];
+		for (int64_t t = 0; eight && t < now; t++)
+			unit[t] = moe_f32_from_f16((uint16_t)(in[row + t] << 8 | in[(int64_t)j->at.n_rows + row + t]));
+		for (int32_t c = 0; c < k; c++) {
+			const uint8_t *high = codes + (int64_t)c * n_layers * j->n + row, *low = high + j->at.n_choices;
+			if (eight)
+				for (int64_t t = 0; t < now; t++) {
+					last[t] = (uint8_t)(c > 0 ? last[t] - high[t] : high[t]);
+					gate[t] = (float)last[t] / 255 * unit[t];
+				}
+			else
+				for (int64_t t = 0; t < now; t++) {
+					const uint16_t value = (uint16_t)(high[t] << 8 | low[t]);
+					last[t] = (uint16_t)(c > 0 ? last[t] - value : value);
+					gate[t] = moe_f32_from_f16(last[t]);
+				}
+			for (int64_t t = 0; t < now; t++)
+				out[(from + t) * k + c] = gate[t];
 		}
-		break;
-	case MOE_GATES_NONE:
-		break;
 	}
 }
 
-enum moe_status moe_run_get(const struct moe_trace_header *header, const uint8_t *payload, size_t n_bytes,
-                            struct moe_run_space *space, struct moe_trace_run *run, uint32_t *source, const char *where,
-                            struct moe_err *err)
+static void get_layers(void *arg, int64_t begin, int64_t end, int thread)
 {
-	const struct moe_trace_header *h = header;
-	if (n_bytes < N_FIXED)
-		return moe_err_set(err, MOE_EFORMAT, "%s: a run record has at least %d bytes, found %zu", where,
-		                   N_FIXED, n_bytes);
-	uint64_t seq = moe_load_u64(payload), pos = moe_load_u64(payload + 8);
-	int64_t n = moe_load_u32(payload + 20);
-	bool wide = payload[24] & FLAG_WIDE;
-	if (payload[24] & ~FLAG_WIDE)
-		return moe_err_set(err, MOE_EFORMAT, "%s: run flags: expected 0 or 1, found %d", where, payload[24]);
+	const struct job *j = arg;
+	const struct moe_trace_header *h = j->h;
+	struct moe_run_space *s = j->space;
+	(void)thread;
+	for (int64_t l = begin; l < end; l++) {
+		const uint64_t n = (uint64_t)j->n, row = (uint64_t)l * n, k = (uint64_t)h->top_k;
+		const uint64_t e = (uint64_t)h->n_experts;
+		const uint8_t *gates = j->in + j->at.gates;
+		if (!get_ids(j, l, s->ids + row * k, &j->bad_id[l]))
+			continue;
+		if (s->weights && (h->gates == MOE_GATES_F16 || h->gates == MOE_GATES_8BIT))
+			get_columns(j, l, gates, s->weights + row * k);
+		else if (s->weights && j->plain)
+			for (uint64_t i = 0; i < n * k; i++)
+				s->weights[row * k + i] = moe_f32_from_bits(moe_load_u32(gates + 4 * (row * k + i)));
+		else if (s->weights)
+			get_floats(gates, row * k, j->at.n_choices, n * k, s->weights + row * k);
+		if (s->logits)
+			get_floats(j->in + j->at.logits, row * e, j->at.n_rows * e, n * e, s->logits + row * e);
+		if (s->margins)
+			get_floats(j->in + j->at.margins, row, j->at.n_rows, n, s->margins + row);
+	}
+}
+
+static enum moe_status get_v2(const struct moe_trace_header *h, const uint8_t *in, int64_t n, int flags,
+                              struct moe_run_space *space, struct moe_pool *pool, const char *where,
+                              struct moe_err *err)
+{
+	struct job job = { .h = h, .n = n, .in = in, .space = space, .wide = flags & FLAG_WIDE,
+		           .plain = flags & FLAG_PLAIN };
+	enum moe_status status = MOE_OK;
+	job.at = lay_out(h, (uint64_t)n, job.wide);
+	job.bad_id = calloc((size_t)h->n_layers, sizeof *job.bad_id);
+	if (!job.bad_id)
+		return moe_err_nomem(err, (size_t)h->n_layers * sizeof *job.bad_id, "a run of a trace");
+	for (int64_t i = 0; i < n; i++)
+		space->tokens[i] = (int32_t)((uint32_t)in[i] << 24 | (uint32_t)in[n + i] << 16 |
+		                             (uint32_t)in[2 * n + i] << 8 | in[3 * n + i]);
+	moe_pool_for(job.at.end < MOE_RECORD_SMALL ? NULL : pool, h->n_layers, 1, get_layers, &job);
+	for (int32_t l = 0; l < h->n_layers && !status; l++)
+		if (job.bad_id[l])
+			status = moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expected an expert from 0 to %d, found %u",
+			                     where, h->layers[l], h->n_experts - 1, job.bad_id[l] - 1);
+	free(job.bad_id);
+	return status;
+}
+
+/* One segment as all versions have it. */
+static enum moe_status get_segment(const uint8_t *p, struct moe_segments *segments, const char *where,
+                                   struct moe_err *err)
+{
+	const uint64_t seq = moe_load_u64(p), pos = moe_load_u64(p + 8);
 	if (seq > INT64_MAX || pos > INT64_MAX - UINT32_MAX)
 		return moe_err_set(err, MOE_EFORMAT, "%s: sequence %llu, position %llu: too large", where,
 		                   (unsigned long long)seq, (unsigned long long)pos);
+	const struct moe_segment segment = { .seq = (int64_t)seq, .pos = (int64_t)pos,
+		                             .n_tokens = moe_load_u32(p + 20), .source = moe_load_u32(p + 16) };
+	return moe_segments_add(segments, &segment, err);
+}
+
+enum moe_status moe_run_get(const struct moe_trace_header *header, int version, const uint8_t *payload, size_t n_bytes,
+                            struct moe_run_space *space, struct moe_segments *segments, struct moe_pool *pool,
+                            const char *where, struct moe_err *err)
+{
+	const struct moe_trace_header *h = header;
+	const size_t n_fixed = version == 1 ? N_FIXED_V1 : N_FIXED;
+	if (n_bytes < n_fixed)
+		return moe_err_set(err, MOE_EFORMAT, "%s: a run record has at least %zu bytes, found %zu", where,
+		                   n_fixed, n_bytes);
+	const int64_t n = moe_load_u32(payload + (version == 1 ? 20 : 4));
+	const int64_t n_segments = version == 1 ? 1 : moe_load_u32(payload);
+	const int flags = payload[n_fixed - 1];
+	const int known = version > 1 && h->gates == MOE_GATES_F32 ? FLAG_WIDE | FLAG_PLAIN : FLAG_WIDE;
+	if (flags & ~known)
+		return moe_err_set(err, MOE_EFORMAT, "%s: run flags: expected 0 to %d, found %d", where, known, flags);
 	if (n < 1 || n > (int64_t)n_bytes || n > MOE_TRACE_CHOICES_MAX / ((int64_t)h->top_k * h->n_layers) ||
-	    moe_run_bytes(h, n, wide) != n_bytes)
+	    n_segments < 1 || n_segments > n || moe_run_bytes(h, version, n_segments, n, flags & FLAG_WIDE) != n_bytes)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a run of %lld tokens does not have %zu bytes", where,
 		                   (long long)n, n_bytes);
-	enum moe_status status = moe_run_space_fit(space, h, n, err);
+	const uint8_t *p = version == 1 ? payload : payload + N_FIXED;
+	int64_t n_left = n;
+	enum moe_status status = MOE_OK;
+	segments->n = 0;
+	for (int64_t i = 0; i < n_segments && !status; i++, p += N_SEGMENT) {
+		status = get_segment(p, segments, where, err);
+		if (!status && segments->at[i].n_tokens < 1)
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a run of 0 tokens", where);
+		n_left -= status ? 0 : segments->at[i].n_tokens;
+	}
+	if (!status && n_left != 0)
+		status = moe_err_set(err, MOE_EFORMAT, "%s: runs of %lld tokens in a record of %lld", where,
+		                     (long long)(n - n_left), (long long)n);
+	if (!status)
+		status = moe_run_space_fit(space, h, n, err);
 	if (status)
 		return status;
-	const uint8_t *p = payload + N_FIXED;
-	for (int64_t i = 0; i < n; i++, p += 4)
-		space->tokens[i] = (int32_t)moe_load_u32(p);
-	int n_bits = run_bits(h, wide);
-	for (int32_t l = 0; l < h->n_layers; l++) {
-		uint32_t bad = 0;
-		if (!get_ids(p, n * h->top_k, n_bits, h->n_experts, wide, space->ids + l * n * h->top_k, &bad))
-			return moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expected an expert from 0 to %d, found %u",
-			                   where, h->layers[l], h->n_experts - 1, bad);
-		p += (n * h->top_k * n_bits + 7) / 8;
-		if (space->weights)
-			get_gates(h, p, n, space->weights + l * n * h->top_k);
-		p += gate_bytes(h, (uint64_t)n);
-		if (space->logits)
-			get_f32(p, n * h->n_experts, space->logits + l * n * h->n_experts);
-		p += h->logits ? 4 * n * h->n_experts : 0;
-		if (space->margins)
-			get_f32(p, n, space->margins + l * n);
-		p += h->margins ? 4 * n : 0;
-	}
-	run->seq = (int64_t)seq;
-	run->pos = (int64_t)pos;
-	run->n_tokens = n;
-	run->tokens = space->tokens;
-	run->layers = space->layers;
-	*source = moe_load_u32(payload + 16);
-	return MOE_OK;
+	p = payload + n_fixed + (version == 1 ? 0 : (size_t)(N_SEGMENT * n_segments));
+	return version == 1 ? moe_run_get_v1(h, p, n, flags & FLAG_WIDE, space, where, err)
+	                    : get_v2(h, p, n, flags, space, pool, where, err);
 }

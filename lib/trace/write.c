@@ -20,16 +20,16 @@ struct sources {
 	uint32_t n_slots;   /* a power of two */
 };
 
-/* A run being gathered: arrays [n_layers][limit][...], filled up to n_tokens. */
+/* Tokens being gathered: arrays [n_layers][limit][...], filled up to n_held. */
 struct moe_trace_out {
 	struct moe_bgzf_out *file;
+	struct moe_pool *pool;
 	struct moe_arena arena;
 	struct moe_trace_header header;
 	struct sources sources;
 	struct moe_run_space space;
-	int64_t limit;
-	struct moe_trace_run run;   /* its n_tokens, seq, pos; the source is an index */
-	uint32_t source;
+	int64_t limit, n_held;
+	struct moe_segments segments;
 	struct moe_buf record;
 	uint64_t n_runs, n_tokens;
 };
@@ -41,6 +41,7 @@ void moe_trace_abort(struct moe_trace_out *out)
 	moe_bgzf_abort(out->file);
 	moe_run_space_free(&out->space);
 	moe_buf_free(&out->record);
+	free(out->segments.at);
 	free(out->sources.names);
 	free(out->sources.slots);
 	moe_arena_free(&out->arena);
@@ -192,6 +193,7 @@ enum moe_status moe_trace_create(struct moe_trace_out **result, const char *path
 	struct moe_trace_out *out = calloc(1, sizeof *out);
 	if (!out)
 		return moe_err_nomem(err, sizeof *out, "a trace");
+	out->pool = pool;
 	status = copy_header(out, header, err);
 	if (!status)
 		out->limit = moe_run_limit(&out->header);
@@ -213,22 +215,20 @@ enum moe_status moe_trace_create(struct moe_trace_out **result, const char *path
 }
 
 /* Writes the tokens gathered. */
-static enum moe_status flush_run(struct moe_trace_out *out, struct moe_err *err)
+static enum moe_status flush_runs(struct moe_trace_out *out, struct moe_err *err)
 {
-	if (out->run.n_tokens == 0)
+	if (out->n_held == 0)
 		return MOE_OK;
 	for (int32_t l = 0; l < out->header.n_layers; l++)
-		out->space.layers[l].n_tokens = out->run.n_tokens;
-	out->run.tokens = out->space.tokens;
-	out->run.layers = out->space.layers;
+		out->space.layers[l].n_tokens = out->n_held;
 	begin_record(out, 'R');
-	enum moe_status status = moe_run_put(&out->header, &out->run, out->source, &out->record,
-	                                     moe_bgzf_out_path(out->file), err);
+	enum moe_status status = moe_run_put(&out->header, &out->segments, out->space.tokens, out->space.layers,
+	                                     &out->record, out->pool, moe_bgzf_out_path(out->file), err);
 	if (!status)
 		status = end_record(out, err);
-	out->n_runs++;
-	out->n_tokens += (uint64_t)out->run.n_tokens;
-	out->run.n_tokens = 0;
+	out->n_runs += (uint64_t)out->segments.n;
+	out->n_tokens += (uint64_t)out->n_held;
+	out->n_held = out->segments.n = 0;
 	return status;
 }
 
@@ -272,7 +272,7 @@ static void gather(struct moe_trace_out *out, const struct moe_trace_run *run, i
 {
 	const struct moe_trace_header *h = &out->header;
 	struct moe_run_space *to = &out->space;
-	int64_t at = out->run.n_tokens;
+	int64_t at = out->n_held;
 	memcpy(to->tokens + at, run->tokens + from, (size_t)n * sizeof *to->tokens);
 	for (int32_t l = 0; l < h->n_layers; l++) {
 		const struct moe_routing *r = &run->layers[l];
@@ -287,7 +287,15 @@ static void gather(struct moe_trace_out *out, const struct moe_trace_run *run, i
 		if (to->margins)
 			memcpy(to->margins + row, r->margins + from, (size_t)n * sizeof *to->margins);
 	}
-	out->run.n_tokens += n;
+	out->n_held += n;
+}
+
+/* Does the run follow the tokens that were gathered last? */
+static bool goes_on(const struct moe_trace_out *out, const struct moe_trace_run *run, const char *name)
+{
+	const struct moe_segment *last = out->segments.n ? &out->segments.at[out->segments.n - 1] : NULL;
+	return last && last->seq == run->seq && last->pos + last->n_tokens == run->pos &&
+	       strcmp(out->sources.names[last->source], name) == 0;
 }
 
 enum moe_status moe_trace_write(struct moe_trace_out *out, const struct moe_trace_run *run, struct moe_err *err)
@@ -296,32 +304,34 @@ enum moe_status moe_trace_write(struct moe_trace_out *out, const struct moe_trac
 	if (status || run->n_tokens == 0)
 		return status;
 	const char *name = run->source ? run->source : "";
-	bool goes_on = out->run.n_tokens > 0 && out->run.seq == run->seq &&
-	               out->run.pos + out->run.n_tokens == run->pos &&
-	               strcmp(out->sources.names[out->source], name) == 0;
-	if (!goes_on) {
-		status = flush_run(out, err);
-		if (!status)
-			status = find_source(out, name, &out->source, err);
-	}
+	struct moe_segment next = { .seq = run->seq, .pos = run->pos };
+	bool joins = goes_on(out, run, name);
+	if (joins)
+		next.source = out->segments.at[out->segments.n - 1].source;
+	else
+		status = find_source(out, name, &next.source, err);
 	for (int64_t from = 0; !status && from < run->n_tokens;) {
-		int64_t room = out->limit - out->run.n_tokens, left = run->n_tokens - from;
-		int64_t n = left < room ? left : room;
-		if (out->run.n_tokens == 0) {
-			out->run.seq = run->seq;
-			out->run.pos = run->pos + from;
+		if (out->n_held == out->limit) {
+			status = flush_runs(out, err);
+			joins = false;
 		}
+		next.pos = run->pos + from;
+		if (!status && !joins)
+			status = moe_segments_add(&out->segments, &next, err);
+		if (status)
+			return status;
+		const int64_t room = out->limit - out->n_held, left = run->n_tokens - from, n = left < room ? left : room;
 		gather(out, run, from, n);
+		out->segments.at[out->segments.n - 1].n_tokens += n;
+		joins = true;
 		from += n;
-		if (out->run.n_tokens == out->limit && from < run->n_tokens)
-			status = flush_run(out, err);
 	}
 	return status;
 }
 
 enum moe_status moe_trace_commit(struct moe_trace_out *out, struct moe_err *err)
 {
-	enum moe_status status = flush_run(out, err);
+	enum moe_status status = flush_runs(out, err);
 	if (!status) {
 		begin_record(out, 'E');
 		add_u64(&out->record, out->n_runs);

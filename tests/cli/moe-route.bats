@@ -335,3 +335,15 @@ short_text()
 	fails 2 moe-route --hidden h.st --layer 1 --print "$model" text
 	fails 2 moe-route --hidden h.st --layer 1 --force -o h.st "$model"
 }
+
+@test "traces of both versions of the format are read as their page says, and may be joined" {
+	cd "$TOP/tests/fuzz/corpus/trace"
+	for trace in {,v2-}{f32,f16,8bit,none}.trace; do
+		moe-route --print "$trace" >"$BATS_TEST_TMPDIR/ours"
+		perl "$TOP/tests/ref/read_trace.pl" "$trace" | cmp - "$BATS_TEST_TMPDIR/ours"
+	done
+	for gates in f32 f16 8bit none; do
+		moe-route --print $gates.trace | cmp - <(moe-route --print v2-$gates.trace)
+	done
+	moe-route --print v1-v2.trace | wc -l | grep -qx $((2 * ($(moe-route --print f32.trace | wc -l) - 1) + 1))
+}

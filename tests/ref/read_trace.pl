@@ -86,8 +86,10 @@ sub read_start
 {
 	my ($magic, $version, $n) = unpack 'a8VV', take(16);
 	die "$path: not a trace\n" if $magic ne 'MOETRACE';
-	die "$path: version $version\n" if $version != 1;
-	return decode_json(take($n));
+	die "$path: version $version\n" if $version != 1 && $version != 2;
+	my $header = decode_json(take($n));
+	$header->{version_of_format} = $version;
+	return $header;
 }
 
 sub read_part
@@ -102,8 +104,10 @@ sub read_part
 			die "$path: source $number out of order\n" if $number != @sources;
 			push @sources, escape($label);
 		} elsif ($type eq 'R') {
-			$n_runs++;
-			$n_tokens += read_run($h, \@sources, $payload);
+			my ($runs, $tokens) = $h->{version_of_format} == 1 ? (1, read_run($h, \@sources, $payload))
+				: read_planes($h, \@sources, $payload);
+			$n_runs += $runs;
+			$n_tokens += $tokens;
 		} elsif ($type eq 'E') {
 			my ($runs, $tokens) = unpack 'Q<Q<', $payload;
 			die "$path: the part states $runs runs, $tokens tokens\n"
@@ -154,6 +158,80 @@ sub read_run
 		print join("\t", $sources->[$source], $seq, $pos + $t, $tokens[$t], $_), "\n" for @{$rows[$t] // []};
 	}
 	return $n;
+}
+
+# A record of version 2: how many runs and tokens it had.
+sub read_planes
+{
+	my ($h, $sources, $payload) = @_;
+	my ($n_segments, $n, $flags) = unpack 'VVC', $payload;
+	my ($k, $e, $n_layers) = (@$h{qw(top_k n_experts)}, scalar @{$h->{layers}});
+	my $from = 9;
+	my $next = sub {
+		my ($n_bytes) = @_;
+		die "$path: a run is too short\n" if $from + $n_bytes > length $payload;
+		$from += $n_bytes;
+		return substr $payload, $from - $n_bytes, $n_bytes;
+	};
+	# Numbers of so many bytes, the most significant bytes of all of them first.
+	my $planes = sub {
+		my ($n_numbers, $n_bytes) = @_;
+		my @numbers = (0) x $n_numbers;
+		for (1 .. $n_bytes) {
+			my @plane = unpack 'C*', $next->($n_numbers);
+			$numbers[$_] = $numbers[$_] * 256 + $plane[$_] for 0 .. $#plane;
+		}
+		return @numbers;
+	};
+	my $floats = sub { return map { unpack 'f<', pack 'V', $_ } $planes->($_[0], 4) };
+	die "$path: flags $flags\n" if $flags > ($h->{gates} eq 'f32' ? 3 : 1);
+	my @segments = map { [unpack 'Q<Q<VV', $next->(24)] } 1 .. $n_segments;
+	my @tokens = map { unpack 'l', pack 'L', $_ } $planes->($n, 4);
+	my $wide = $flags & 1;
+	my @ids = $planes->($n_layers * $n * $k, int((bits_of($wide || $e == 1 ? $e : $e - 1) + 7) / 8));
+	my $n_choices = @ids;
+	my @gates;
+	if ($h->{gates} eq 'f32') {
+		@gates = $flags & 2 ? unpack('f<*', $next->(4 * $n_choices)) : $floats->($n_choices);
+	} elsif ($h->{gates} ne 'none') {
+		my $eight = $h->{gates} eq '8bit';
+		die "$path: gates of type $h->{gates}\n" if !$eight && $h->{gates} ne 'f16';
+		my @units = $eight ? map { half($_) } $planes->($n_layers * $n, 2) : ();
+		my @columns = $planes->($n_choices, $eight ? 1 : 2);
+		for my $row (0 .. $n_layers * $n - 1) {
+			my $code;
+			for my $c (0 .. $k - 1) {
+				my $at = $columns[$c * $n_layers * $n + $row];
+				$code = $c ? ($code - $at) % ($eight ? 256 : 65536) : $at;
+				$gates[$row * $k + $c] = $eight ? f32(f32($code / 255) * $units[$row]) : half($code);
+			}
+		}
+	}
+	$next->(4 * $n_layers * $n * $e) if $h->{logits};
+	my @margins = $h->{margins} ? $floats->($n_layers * $n) : ();
+	die "$path: a run is too long\n" if $from != length $payload;
+	my $t = 0;
+	for my $segment (@segments) {
+		my ($seq, $pos, $source, $n_here) = @$segment;
+		die "$path: unknown source $source\n" if $source >= @$sources;
+		for my $i (0 .. $n_here - 1) {
+			for my $l (0 .. $n_layers - 1) {
+				my $row = $l * $n + $t;
+				my $tail = !$margin ? '' : "\t" . (@margins ? number($margins[$row]) : '');
+				for my $c (0 .. $k - 1) {
+					my $id = $ids[$row * $k + $c];
+					next if $wide && $id == $e;
+					die "$path: layer $h->{layers}[$l]: expert $id of $e\n" if $id >= $e;
+					my $gate = @gates ? number($gates[$row * $k + $c]) : '';
+					print join("\t", $sources->[$source], $seq, $pos + $i, $tokens[$t],
+						$h->{layers}[$l], $c, $id, $gate), $tail, "\n";
+				}
+			}
+			$t++;
+		}
+	}
+	die "$path: $t tokens in segments, $n in the record\n" if $t != $n;
+	return ($n_segments, $n);
 }
 
 # Weights of one layer; none where they are not kept.

@@ -166,14 +166,16 @@ static void test_records(const struct moe_buf *plain)
 {
 	struct moe_buf s = {0};
 	size_t n = plain->n, n_head = 16 + moe_load_u32((const uint8_t *)plain->p + 12), end = n - 21,
-	       run = n_head + 10;
+	       run = n_head + 20, segment = run + 5 + 9, ids = segment + 3 * 24 + 6 * 4;
 #define WITH(...) do { s.n = 0; moe_buf_add(&s, plain->p, n); __VA_ARGS__; } while (0)
 	WITH((void)0);
 	ok(s.p[n_head] == 'S' && s.p[run] == 'R' && s.p[end] == 'E', "the stream is start, source, run, ..., end");
 	WITH(s.p[0] = 'm');
 	expect(s.p, n, "expected the start of a trace", "another magic");
-	WITH(s.p[8] = 2);
-	expect(s.p, n, "version 2 of the trace format; this program knows version 1", "another version");
+	WITH(s.p[8] = 3);
+	expect(s.p, n, "version 3 of the trace format; this program knows 1 to 2", "a later version");
+	WITH(s.p[8] = 0);
+	expect(s.p, n, "version 0 of the trace format", "version 0");
 	WITH(moe_store_u32((uint8_t *)s.p + 12, 1u << 30));
 	expect(s.p, n, "a header of 1073741824 bytes", "an endless header");
 	WITH(s.p[16] = '[');
@@ -193,17 +195,27 @@ static void test_records(const struct moe_buf *plain)
 	expect(s.p, n, "a record of 4294967295 bytes", "an endless record");
 	WITH(moe_store_u32((uint8_t *)s.p + run + 1, 1u << 28));
 	expect(s.p, n, "cut short: expected", "a record longer than the file");
-	WITH(moe_store_u32((uint8_t *)s.p + run + 5 + 20, 1u << 31));
-	expect(s.p, n, "a run of 2147483648 tokens does not have", "a run of more tokens than bytes");
-	WITH(moe_store_u32((uint8_t *)s.p + run + 5 + 20, 0));
-	expect(s.p, n, "a run of 0 tokens", "a run of nothing");
-	WITH(s.p[run + 5 + 24] = 2);
-	expect(s.p, n, "run flags", "an unknown flag");
-	WITH(s.p[run + 5 + 16] = 9);
-	expect(s.p, n, "a run of source 9, but 1 sources are known", "an unknown source");
-	WITH(s.p[run + 5 + 25 + 8] = 0x3f);
+	WITH(moe_store_u32((uint8_t *)s.p + run + 5 + 4, 1u << 31));
+	expect(s.p, n, "a run of 2147483648 tokens does not have", "a record of more tokens than bytes");
+	WITH(moe_store_u32((uint8_t *)s.p + run + 5 + 4, 0));
+	expect(s.p, n, "a run of 0 tokens", "a record of nothing");
+	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 2));
+	expect(s.p, n, "does not have", "a record of fewer segments");
+	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 0));
+	expect(s.p, n, "does not have", "a record without segments");
+	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 0xffffffff));
+	expect(s.p, n, "does not have", "a record of more segments than tokens");
+	WITH(moe_store_u32((uint8_t *)s.p + segment + 20, 3));
+	expect(s.p, n, "runs of 7 tokens in a record of 6", "a segment that is too long");
+	WITH(moe_store_u32((uint8_t *)s.p + segment + 20, 0));
+	expect(s.p, n, "a run of 0 tokens", "an empty segment");
+	WITH(s.p[run + 5 + 8] = 4);
+	expect(s.p, n, "run flags: expected 0 to 3, found 4", "an unknown flag");
+	WITH(s.p[segment + 24 + 16] = 9);
+	expect(s.p, n, "a run of source 9, but 2 sources are known", "an unknown source");
+	WITH(s.p[ids] = 7);
 	expect(s.p, n, "layer 1: expected an expert from 0 to 4, found 7", "an expert that is not there");
-	WITH(s.p[run + 5 + 7] = (char)0xff);
+	WITH(s.p[segment + 7] = (char)0xff);
 	expect(s.p, n, "too large", "a negative sequence");
 	WITH(s.p[n_head + 5] = 1);
 	expect(s.p, n, "expected source label 0", "a source out of order");

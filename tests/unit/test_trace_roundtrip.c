@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "tensor/half.h"
 #include "trace/record.h"
 #include "trace/trace.h"
 
@@ -260,7 +261,7 @@ static void test_joined(const struct moe_trace_header *h, const char *path)
 	spill(gz, plain.p, plain.n, NULL, 0);
 	ok(!moe_trace_probe(gz) && !moe_trace_probe(dir) && !moe_trace_probe("/nowhere") && !moe_trace_probe("-"),
 	   "other things are not");
-	ok(plain.n > 16 && memcmp(plain.p, "MOETRACE\1\0\0\0", 12) == 0,
+	ok(plain.n > 16 && memcmp(plain.p, "MOETRACE\2\0\0\0", 12) == 0,
 	   "the unpacked stream begins with magic and version");
 	moe_buf_free(&bytes);
 	moe_buf_free(&plain);
@@ -291,6 +292,49 @@ static void test_blocks(const char *path)
 	is_i64((int64_t)n_straddled, 0, "no record that fits in a block is in two");
 	moe_buf_free(&bytes);
 	moe_buf_free(&plain);
+}
+
+/* Ids as u16 and gates as f16, [tokens][layers][top_k] each, through zlib: never smaller than a trace with both, and one
+ * of 8-bit gates is smaller still. Ids evenly or unevenly spread, gates that fall from choice to choice. */
+static void test_size(int32_t n_experts, double skew)
+{
+	enum { TOKENS = 3000, LAYERS = 3, TOP_K = 6, CHOICES = TOKENS * LAYERS * TOP_K };
+	static const int32_t layers[] = { 0, 1, 2 };
+	static uint16_t arrays[2][CHOICES];
+	struct moe_trace_header h = { .n_layers = LAYERS, .layers = layers, .n_experts = n_experts, .top_k = TOP_K,
+		                      .scale = 1, .gates = MOE_GATES_F16 };
+	struct made made;
+	struct moe_err err = { 0 };
+	make_run(&made, &h, 0, TOKENS, false);
+	for (int64_t c = 0; c < CHOICES; c++) {
+		const int64_t row = c / TOP_K, i = row % TOKENS * LAYERS * TOP_K + row / TOKENS * TOP_K + c % TOP_K;
+		const double u = pow(moe_rng_f64(7, 1, (uint64_t)c), skew);
+		const float last = c % TOP_K ? made.space.weights[c - 1] : 1;
+		made.space.ids[c] = (int32_t)(u * n_experts);
+		made.space.weights[c] = last * (float)(.5 + .5 * moe_rng_f64(7, 2, (uint64_t)c));
+		arrays[0][i] = (uint16_t)made.space.ids[c];
+		arrays[1][i] = moe_f16_from_f32(made.space.weights[c]);
+	}
+	uLongf n_packed = compressBound(sizeof arrays);
+	uint8_t *packed = malloc(n_packed);
+	if (!packed || compress2(packed, &n_packed, (const uint8_t *)arrays, sizeof arrays, 6) != Z_OK)
+		exit(1);
+	free(packed);
+	size_t n_bytes[2];
+	for (int i = 0; i < 2; i++) {
+		struct moe_trace_out *out = NULL;
+		h.gates = i ? MOE_GATES_8BIT : MOE_GATES_F16;
+		if (moe_trace_create(&out, path_of("s"), MOE_OUT_FORCE, &h, NULL, NULL, &err) ||
+		    moe_trace_write(out, &made.run, &err) || moe_trace_commit(out, &err))
+			exit(1);
+		struct moe_buf bytes = slurp(path_of("s"));
+		n_bytes[i] = bytes.n;
+		moe_buf_free(&bytes);
+	}
+	ok(n_bytes[0] < n_packed && n_bytes[1] < n_bytes[0],
+	   "%d experts, skew %g: %zu bytes, %zu with 8-bit gates; arrays through zlib %lu", n_experts, skew, n_bytes[0],
+	   n_bytes[1], (unsigned long)n_packed);
+	moe_run_space_free(&made.space);
 }
 
 static void test_refusals(void)
@@ -377,6 +421,11 @@ int main(void)
 				test_blocks(a);
 			}
 		}
+	}
+	static const int32_t sizes[] = { 8, 60, 64, 160, 256, 257, 384, 1000, 65535 };
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		test_size(sizes[i], 1);
+		test_size(sizes[i], 3);
 	}
 	test_refusals();
 	char command[300];
