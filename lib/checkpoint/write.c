@@ -8,7 +8,8 @@
 #include "checkpoint/format.h"
 #include "checkpoint/resume.h"
 
-#define BUFFER_BYTES ((size_t)4 << 20)
+#define BUFFER_BYTES ((size_t)1 << 20)
+#define LARGE_BYTES ((size_t)256 << 10)   /* written as they are */
 
 static void free_out(struct moe_ckpt_out *out)
 {
@@ -223,11 +224,11 @@ enum moe_status moe_format_put(struct moe_ckpt_out *out, const void *bytes, size
 {
 	enum moe_status status = MOE_OK;
 
-	if (n_bytes > BUFFER_BYTES - out->buf.n)
+	if (n_bytes > BUFFER_BYTES - out->buf.n || n_bytes >= LARGE_BYTES)
 		status = moe_format_flush(out, err);
 	if (status)
 		return status;
-	if (n_bytes > BUFFER_BYTES)
+	if (n_bytes >= LARGE_BYTES)
 		return moe_out_write(out->sink, bytes, n_bytes, err);
 	moe_buf_add(&out->buf, bytes, n_bytes);
 	return moe_buf_check(&out->buf, err);

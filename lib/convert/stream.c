@@ -6,21 +6,43 @@
 #include "convert/job.h"
 #include "tensor/blocks.h"
 
-static int slots_for(int n_threads) { return 2 * n_threads + 2; }
+/* What all slots together take at most, unless two tiles take more. */
+#define SLOTS_BYTES ((uint64_t)64 << 20)
 
-uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
+/* Memory of a slot: the values of its tile, its codes and what is beside them. */
+static uint64_t slot_bytes(const struct moe_convert *conv)
 {
-	uint64_t most = MOE_TILE_ELEMS;
+	uint64_t most = 0;
 
 	for (size_t i = 0; i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
+		const struct moe_codec *to = conv->choices[i].codec;
+
 		if (seen->n_segments > 0) {
 			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
 			const uint64_t n = moe_tile_most(&s, conv->choices[i].scaled);
-			most = n > most ? n : most;
+			const uint64_t n_elems = n < seen->n_elems ? n : seen->n_elems;
+			const uint64_t n_bytes = n_elems * sizeof(float) +
+			                         (n_elems / to->block_elems + 1) * to->block_bytes;
+
+			most = n_bytes > most ? n_bytes : most;
 		}
 	}
-	return (uint64_t)slots_for(n_threads) * most * 3 * sizeof(float);
+	return most;
+}
+
+/* Enough to keep every thread at work, reading and writing beside it. */
+static int slots_for(const struct moe_convert *conv, int n_threads)
+{
+	const uint64_t most = slot_bytes(conv), fit = most ? SLOTS_BYTES / most : SLOTS_BYTES;
+	const uint64_t wanted = 2 * (uint64_t)n_threads + 2;
+
+	return fit < 2 ? 2 : (int)(fit < wanted ? fit : wanted);
+}
+
+uint64_t moe_convert_memory(const struct moe_convert *conv, int n_threads)
+{
+	return (uint64_t)slots_for(conv, n_threads) * slot_bytes(conv);
 }
 
 /* ---- running ---- */
@@ -178,7 +200,7 @@ static void skip_kept(struct run *run)
 enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
                                 void (*progress)(void *arg, size_t n_bytes), void *arg, struct moe_err *err)
 {
-	const int n_slots = slots_for(moe_pool_threads(pool));
+	const int n_slots = slots_for(conv, moe_pool_threads(pool));
 	struct run run = { .conv = conv, .progress = progress, .arg = arg };
 	const struct moe_pipe pipe = { .n_slots = n_slots, .arg = &run, .read = run_read, .work = run_work,
 	                               .write = run_write };

@@ -80,11 +80,12 @@ void moe_tile_release(const struct moe_tile *tile)
 	if (!moe_segment_plain(&tile->segment))
 		return;
 	const uint8_t *bytes = moe_tile_stored(tile, &n_bytes);
-	const uintptr_t begin = (uintptr_t)bytes / page * page;
+	const uintptr_t begin = (uintptr_t)bytes / page * page, end = ((uintptr_t)bytes + n_bytes) / page * page;
 
-	/* pages shared with a neighbour come back when they are touched; a failure changes nothing */
+	/* The last page goes with the tile behind this one: were it to be faulted in again, what lies before it would
+	 * be as well, and stay. A failure changes nothing. */
 	if (n_bytes >= RELEASED_BYTES)
-		(void)madvise((void *)begin, (uintptr_t)bytes + n_bytes - begin, MADV_DONTNEED);
+		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 /* ---- buffers ---- */
