@@ -102,7 +102,7 @@ help:
 
 # ---- compiling -------------------------------------------------------------------------------------------------------
 
-tests: $(UNIT)
+tests: $(UNIT) $(BUILD)/tests/bench/checkpoint
 	@:
 
 # A file that holds the given text, touched only when the text changes: what depends on it is built again then.
@@ -176,7 +176,7 @@ $(BUILD)/man/%: man/% man/generate $(BUILD)/bin/moe-convert
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libmoe.a $(BUILD)/stamp/link
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SRC:%.c=$(BUILD)/%.d) $(UNIT:=.d) $(BUILD)/tests/rate_route.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SRC:%.c=$(BUILD)/%.d) $(UNIT:=.d) $(BUILD)/tests/rate_route.d $(BUILD)/tests/bench/checkpoint.d
 
 # ---- the two commands of the README, and what they need --------------------------------------------------------------
 
