@@ -27,6 +27,9 @@ static const struct moe_opt options[] = {
 	             "all there, right shapes, no NaN; with REF: the error per tensor"),
 	MOE_OPT_F64(0, "tolerance", "X", struct config, tolerance, 0, 1e300,
 	            "--verify: difference allowed from REF [0]"),
+	MOE_OPT_ENUM(0, "by", "tensor|role", struct config, by, "--verify: what a row is about [tensor]"),
+	MOE_OPT_FLAG(0, "diff", struct config, diff, "what two checkpoints differ in; status 3 if in anything"),
+	MOE_OPT_STR(0, "only", "WHAT,...", struct config, only, "--diff: config, names, shapes, types, values [all]"),
 	MOE_OPT_FLAG(0, "list-families", struct config, families, "the model families that are known"),
 	MOE_OPT_GROUP("Conversion"),
 	MOE_OPT_LISTED(0, "to", "FORMAT", format_word, struct config, to, "safetensors or gguf [from DST's name]"),
@@ -66,7 +69,7 @@ static const struct moe_opt options[] = {
 
 static const struct tool tool = {
 	"moe-convert",
-	"[options] SRC DST\n--info|--list|--hash MODEL\n--verify MODEL [REF]",
+	"[options] SRC DST\n--info|--list|--hash MODEL\n--verify MODEL [REF]\n--diff A B",
 	"Convert a Mixture-of-Experts checkpoint, or report what it holds.",
 	options
 };
@@ -84,6 +87,7 @@ static const struct mode modes[] = {
 	{"--list", offsetof(struct config, list), convert_list, 1, 1},
 	{"--hash", offsetof(struct config, hash), convert_hash, 1, 1},
 	{"--verify", offsetof(struct config, verify), convert_verify, 1, 2},
+	{"--diff", offsetof(struct config, diff), convert_diff, 2, 2},
 	{"--list-families", offsetof(struct config, families), convert_families, 0, 0},
 };
 
@@ -144,11 +148,16 @@ static enum moe_status run_mode(struct tool_ctx *ctx, const struct mode *mode, s
 
 static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 {
-	const struct mode *second, *mode = find_mode(ctx->cfg, &second);
+	const struct config *cfg = ctx->cfg;
+	const struct mode *second, *mode = find_mode(cfg, &second);
 	const int n = ctx->n_operands;
 
 	if (second)
 		return moe_err_set(err, MOE_EUSAGE, "%s and %s exclude each other", mode->option, second->option);
+	if (cfg->by >= 0 && !cfg->verify)
+		return moe_err_set(err, MOE_EUSAGE, "--by goes with --verify");
+	if (cfg->only && !cfg->diff)
+		return moe_err_set(err, MOE_EUSAGE, "--only goes with --diff");
 	if (mode)
 		return run_mode(ctx, mode, err);
 	if (n != (ctx->common.output ? 1 : 2))
@@ -159,7 +168,7 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .experts = -1, .fp8_scales = -1, .shard_bytes = UINT64_C(5) << 30 };
+	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 

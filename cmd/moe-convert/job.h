@@ -11,13 +11,15 @@
 #include "tool.h"
 
 struct config {
-	bool info, list, hash, verify, families, drop_mtp, dequantize, resume;
+	bool info, list, hash, verify, diff, families, drop_mtp, dequantize, resume;
 	const char *to, *types, *type_map;
 	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
 	int32_t fp8_scales; /* enum moe_scales_form - 1; -1: not given */
 	struct moe_surgery_opts surgery;
 	uint64_t shard_bytes;
 	double tolerance;
+	int32_t by;         /* of --verify: 0 tensors, 1 roles; -1: not given */
+	const char *only;   /* of --diff */
 };
 
 /* Rows of a report on path; NULL: stdout. */
@@ -44,6 +46,7 @@ MOE_MUST_USE enum moe_status convert_info(struct tool_ctx *ctx, struct moe_err *
 MOE_MUST_USE enum moe_status convert_list(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_verify(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_diff(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_families(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char *dst,
                                            struct moe_err *err);

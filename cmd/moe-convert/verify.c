@@ -5,7 +5,8 @@
 static enum moe_status verify_views(struct tool_ctx *ctx, const struct moe_view *view, const struct moe_view *ref,
                                     struct moe_err *err)
 {
-	const double tolerance = ((struct config *)ctx->cfg)->tolerance;
+	const struct config *cfg = ctx->cfg;
+	const double tolerance = cfg->tolerance;
 	struct moe_verdict v = {0};
 	struct moe_rows r;
 	struct moe_pool *pool;
@@ -14,7 +15,8 @@ static enum moe_status verify_views(struct tool_ctx *ctx, const struct moe_view 
 	if (!st)
 		st = convert_rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
-		st = convert_rows_close(&r, moe_verify_rows(&r, view, ref, tolerance, pool, &v, err), err);
+		st = convert_rows_close(&r, moe_verify_rows(&r, view, ref, tolerance, cfg->by == 1, pool, &v, err),
+		                        err);
 	if (st)
 		return st;
 	if (v.n_nan || v.n_inf)

@@ -58,13 +58,9 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 	return st;
 }
 
-/* Sums over the values of a tensor. */
-struct distance {
-	double max, squares, ref_squares, own_squares, product;
-};
-
-static void add_values(struct moe_tensor_check *out, struct distance *d, const float *own, const float *ref, size_t n)
+static void add_values(struct moe_tensor_check *out, const float *own, const float *ref, size_t n)
 {
+	out->n += (double)n;
 	for (size_t i = 0; i < n; i++) {
 		out->n_nan += isnan(own[i]) != 0;
 		out->n_inf += isinf(own[i]) != 0;
@@ -74,14 +70,38 @@ static void add_values(struct moe_tensor_check *out, struct distance *d, const f
 		/* equal infinities, and NaN where there is NaN, are no difference */
 		const bool same = a == b || (isnan(a) && isnan(b));
 		const double diff = same ? 0 : isfinite(a) && isfinite(b) ? fabs(a - b) : INFINITY;
-		d->max = diff > d->max ? diff : d->max;
-		d->squares += diff * diff;
+		out->max = diff > out->max ? diff : out->max;
+		out->squares += diff * diff;
 		if (isfinite(a) && isfinite(b)) {
-			d->own_squares += a * a;
-			d->ref_squares += b * b;
-			d->product += a * b;
+			out->own_squares += a * a;
+			out->ref_squares += b * b;
+			out->product += a * b;
 		}
 	}
+}
+
+/* What the sums say. */
+static void conclude(struct moe_tensor_check *c)
+{
+	c->rms = sqrt(c->squares / (c->n > 0 ? c->n : 1));
+	c->rel = c->squares == 0 ? 0 : c->ref_squares > 0 ? sqrt(c->squares / c->ref_squares) : INFINITY;
+	c->cosine = 1;
+	if (c->squares != 0)
+		c->cosine = c->own_squares > 0 && c->ref_squares > 0
+		            ? c->product / sqrt(c->own_squares * c->ref_squares) : 0;
+}
+
+void moe_check_add(struct moe_tensor_check *sum, const struct moe_tensor_check *c)
+{
+	sum->n_nan += c->n_nan;
+	sum->n_inf += c->n_inf;
+	sum->max = c->max > sum->max ? c->max : sum->max;
+	sum->n += c->n;
+	sum->squares += c->squares;
+	sum->own_squares += c->own_squares;
+	sum->ref_squares += c->ref_squares;
+	sum->product += c->product;
+	conclude(sum);
 }
 
 /* A walk whose tiles are handed out in pieces, so that two can go in step whatever their tiles are. */
@@ -110,10 +130,9 @@ static enum moe_status check_one(const struct moe_view *view, const struct moe_s
 {
 	struct stream own = { .walk = { .view = view, .seen = seen } };
 	struct stream other = { .walk = { .view = ref, .seen = ref_seen } };
-	struct distance d = {0};
 	enum moe_status st = MOE_OK;
 
-	*out = (struct moe_tensor_check){ .cosine = 1 };
+	*out = (struct moe_tensor_check){0};
 	for (;;) {
 		st = fill(&own, err);
 		if (!st && ref)
@@ -121,7 +140,7 @@ static enum moe_status check_one(const struct moe_view *view, const struct moe_s
 		const size_t n = ref && other.n < own.n ? other.n : own.n;
 		if (st || n == 0)
 			break;
-		add_values(out, &d, own.values, ref ? other.values : NULL, n);
+		add_values(out, own.values, ref ? other.values : NULL, n);
 		own.values += n;
 		own.n -= n;
 		if (ref) {
@@ -129,12 +148,7 @@ static enum moe_status check_one(const struct moe_view *view, const struct moe_s
 			other.n -= n;
 		}
 	}
-	out->max = d.max;
-	out->rms = sqrt(d.squares / (double)(seen->n_elems ? seen->n_elems : 1));
-	out->rel = d.squares == 0 ? 0 : d.ref_squares > 0 ? sqrt(d.squares / d.ref_squares) : INFINITY;
-	if (d.squares != 0)
-		out->cosine = d.own_squares > 0 && d.ref_squares > 0
-		              ? d.product / sqrt(d.own_squares * d.ref_squares) : 0;
+	conclude(out);
 	moe_tile_buf_free(&own.buf);
 	moe_tile_buf_free(&other.buf);
 	return st;
@@ -146,9 +160,15 @@ static void run_job(void *arg, int64_t begin, int64_t end, int thread)
 
 	for (int64_t i = begin; i < end; i++) {
 		const struct moe_seen *seen = &job->view->seen[job->first + (size_t)i];
-		const struct moe_seen *ref = job->ref ? &job->ref->seen[job->ref_index[i]] : NULL;
+		const struct moe_seen *ref = NULL;
 		struct moe_err *err = &job->errs[thread];
 
+		if (job->ref && job->ref_index[i] < 0) {
+			job->checks[i] = (struct moe_tensor_check){0};
+			continue;
+		}
+		if (job->ref)
+			ref = &job->ref->seen[job->ref_index[i]];
 		job->status[i] = job->hashes ? hash_one(job->view, seen, &job->hashes[i], err)
 		                             : check_one(job->view, seen, job->ref, ref, &job->checks[i], err);
 	}

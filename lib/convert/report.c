@@ -209,29 +209,55 @@ static enum moe_status pair_up(const struct moe_view *view, const struct moe_vie
 	return MOE_OK;
 }
 
-static enum moe_status verify_row(struct moe_rows *r, const char *name, const struct moe_tensor_check *c, bool with_ref,
-                                  struct moe_err *err)
+/* `by`: what the row is about, a tensor's name or a role; n_tensors < 0: the former. */
+static enum moe_status verify_row(struct moe_rows *r, const char *by, int64_t n_tensors,
+                                  const struct moe_tensor_check *c, bool with_ref, struct moe_err *err)
 {
-	char a[32], b[32], d[32], e[32];
-	const struct moe_cell compared[] = {
-		{"name", name, false}, {"max", moe_cell_real(a, c->max), true}, {"rms", moe_cell_real(b, c->rms), true},
-		{"rel", moe_cell_real(d, c->rel), true}, {"cosine", moe_cell_real(e, c->cosine), true},
-		{NULL, NULL, false},
-	};
+	const bool of_role = n_tensors >= 0;
+	char text[7][32];
+	struct moe_cell cells[9];
+	int n = 0;
 
-	if (with_ref)
-		return moe_rows_add(r, compared, err);
-	if (!c->n_nan && !c->n_inf)
+	cells[n++] = (struct moe_cell){of_role ? "role" : "name", by, false};
+	if (of_role)
+		cells[n++] = (struct moe_cell){"tensors", moe_cell_int(text[6], n_tensors), true};
+	if (with_ref) {
+		cells[n++] = (struct moe_cell){"max", moe_cell_real(text[0], c->max), true};
+		cells[n++] = (struct moe_cell){"rms", moe_cell_real(text[1], c->rms), true};
+		cells[n++] = (struct moe_cell){"rel", moe_cell_real(text[2], c->rel), true};
+		cells[n++] = (struct moe_cell){"cosine", moe_cell_real(text[3], c->cosine), true};
+	} else if (!of_role && !c->n_nan && !c->n_inf) {
 		return MOE_OK;
-	const struct moe_cell defects[] = {{"name", name, false}, {"nan", moe_cell_int(a, c->n_nan), true},
-	                               {"inf", moe_cell_int(b, c->n_inf), true}, {NULL, NULL, false}};
-	return moe_rows_add(r, defects, err);
+	}
+	cells[n++] = (struct moe_cell){"nan", moe_cell_int(text[4], c->n_nan), true};
+	cells[n++] = (struct moe_cell){"inf", moe_cell_int(text[5], c->n_inf), true};
+	cells[n] = (struct moe_cell){0};
+	return moe_rows_add(r, cells, err);
+}
+
+/* Sums of each role. */
+struct by_role {
+	struct moe_tensor_check check[MOE_N_ROLES];
+	int64_t n[MOE_N_ROLES];
+};
+
+static enum moe_status role_rows(struct moe_rows *r, const struct by_role *sums, bool with_ref, struct moe_err *err)
+{
+	enum moe_status st = MOE_OK;
+
+	for (int role = 0; role < MOE_N_ROLES && !st; role++)
+		if (sums->n[role])
+			st = verify_row(r, moe_role_name((enum moe_role)role), sums->n[role], &sums->check[role],
+			                with_ref, err);
+	return st;
 }
 
 enum moe_status moe_verify_rows(struct moe_rows *r, const struct moe_view *view, const struct moe_view *ref,
-                                   double tolerance, struct moe_pool *pool, struct moe_verdict *v, struct moe_err *err)
+                                double tolerance, bool by_role, struct moe_pool *pool, struct moe_verdict *v,
+                                struct moe_err *err)
 {
 	struct moe_tensor_check *checks = calloc(BATCH, sizeof *checks);
+	struct by_role sums = {0};
 	int64_t *ref_index = NULL;
 	enum moe_status st = checks ? MOE_OK : moe_err_nomem(err, BATCH * sizeof *checks, "checks");
 
@@ -241,15 +267,22 @@ enum moe_status moe_verify_rows(struct moe_rows *r, const struct moe_view *view,
 		const size_t n = view->n - first < BATCH ? view->n - first : BATCH;
 		st = moe_check_values(view, ref, ref ? ref_index + first : NULL, first, n, pool, checks, err);
 		for (size_t i = 0; i < n && !st; i++) {
-			const char *name = view->seen[first + i].name;
+			const struct moe_seen *seen = &view->seen[first + i];
+			const enum moe_role role = moe_id_role(view->config, &seen->id);
+
 			v->n_nan += checks[i].n_nan;
 			v->n_inf += checks[i].n_inf;
 			v->n_different += checks[i].max > tolerance;
 			if (checks[i].max > v->max)
-				v->max = checks[i].max, v->worst = name;
-			st = verify_row(r, name, &checks[i], ref, err);
+				v->max = checks[i].max, v->worst = seen->name;
+			moe_check_add(&sums.check[role], &checks[i]);
+			sums.n[role]++;
+			if (!by_role)
+				st = verify_row(r, seen->name, -1, &checks[i], ref, err);
 		}
 	}
+	if (!st && by_role)
+		st = role_rows(r, &sums, ref, err);
 	free(checks);
 	free(ref_index);
 	return st;

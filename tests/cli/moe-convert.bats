@@ -189,7 +189,7 @@ copy_v3()
 	expect_message 'blk.1.ffn_down_exps.weight: rows of 48 are not whole blocks of q8_0: stored as bf16'
 	run_split moe-convert --verify m.gguf "$MODEL_V3"
 	expect_status 3
-	[ "$(head -n 1 .out)" = "$(printf 'name\tmax\trms\trel\tcosine')" ]
+	[ "$(head -n 1 .out)" = "$(printf 'name\tmax\trms\trel\tcosine\tnan\tinf')" ]
 	[ "$(awk -F'\t' 'NR > 1 && ($4 > 0.01 || $5 < 0.999)' .out | wc -l)" = 0 ]
 	expect_message "368 of 571 tensors differ"
 	run_split moe-convert --verify --tolerance 0.01 m.gguf "$MODEL_V3"
@@ -475,6 +475,79 @@ copy_v3()
 	expect_message '1 values are NaN and 2 infinite'
 	run_split moe-convert --verify bad "$MODEL_V3"
 	expect_status 3
+	expect_line "$(printf 'model.layers.3.mlp.experts.9.gate_proj.weight\tinf\tinf\tinf\t1\t1\t2')"
+	run_split moe-convert --verify --by role bad
+	expect_status 3
+	expect_line "$(printf 'exps\t384\t1\t2')"
+	[ "$(wc -l <.out)" = 10 ]
+}
+
+@test "--verify --by role: the numbers of all of a role's values" {
+	moe-convert -q --type exps=q8_0,attn=f16 "$MODEL_V3" m.gguf
+	moe-convert --verify m.gguf "$MODEL_V3" >tensors || [ $? = 3 ]
+	run_split moe-convert --verify --by role m.gguf "$MODEL_V3"
+	expect_status 3
+	[ "$(head -n 1 .out)" = "$(printf 'role\ttensors\tmax\trms\trel\tcosine\tnan\tinf')" ]
+	[ "$(head -n 1 tensors)" = "$(printf 'name\tmax\trms\trel\tcosine\tnan\tinf')" ]
+	# experts outside the MTP layer are all of one size: the mean of squares is theirs
+	awk -F'\t' 'NR == FNR { if ($1 == "exps") { n = $2; max = $3; rms = $4 } next }
+		/layers\.[1-4]\..*\.experts\./ { k++; s += $3 ^ 2; if ($2 > m) m = $2 }
+		END { d = sqrt(s / k) / rms - 1; exit !(k == n && m == max && d < 1e-6 && d > -1e-6) }' .out tensors
+	awk -F'\t' '$1 == "norm" || $1 == "router" { n++; bad += $3 != 0 || $6 != 1 } END { exit bad || n != 2 }' .out
+	fails 2 moe-convert --by role "$MODEL_V3" no
+	expect_message '--by goes with --verify'
+}
+
+@test "--diff: config, names, shapes, types, values, in any container" {
+	run_split moe-convert --diff "$MODEL_V3" "$MODEL_V3"
+	expect_status 0
+	expect_no_output
+	expect_message 'do not differ'
+	moe-convert -q "$MODEL_V3" m.gguf
+	run_split moe-convert --diff m.gguf "$MODEL_V3"
+	expect_status 3
+	[ "$(cut -f 1 .out | sort | uniq -c | xargs)" = "33 type 1 what" ]
+	expect_message '0 config keys, 0 tensors that one of them has, 0 shapes, 33 types, values of 0 tensors'
+	moe-convert -q --experts stacked "$MODEL_V3" stacked
+	run_split moe-convert --diff --only config,names,shapes,values stacked m.gguf
+	expect_status 0
+	# an expert's bytes, a key, a number that is written otherwise
+	copy_v3 bad
+	offset=$(moe-convert --list bad | awk -F'\t' '$1 == "model.layers.3.mlp.experts.9.gate_proj.weight" { print $5 }')
+	printf '\200\077' | dd of=bad/model.safetensors bs=1 seek="$offset" conv=notrunc status=none
+	jq '.rope_theta = (.rope_theta | tostring | tonumber) | .seen = {"a": [1]} | .topk_group = 3' \
+		"$MODEL_V3/config.json" >bad/config.json
+	run_split moe-convert --diff bad "$MODEL_V3" -j1
+	expect_status 3
+	[ "$(wc -l <.out)" = 4 ]
+	expect_line "$(printf 'config\ttopk_group\t3\t2\t-\t-\t-')"
+	expect_line "$(printf 'config\tseen\t{"a":[1]}\t-\t-\t-\t-')"
+	grep -qP '^values\tmodel.layers.3.mlp.experts.9.gate_proj.weight\t-\t-\t[01]\.[0-9]+\t[0-9.e-]+\t[0-9.e-]+$' .out
+	moe-convert --diff bad "$MODEL_V3" -j2 >two || [ $? = 3 ]
+	diff .out two
+	moe-convert --diff --json bad "$MODEL_V3" >json || [ $? = 3 ]
+	[ "$(jq -s 'map(select(.what == "values"))[0].a' json)" = null ]
+	moe-convert --diff --only names,shapes,types bad "$MODEL_V3"
+	# other layers, other widths
+	moe-convert -q --drop-mtp "$MODEL_V3" short
+	run_split moe-convert --diff --only names,shapes short "$MODEL_V3"
+	expect_status 3
+	expect_line "$(printf 'name\tmodel.layers.5.eh_proj.weight\t-\tmodel.layers.5.eh_proj.weight\t-\t-\t-')"
+	! grep -q ^shape .out
+	moe-convert -q --segment 2 "$MODEL_V3" cut
+	moe-convert --diff --only shapes cut "$MODEL_V3" >rows || [ $? = 3 ]
+	grep -qxP 'shape\tmodel.layers.1.mlp.experts.0.down_proj.weight\t\[128, 24\]\t\[128, 48\]\t-\t-\t-' rows
+	# families that have little in common
+	moe-convert --diff --only config,names "$MODEL_V3" "$GOLDEN/models/mixtral" >rows || [ $? = 3 ]
+	grep -qxP 'config\tmodel_type\t"deepseek_v3"\t"mixtral"\t-\t-\t-' rows
+	fails 2 moe-convert --diff "$MODEL_V3"
+	expect_message 'expected two models, found 1 operands'
+	fails 2 moe-convert --diff --only values,colour bad "$MODEL_V3"
+	expect_message "'colour' is nothing that is compared"
+	fails 2 moe-convert --diff --only values,values bad "$MODEL_V3"
+	expect_message 'values is given twice'
+	fails 2 moe-convert --only values "$MODEL_V3" no
+	expect_message '--only goes with --diff'
 }
 
 @test "a report to a full disk, and to -o" {
