@@ -28,6 +28,8 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FILE(0, "from", "PLAN", struct config, from, "change PLAN in few places, by min_moves"),
 	MOE_OPT_INT(0, "max-moves", "N", struct config, max_moves, 0, 0x7fffffff,
 	            "copies of a layer that may be brought to other ranks [all]"),
+	MOE_OPT_F64(0, "slack", "X", struct config, slack, 0, 1e6,
+	            "how far affinity may load a rank beyond the mean [0.05]"),
 	MOE_OPT_INT(0, "time", "MS", struct config, time_ms, 1, 86400000,
 	            "milliseconds that search may take for all layers [a fixed amount of work]"),
 	MOE_OPT_FLAG(0, "list-planners", struct config, list, "which planners there are"),
@@ -37,6 +39,17 @@ static const struct moe_opt options[] = {
 	              "judge the new plan on this traffic; may be repeated"),
 	MOE_OPT_I64(0, "batch-tokens", "N", struct config, batch_tokens, 1, (double)(INT64_C(1) << 40),
 	            "judge batches of N tokens as well"),
+	MOE_OPT_FLAG(0, "ci", struct config, ci, "with peak-to-average the bounds of its 95 % interval"),
+	MOE_OPT_I64(0, "hidden-size", "H", struct config, hidden_size, 1, 1LL << 30,
+	            "elements of a token's row: bytes between ranks and nodes"),
+	MOE_OPT_INT(0, "bytes-per-element", "B", struct config, element_bytes, 1, 16,
+	            "bytes of each on its way to an expert [2]"),
+	MOE_OPT_INT(0, "expert-width", "W", struct config, expert_width, 1, 1 << 30,
+	            "inner width of an expert: what a choice costs, 6 H W"),
+	MOE_OPT_F64(0, "flops", "F", struct config, flops, 1, 1e30,
+	            "operations a rank does in a second: time of a step"),
+	MOE_OPT_F64(0, "gbps", "G", struct config, gbps, 1e-6, 1e9,
+	            "gigabytes that a rank sends to other nodes in a second"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_GROUP("Other forms of plans"),
@@ -108,9 +121,10 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 /* What contradicts itself on the command line, or NULL. */
 static const char *find_misuse(const struct config *cfg)
 {
-	bool planning = ((cfg->ranks || cfg->nodes) && !cfg->import) || cfg->groups || cfg->topology || cfg->slots ||
+	bool planning = ((cfg->ranks || cfg->nodes) && !cfg->import) || cfg->groups ||
+	                (cfg->topology && !cfg->evaluate.n) || cfg->slots ||
 	                cfg->replicas >= 0 || cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
-	                cfg->max_moves >= 0;
+	                cfg->max_moves >= 0 || cfg->slack >= 0;
 	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export;
 
 	if (cfg->list + cfg->list_forms + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + !!cfg->import + !!cfg->export +
@@ -127,14 +141,22 @@ static const char *find_misuse(const struct config *cfg)
 		return "--max-imbalance goes with planning and --evaluate";
 	if (cfg->max_moves >= 0 && !cfg->from)
 		return "--max-moves goes with --from PLAN";
+	if ((cfg->ci || cfg->hidden_size || cfg->flops > 0) && !judging)
+		return "--ci, --hidden-size and --flops go with planning and --evaluate";
+	if ((cfg->element_bytes || cfg->flops > 0) && !cfg->hidden_size)
+		return "--bytes-per-element and --flops go with --hidden-size";
+	if (((cfg->flops > 0) + (cfg->gbps > 0) + (cfg->expert_width > 0)) % 3)
+		return "the time of a step needs --flops, --gbps and --expert-width";
 	if (cfg->batch_tokens && !judging)
 		return "--batch-tokens goes with planning and --evaluate";
+	if (cfg->topology && cfg->evaluate.n && !cfg->hidden_size)
+		return "--topology goes with --evaluate where --hidden-size asks for bytes";
 	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	struct config cfg = {.replicas = -1, .max_moves = -1};
+	struct config cfg = {.replicas = -1, .max_moves = -1, .slack = -1};
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 	enum moe_status status;
@@ -142,6 +164,8 @@ int main(int argc, char **argv)
 
 	tool_start(argc, argv, &tool, &cfg, &ctx);
 	misuse = find_misuse(&cfg);
+	if (!cfg.element_bytes)
+		cfg.element_bytes = 2;
 	if (misuse)
 		return tool_misuse(&ctx, "%s", misuse);
 	status = check_files(&ctx, &cfg, &err);

@@ -101,115 +101,6 @@ static int64_t count_moves(const struct moe_plan *old, const struct moe_plan *pl
 	return n_moved;
 }
 
-static uint64_t total_of(const struct moe_load *load)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < (size_t)load->n_layers * (size_t)load->n_experts; i++)
-		sum += load->counts[i];
-	return sum;
-}
-
-static enum moe_status sum_of(const struct moe_load *a, const struct moe_load *b, struct moe_load *out,
-                              struct moe_err *err)
-{
-	enum moe_status status = moe_load_init(out, a->layers, a->n_layers, a->n_experts, err);
-
-	if (!status)
-		status = moe_load_merge(out, a, err);
-	if (!status)
-		status = moe_load_merge(out, b, err);
-	return status;
-}
-
-/* A second plan from one half of the traces, judged on the other. */
-static enum moe_status hold_out(struct tool_ctx *ctx, const struct moe_planner *planner,
-                                const struct moe_planner_opts *opts, const struct moe_gather *gather,
-                                struct moe_err *err)
-{
-	const struct moe_load(*q)[2] = gather->quarters;
-	struct moe_load made_on = {0}, judged_on = {0};
-	const char *how = "sequences";
-	struct moe_plan plan = {0};
-	struct moe_cost_sum v;
-	enum moe_status status;
-
-	if (gather->has_table) {
-		tool_note(ctx, "held out: no figure, because a load table does not say which sequences it counts");
-		return MOE_OK;
-	}
-	status = sum_of(&q[0][0], &q[1][0], &made_on, err);
-	if (!status)
-		status = sum_of(&q[0][1], &q[1][1], &judged_on, err);
-	if (!status && (!total_of(&made_on) || !total_of(&judged_on))) {
-		moe_load_free(&made_on);
-		moe_load_free(&judged_on);
-		how = "parts";
-		status = sum_of(&q[0][0], &q[0][1], &made_on, err);
-		if (!status)
-			status = sum_of(&q[1][0], &q[1][1], &judged_on, err);
-	}
-	if (!status && (!total_of(&made_on) || !total_of(&judged_on))) {
-		tool_note(ctx, "held out: no figure, because there are no two sequences to tell apart");
-		goto out;
-	}
-	if (!status)
-		status = moe_planner_run(&plan, planner, opts, &made_on, ctx->pool, err);
-	if (!status)
-		status = moe_cost_plan(&plan, &judged_on, &v, NULL, err);
-	if (!status)
-		tool_note(ctx,
-		          "held out: peak-to-average %.4f, worst %.4f in layer %d (a plan made on even %s, judged on "
-		          "odd ones)", v.mean, v.worst, v.worst_layer, how);
-out:
-	moe_plan_free(&plan);
-	moe_load_free(&judged_on);
-	moe_load_free(&made_on);
-	return status;
-}
-
-/* What --batch-tokens asks. `what` is the name of the traffic. */
-static enum moe_status note_batches(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
-                                    const struct moe_load *load, const char *what, char *const *paths, int n_paths,
-                                    struct moe_err *err)
-{
-	struct moe_batch_cost *batches, all = {0};
-	enum moe_status status = split_batches(ctx, cfg, load, plan, 1, paths, n_paths, &batches, err);
-
-	if (!status && batches) {
-		for (int32_t l = 0; l < load->n_layers; l++) {
-			all.mean += batches[l].mean / load->n_layers;
-			all.worst = batches[l].worst > all.worst ? batches[l].worst : all.worst;
-		}
-		tool_note(ctx, "%s, batches of %lld tokens: peak-to-average %.4f, worst %.4f", what,
-		          (long long)cfg->batch_tokens, all.mean, all.worst);
-	}
-	free(batches);
-	return status;
-}
-
-/* The plan that is printed, judged on other traffic. */
-static enum moe_status judge_on_test(struct tool_ctx *ctx, const struct config *cfg, const struct moe_plan *plan,
-                                     const struct moe_load *load, struct moe_err *err)
-{
-	char *const *paths = (char *const *)(uintptr_t)cfg->test.items;   /* only read */
-	struct moe_gather gather = {0};
-	struct moe_cost_sum v;
-	enum moe_status status = split_gather_files(ctx, paths, cfg->test.n, false, &gather, err);
-
-	if (!status)
-		status = moe_load_alike(load, &gather.loads[0], err);
-	if (!status)
-		status = moe_cost_plan(plan, &gather.loads[0], &v, NULL, err);
-	if (!status)
-		tool_note(ctx, "held out: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f "
-		          "(this plan, judged on --test)", v.mean, v.worst, v.worst_layer, v.bound);
-	if (!status)
-		status = note_batches(ctx, cfg, plan, load, "held out", paths, cfg->test.n, err);
-	moe_gather_free(&gather);
-	return status;
-}
-
 void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out)
 {
 	static const char *const columns[] = {"layer", "expert", "replica", "rank", "slot"};
@@ -246,9 +137,13 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	struct moe_buf text = {0};
 	struct moe_plan plan = {0};
 	struct moe_cost_sum v;
+	struct moe_together **together = NULL;
 	double bound = 1, start;
 	enum moe_status status = choose_slots(cfg, load, opts->from, opts->topology->n_ranks, &opts->n_slots, err);
 
+	if (!status && planner->together)
+		status = split_together(ctx, gather, -1, false, &together, err);
+	opts->together = (const struct moe_together *const *)together;
 	start = now_ms();
 	if (!status)
 		status = moe_planner_run(&plan, planner, opts, load, ctx->pool, err);
@@ -270,10 +165,10 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	if (opts->from)
 		tool_note(ctx, "%lld of %lld copies come to a rank that does not hold the expert in %s",
 		          (long long)count_moves(opts->from, &plan, load), (long long)plan.n_entries, cfg->from);
-	status = cfg->test.n ? judge_on_test(ctx, cfg, &plan, load, err)
-	                     : hold_out(ctx, planner, opts, gather, err);
+	status = cfg->test.n ? split_judge_test(ctx, cfg, &plan, opts->topology, load, err)
+	                     : split_hold_out(ctx, cfg, planner, opts, gather, err);
 	if (!status && !cfg->test.n)
-		status = note_batches(ctx, cfg, &plan, load, "this traffic", ctx->operands, ctx->n_operands, err);
+		status = split_note_batches(ctx, cfg, &plan, load, "this traffic", ctx->operands, ctx->n_operands, err);
 	if (!status && !ctx->common.dry_run) {
 		split_print_plan(&plan, ctx->common.json, &text);
 		status = split_write(ctx, &text, ctx->common.output, err);
@@ -281,6 +176,8 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	if (!status)
 		status = split_check_imbalance(cfg, &v, planner->name, err);
 out:
+	moe_traffic_free(together, load->n_layers);
+	opts->together = NULL;
 	moe_buf_free(&text);
 	moe_plan_free(&plan);
 	return status;
@@ -293,7 +190,7 @@ enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struc
 	struct moe_plan from = {0};
 	struct moe_planner_opts opts = {.topology = &topology, .n_groups = cfg->groups ? cfg->groups : 1,
 	                                .seed = (uint64_t)ctx->common.seed, .seconds = cfg->time_ms * 1e-3,
-	                                .from = cfg->from ? &from : NULL,
+	                                .from = cfg->from ? &from : NULL, .slack = cfg->slack < 0 ? 0.05 : cfg->slack,
 	                                .max_moves = cfg->max_moves < 0 ? INT32_MAX : cfg->max_moves};
 	struct moe_gather gather = {0};
 	enum moe_status status;
@@ -310,6 +207,8 @@ enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struc
 		return moe_err_set(err, MOE_EUSAGE, "planner %s changes the plan of --from PLAN", planner->name);
 	if (!planner->from && cfg->max_moves >= 0)
 		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --max-moves", planner->name);
+	if (!planner->together && cfg->slack >= 0)
+		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --slack", planner->name);
 	if (cfg->slots && cfg->replicas >= 0)
 		return moe_err_set(err, MOE_EUSAGE, "--slots and --replicas say the same thing in two ways: give one");
 	status = make_topology(cfg, &topology, err);

@@ -7,6 +7,7 @@
 #include "placement/cost.h"
 #include "placement/planner.h"
 #include "placement/shard.h"
+#include "placement/traffic.h"
 #include "plan/plan.h"
 #include "plan/topology.h"
 #include "stats/gather.h"
@@ -18,7 +19,10 @@ struct config {
 	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
-	bool list, list_forms, merge;
+	int64_t hidden_size;    /* 0: nobody asks for bytes */
+	int32_t element_bytes, expert_width;
+	double flops, gbps, slack;   /* slack < 0: not given */
+	bool list, list_forms, merge, ci;
 	uint64_t fits;
 	double max_imbalance; /* 0: not asked */
 };
@@ -39,6 +43,40 @@ MOE_MUST_USE enum moe_status split_batches(struct tool_ctx *ctx, const struct co
 /* MOE_ECHECK if a layer of this plan is beyond --max-imbalance. */
 MOE_MUST_USE enum moe_status split_check_imbalance(const struct config *cfg, const struct moe_cost_sum *v,
                                                    const char *plan, struct moe_err *err);
+
+/* Bytes of all tokens and layers, as moe-stats counts them: H B for each (token, other rank), 4 H for each choice made
+ * there. */
+struct split_bytes {
+	double rank, node;      /* that leave a rank; a node */
+	double once;            /* that leave a node if a token's row is sent to each other node once */
+	double n_ranks, n_nodes, n_rows;   /* that hold a token's experts, summed over rows: tokens and layers */
+	double n_tokens;
+};
+struct split_bytes split_bytes_of(const struct config *cfg, const struct moe_fan *fans, int32_t n_layers);
+/* One layer in a step of split_step_tokens: the busiest rank, of so many choices in the traffic that the bytes are of,
+ * computes 6 H W operations for each, and then what leaves nodes goes over the links of all ranks evenly. */
+double split_step_seconds(const struct config *cfg, double busiest, int32_t n_ranks, const struct split_bytes *bytes);
+int64_t split_step_tokens(const struct config *cfg);
+/* Between which values the mean peak-to-average of the plan lies in 95 % of resamples of the traffic's sequences. */
+MOE_MUST_USE enum moe_status split_interval(struct tool_ctx *ctx, const struct moe_traffic *traffic,
+                                            const struct moe_plan *plan, const struct moe_load *load, double *low,
+                                            double *high, struct moe_err *err);
+/* Which experts the operands choose together; of parity 0 or 1 in one half of them. */
+MOE_MUST_USE enum moe_status split_together(struct tool_ctx *ctx, const struct moe_gather *gather, int parity,
+                                            bool by_part, struct moe_together ***together, struct moe_err *err);
+/* A second plan, made on one half of the traces, judged on the other; on stderr. */
+MOE_MUST_USE enum moe_status split_hold_out(struct tool_ctx *ctx, const struct config *cfg,
+                                            const struct moe_planner *planner, const struct moe_planner_opts *opts,
+                                            const struct moe_gather *gather, struct moe_err *err);
+/* The plan judged on --test; on stderr. */
+MOE_MUST_USE enum moe_status split_judge_test(struct tool_ctx *ctx, const struct config *cfg,
+                                              const struct moe_plan *plan, const struct moe_topology *topology,
+                                              const struct moe_load *load, struct moe_err *err);
+/* What --batch-tokens asks, on stderr. `what` is the name of the traffic. */
+MOE_MUST_USE enum moe_status split_note_batches(struct tool_ctx *ctx, const struct config *cfg,
+                                                const struct moe_plan *plan, const struct moe_load *load,
+                                                const char *what, char *const *paths, int n_paths,
+                                                struct moe_err *err);
 
 /* The table, or a JSON object a row. */
 void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *out);

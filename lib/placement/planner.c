@@ -115,7 +115,10 @@ static void plan_layers(void *arg, int64_t begin, int64_t end, int thread)
 		}
 		for (int32_t e = 0; e < n; e++)
 			counts[e] = (double)job->load->counts[l * n + e];
-		job->errs[l].status = job->planner->layer(job->opts, counts, n, job->load->layers[l],
+		struct moe_planner_opts opts = *job->opts;
+
+		opts.together = opts.together ? opts.together + l : NULL;
+		job->errs[l].status = job->planner->layer(&opts, counts, n, job->load->layers[l],
 		                                          job->entries + l * job->opts->n_slots, &job->errs[l]);
 		free(counts);
 	}
@@ -165,6 +168,9 @@ enum moe_status moe_planner_run(struct moe_plan *out, const struct moe_planner *
 	status = check_opts(opts, load->n_experts, err);
 	if (!status && planner->from && (!opts->from || opts->from->n_ranks != opts->topology->n_ranks))
 		status = moe_err_set(err, MOE_EUSAGE, "planner %s starts from a plan for as many ranks", planner->name);
+	if (!status && planner->together && !opts->together)
+		status = moe_err_set(err, MOE_EUSAGE, "planner %s needs to know which experts are chosen together",
+		                     planner->name);
 	if (!status && planner->max_slots && opts->n_slots > planner->max_slots)
 		status = moe_err_set(err, MOE_EUSAGE, "planner %s takes at most %d slots a layer, found %d",
 		                     planner->name, planner->max_slots, opts->n_slots);

@@ -11,6 +11,8 @@
 #include "plan/topology.h"
 #include "stats/load.h"
 
+struct moe_together;
+
 struct moe_planner_opts {
 	const struct moe_topology *topology;
 	int32_t n_slots;    /* per layer over all ranks; a multiple of the ranks, >= n_experts */
@@ -18,6 +20,8 @@ struct moe_planner_opts {
 	uint64_t seed;
 	const struct moe_plan *from;   /* the plan to start from, borrowed; for planners that need one */
 	int32_t max_moves;  /* copies that such a planner may bring to other ranks, in each layer */
+	const struct moe_together *const *together;   /* [layers] experts chosen together; NULL: not known */
+	double slack;       /* how far above the mean the busiest rank may be where that saves traffic: 0.05 */
 	double seconds;      /* for planners that search: wall time for all layers; 0: a fixed amount of work */
 };
 
@@ -27,6 +31,7 @@ struct moe_planner {
 	const char *source;
 	bool preferred;     /* taken where none is named; of one member */
 	bool from;          /* needs a plan to start from */
+	bool together;      /* needs opts->together; in layer() it is that layer's alone */
 	int32_t max_slots;  /* of a layer; more are refused; 0: any number */
 	bool groups;        /* puts as many groups onto every node as onto the others */
 	bool start;         /* quick, and never refuses: search may start from its plans */

@@ -124,7 +124,10 @@ static void count_token(struct moe_fan *s, struct copies *c, int32_t top_k, int3
 			s->n_ranks++;
 			s->dispatch[far] += to != owner;
 		}
-		s->n_nodes += c->seen_node[c->node[to]] != mark;
+		if (c->seen_node[c->node[to]] != mark) {
+			s->n_nodes++;
+			s->n_far += far;
+		}
 		s->combine[far] += to != owner;
 		c->seen_rank[to] = c->seen_node[c->node[to]] = mark;
 	}
@@ -160,6 +163,7 @@ static enum moe_status merge_fan(const struct moe_stream_setup *setup, void *int
 	to->n_tokens += s->n_tokens;
 	to->n_ranks += s->n_ranks;
 	to->n_nodes += s->n_nodes;
+	to->n_far += s->n_far;
 	for (int i = 0; i < 2; i++) {
 		to->dispatch[i] += s->dispatch[i];
 		to->combine[i] += s->combine[i];

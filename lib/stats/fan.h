@@ -14,6 +14,7 @@
 struct moe_fan {
 	uint64_t n_tokens;             /* with any choice */
 	uint64_t n_ranks, n_nodes;     /* summed over them: those that hold a copy that was used, the owner's too */
+	uint64_t n_far;                /* nodes other than the owner's: rows that cross, if each is sent there once */
 	uint64_t dispatch[2], combine[2];   /* rows that leave a rank: within its node, to another node */
 };
 

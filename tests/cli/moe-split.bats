@@ -49,10 +49,10 @@ check_plan()
 	run_split moe-split --list-planners
 	expect_status 0
 	[ "$(cut -f 1 .out | tr '\n' ' ')" = \
-	  'planner contiguous eplb greedy hierarchical min_moves optimal round_robin search snake ' ]
+	  'planner affinity contiguous eplb greedy hierarchical min_moves optimal round_robin search snake ' ]
 	run_split moe-split --list-planners --json
 	[ "$(sed -n 's/.*"planner":"\([a-z_]*\)".*/\1/p' .out | tr '\n' ' ')" = \
-	  'contiguous eplb greedy hierarchical min_moves optimal round_robin search snake ' ]
+	  'affinity contiguous eplb greedy hierarchical min_moves optimal round_robin search snake ' ]
 }
 
 @test "a plan is a table with its keys, and says on stderr what it costs" {
