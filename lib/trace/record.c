@@ -1,5 +1,5 @@
 /* Bytes of runs, little-endian throughout. Numbers of several bytes lie in planes: the most significant byte of all of
- * them, then the next, so that bytes that are alike meet in front of the packer, and those of chance do not disturb. */
+ * them, then the next: bytes that are alike meet in front of the packer, and those of chance do not disturb. */
 #include "trace/record.h"
 
 #include <math.h>
@@ -402,8 +402,9 @@ static enum moe_status get_v2(const struct moe_trace_header *h, const uint8_t *i
 	moe_pool_for(job.at.end < MOE_RECORD_SMALL ? NULL : pool, h->n_layers, 1, get_layers, &job);
 	for (int32_t l = 0; l < h->n_layers && !status; l++)
 		if (job.bad_id[l])
-			status = moe_err_set(err, MOE_EFORMAT, "%s: layer %d: expected an expert from 0 to %d, found %u",
-			                     where, h->layers[l], h->n_experts - 1, job.bad_id[l] - 1);
+			status = moe_err_set(err, MOE_EFORMAT,
+			                     "%s: layer %d: expected an expert from 0 to %d, found %u", where,
+			                     h->layers[l], h->n_experts - 1, job.bad_id[l] - 1);
 	free(job.bad_id);
 	return status;
 }

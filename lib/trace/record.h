@@ -51,7 +51,7 @@ uint64_t moe_run_bytes(const struct moe_trace_header *header, int version, int64
 /* Tokens after which a writer ends a record: payloads of about 1 MiB, at least one token. */
 int64_t moe_run_limit(const struct moe_trace_header *header);
 
-/* Appends the payload of a record: the tokens and layers of all segments, one after another, checked against the header.
+/* Appends the payload of a record: tokens and layers of all segments, one after another, checked against the header.
  * Fails on gates the type cannot hold. */
 MOE_MUST_USE enum moe_status moe_run_put(const struct moe_trace_header *header, const struct moe_segments *segments,
                                          const int32_t *tokens, const struct moe_routing *layers,

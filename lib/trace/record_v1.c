@@ -1,5 +1,5 @@
-/* Runs as version 1 of the format had them: layer by layer, ids packed bit by bit, least significant bit first. They are
- * read and no longer written. */
+/* Runs as version 1 of the format had them: layer by layer, ids packed bit by bit, least significant bit first. They
+ * are read and no longer written. */
 #include "base/bytes.h"
 #include "tensor/half.h"
 #include "trace/record.h"

@@ -320,7 +320,8 @@ enum moe_status moe_trace_write(struct moe_trace_out *out, const struct moe_trac
 			status = moe_segments_add(&out->segments, &next, err);
 		if (status)
 			return status;
-		const int64_t room = out->limit - out->n_held, left = run->n_tokens - from, n = left < room ? left : room;
+		const int64_t room = out->limit - out->n_held, left = run->n_tokens - from;
+		const int64_t n = left < room ? left : room;
 		gather(out, run, from, n);
 		out->segments.at[out->segments.n - 1].n_tokens += n;
 		joins = true;

@@ -294,8 +294,8 @@ static void test_blocks(const char *path)
 	moe_buf_free(&plain);
 }
 
-/* Ids as u16 and gates as f16, [tokens][layers][top_k] each, through zlib: never smaller than a trace with both, and one
- * of 8-bit gates is smaller still. Ids evenly or unevenly spread, gates that fall from choice to choice. */
+/* Ids as u16 and gates as f16, [tokens][layers][top_k] each, through zlib: never smaller than a trace with both, and
+ * one of 8-bit gates is smaller still. Ids evenly or unevenly spread, gates that fall from choice to choice. */
 static void test_size(int32_t n_experts, double skew)
 {
 	enum { TOKENS = 3000, LAYERS = 3, TOP_K = 6, CHOICES = TOKENS * LAYERS * TOP_K };
