@@ -72,20 +72,68 @@ const uint8_t *moe_tile_stored(const struct moe_tile *tile, size_t *n_bytes)
 	return w->data + bytes_of(w->codec, tile->at);
 }
 
-void moe_tile_release(const struct moe_tile *tile)
+static void release(const uint8_t *bytes, size_t n_bytes)
 {
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	size_t n_bytes;
-
-	if (!moe_segment_plain(&tile->segment))
-		return;
-	const uint8_t *bytes = moe_tile_stored(tile, &n_bytes);
 	const uintptr_t begin = (uintptr_t)bytes / page * page, end = ((uintptr_t)bytes + n_bytes) / page * page;
 
 	/* The last page goes with the tile behind this one: were it to be faulted in again, what lies before it would
 	 * be as well, and stay. A failure changes nothing. */
 	if (n_bytes >= RELEASED_BYTES)
 		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+/* Rows [first, first + n) of w, with what lies between them; all of it where rows run across what is stored. */
+static void release_rows(const struct moe_weight *w, size_t first, size_t n)
+{
+	const size_t step = w->row_step > 1 ? (size_t)w->row_step : 1, cols = (size_t)w->cols;
+	const size_t row = bytes_of(w->codec, cols), number = w->codec->block_bytes;
+
+	/* and nothing behind the last number: who knows whose that is */
+	if (n == 0 || cols == 0)
+		return;
+	if (w->in_stride)
+		release(w->data, ((cols - 1) * (size_t)w->in_stride + ((size_t)w->rows - 1) * step + 1) * number);
+	else
+		release(w->data + first * step * row, ((n - 1) * step + 1) * row);
+}
+
+static void release_segment(const struct moe_tile *tile, const struct moe_segment *s)
+{
+	const size_t cols = (size_t)s->cols, first = tile->at / cols;
+	const bool last = tile->at + tile->n == (size_t)s->rows * cols;
+
+	if (moe_segment_plain(s)) {
+		release(s->parts[0].data + bytes_of(s->parts[0].codec, tile->at),
+		        bytes_of(s->parts[0].codec, tile->n));
+	} else if (s->n_parts == 1 && !crosses(s)) {
+		/* rows change places within a head at most: those of the next tile are few */
+		release_rows(&s->parts[0], first, tile->n / cols);
+	} else if (last) {
+		for (int32_t i = 0; i < s->n_parts; i++)
+			release_rows(&s->parts[i], 0, (size_t)s->parts[i].rows);
+	}
+}
+
+void moe_tile_release(const struct moe_tile *tile)
+{
+	struct moe_edit edit = {0};
+	int32_t expert;
+
+	/* what is made is memory of our own, and would be lost */
+	if (tile->seen->making == MOE_MADE_NEW || tile->segment.cols == 0)
+		return;
+	release_segment(tile, &tile->segment);
+	if (!tile->segment.edited)
+		return;
+	const enum moe_part part = moe_seen_part(tile->view, tile->seen, tile->index, &expert);
+
+	moe_surgery_edits(tile->view->surgery, part, tile->seen->id.layer, expert, &edit);
+	for (size_t k = 1; k < edit.n_terms; k++) {
+		const struct moe_segment term = moe_seen_term(tile->view, tile->seen, tile->index, k);
+
+		release_segment(tile, &term);
+	}
 }
 
 /* ---- buffers ---- */

@@ -332,6 +332,25 @@ END
 	jq -e '.num_experts == 8 and .num_experts_per_tok == 4' fine/config.json
 }
 
+@test "more experts than fit in a byte, routers of more than a page" {
+	moe-convert -q --upcycle 600 "$GOLDEN/models/llama" up
+	moe-convert -q -j1 --upcycle 600 "$GOLDEN/models/llama" up.gguf
+	diff <(moe-convert --hash up | cut -f 1,3) <(moe-convert --hash up.gguf | cut -f 1,3)
+	moe-convert --hash up | awk -F'\t' '/gate.weight/ { print $3 }' | sort | uniq -d >same
+	[ ! -s same ]
+	moe-convert -q --order <(rows 599 0 -1 0 1 2) up turned
+	moe-convert -q --order <(rows 599 0 -1 0 1 2) turned back
+	diff <(moe-convert --hash up) <(moe-convert --hash back)
+	moe-convert -q --keep-experts <(rows 300 599 1 0 1 2) up half
+	[ "$(jq .num_local_experts half/config.json)" = 300 ]
+	moe-convert -q --merge-experts <(merged 300 2 0 1 2) up.gguf merged
+	logits want "$GOLDEN/models/llama"
+	for m in half merged; do
+		logits have $m
+		near want have 3e-6
+	done
+}
+
 @test "wrong tables of averages" {
 	local m=$GOLDEN/models/mixtral
 	table() { printf 'layer\tnew\told\tweight\n'; printf '%b\n' "$@"; }
