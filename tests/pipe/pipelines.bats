@@ -24,6 +24,29 @@ load ../cli/lib
 	"$TOP/share/pipelines/demo.sh" "$T/demo" >log 2>&1 || { tail -n 20 log; return 1; }
 }
 
+@test "merge.sh: half as many experts, of pairs that are chosen together" {
+	moe-convert -q --drop-mtp tiny-v3 whole
+	moe-route -q -o a.trace whole "$TEXT/code.txt"
+	"$TOP/share/pipelines/merge.sh" a.trace 4 >merge.tsv
+	[ "$(wc -l <merge.tsv)" = 129 ]
+	# each expert once, with its neighbour of the same eight, weighted by its count
+	awk -F '\t' 'NR > 1 { if (seen[$1, $3]++) exit 1; if (int($3 / 8) != int($2 / 4)) exit 1; n[$1, $2]++ }
+		END { for (i in n) if (n[i] != 2) exit 1 }' merge.tsv
+	moe-stats -q -m count a.trace | awk '/^[0-9]/ { print $1, $2, $3 + 1 }' | sort >want
+	awk 'NR > 1 { print $1, $3, $4 }' merge.tsv | sort | diff want -
+	# the first pair of a layer is the one with the largest lift of its group
+	moe-stats -q -m coactivation a.trace | awk '$1 == 2 && int($2 / 8) == int($3 / 8)' | sort -k 5,5gr | head -n 1 >best
+	read -r _ a b _ <best
+	[ "$(awk -v a="$a" -v b="$b" '$1 == 2 && ($3 == a || $3 == b) { print $2 }' merge.tsv | uniq | wc -l)" = 1 ]
+	moe-convert -q --merge-experts merge.tsv whole half
+	moe-convert -q --verify half
+	[ "$(jq .n_routed_experts half/config.json)" = 16 ]
+	moe-run -q --score half "$TEXT/code.txt" | grep -q ^total
+	run_split "$TOP/share/pipelines/merge.sh" a.trace 5
+	expect_status 2
+	expect_message '32 experts are not pairs in 5 groups'
+}
+
 @test "planners.sh: every planner on both traces and on both pooled, as moe-split judges them" {
 	moe-route -q -o a.trace tiny-v3 "$TEXT/code.txt"
 	moe-route -q -o b.trace tiny-v3 "$TEXT/zh.txt"
