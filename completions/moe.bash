@@ -20,6 +20,7 @@ _moe()
 	moe-convert:--tolerance | \
 		moe-convert:--only | \
 		moe-convert:--shard-size | \
+		moe-convert:--model-parallel | \
 		moe-convert:--segment | \
 		moe-convert:--upcycle | \
 		moe-convert:--upcycle-top-k | \
@@ -120,6 +121,7 @@ _moe()
 		return
 		;;
 	moe-convert:--type-map | \
+		moe-convert:--config | \
 		moe-convert:--keep-experts | \
 		moe-convert:--drop-experts | \
 		moe-convert:--order | \
@@ -248,7 +250,7 @@ _moe()
 		;;
 	esac
 	case $tool in
-	moe-convert) options='--info --list --hash --verify --tolerance --by --diff --only --list-families --to --type --type-map --fp8-scales --dequantize --shard-size --experts --drop-mtp --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-convert) options='--info --list --hash --verify --tolerance --by --diff --only --list-families --to --type --type-map --fp8-scales --dequantize --shard-size --model-parallel --experts --drop-mtp --config --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --imatrix --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --from --max-moves --slack --time --list-planners --evaluate --test --batch-tokens --ci --hidden-size --bytes-per-element --expert-width --flops --gbps --max-imbalance --import --export --layers --list-forms --plan --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

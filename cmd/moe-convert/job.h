@@ -17,6 +17,8 @@ struct config {
 	int32_t fp8_scales; /* enum moe_scales_form - 1; -1: not given */
 	struct moe_surgery_opts surgery;
 	uint64_t shard_bytes;
+	int32_t model_parallel;   /* 0: not given */
+	const char *config;       /* of a model that has none */
 	double tolerance;
 	int32_t by;         /* of --verify: 0 tensors, 1 roles; -1: not given */
 	const char *only;   /* of --diff */
@@ -27,6 +29,10 @@ MOE_MUST_USE enum moe_status convert_rows_open(struct moe_rows *r, struct tool_c
                                                struct moe_err *err);
 /* Commits, or gives up after a failure. */
 MOE_MUST_USE enum moe_status convert_rows_close(struct moe_rows *r, enum moe_status st, struct moe_err *err);
+
+/* Opens a checkpoint, with --config where it has none. */
+MOE_MUST_USE enum moe_status convert_ckpt_open(struct moe_ckpt **ckpt, struct tool_ctx *ctx, const char *path,
+                                               struct moe_err *err);
 
 struct source {
 	struct moe_ckpt *ckpt;       /* NULL: a bare config.json */

@@ -56,7 +56,7 @@ enum moe_status convert_list(struct tool_ctx *ctx, struct moe_err *err)
 	enum moe_status st = tool_model_path(ctx, ctx->operands[0], &path, err);
 
 	if (!st)
-		st = moe_ckpt_open(&ckpt, path, ctx->watch, err);
+		st = convert_ckpt_open(&ckpt, ctx, path, err);
 	if (!st) {
 		const bool known = !moe_config_of(&config, ckpt, &unknown);
 		if (!known)

@@ -31,6 +31,25 @@ void convert_source_close(struct source *s)
 	moe_ckpt_close(s->ckpt);
 }
 
+enum moe_status convert_ckpt_open(struct moe_ckpt **ckpt, struct tool_ctx *ctx, const char *path,
+                                  struct moe_err *err)
+{
+	const struct config *cfg = ctx->cfg;
+	enum moe_status st = moe_ckpt_open(ckpt, path, ctx->watch, err);
+
+	if (st || !cfg->config)
+		return st;
+	if ((*ckpt)->config || (*ckpt)->format->naming != MOE_NAMING_HF)
+		tool_note(ctx, "%s has a config of its own: --config is not for it", path);
+	else
+		st = moe_ckpt_give_config(*ckpt, cfg->config, err);
+	if (st) {
+		moe_ckpt_close(*ckpt);
+		*ckpt = NULL;
+	}
+	return st;
+}
+
 enum moe_status convert_source_open(struct source *s, struct tool_ctx *ctx, const char *name, struct moe_err *err)
 {
 	const size_t n = strlen(name);
@@ -48,8 +67,10 @@ enum moe_status convert_source_open(struct source *s, struct tool_ctx *ctx, cons
 	    moe_is_file(path)) {
 		snprintf(s->where, sizeof s->where, "%s", path);
 		st = moe_json_load(&s->json, path, (size_t)1 << 24, err);
+		if (!st)
+			st = moe_ckpt_translate(&s->json, path, err);
 	} else {
-		st = moe_ckpt_open(&s->ckpt, path, ctx->watch, err);
+		st = convert_ckpt_open(&s->ckpt, ctx, path, err);
 		if (!st)
 			st = moe_config_json_of(&s->json, s->ckpt, NULL, s->where, err);
 	}

@@ -11,13 +11,14 @@ static const struct moe_format *format_of(const struct config *cfg, const char *
 	const struct moe_format *format = cfg->to ? moe_format_by_name(cfg->to) : NULL;
 
 	if (cfg->to && !format)
-		moe_err_set(err, MOE_EUSAGE, "--to: '%s' is no format; there are safetensors and gguf", cfg->to);
+		moe_err_set(err, MOE_EUSAGE, "--to: '%s' is no format; there are safetensors, gguf and deepseek",
+		            cfg->to);
 	if (cfg->to)
 		return format;
 	if (dot && moe_format_by_name(dot + 1))
 		format = moe_format_by_name(dot + 1);
 	for (size_t i = 0; moe_format_at(i) && !format; i++)   /* a directory, then */
-		if (moe_format_at(i)->naming == MOE_NAMING_HF)
+		if (moe_format_at(i)->is_default)
 			format = moe_format_at(i);
 	if (dot && format->naming == MOE_NAMING_HF && !strcmp(dot + 1, format->name)) {
 		moe_err_set(err, MOE_EUSAGE, "%s: %s output is a directory: leave the ending off, or say --to", dst,
@@ -144,9 +145,13 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	opts.surgery.seed = ctx->common.seed;
 	enum moe_status st = MOE_OK;
 
+	opts.n_ranks = cfg->model_parallel ? cfg->model_parallel : 1;
 	opts.to = format_of(cfg, dst, err);
 	if (!opts.to)
 		return MOE_EUSAGE;
+	if (cfg->model_parallel && !opts.to->rank_name)
+		return moe_err_set(err, MOE_EUSAGE, "--model-parallel: %s has no files for ranks: say --to deepseek",
+		                   opts.to->name);
 	st = moe_watch_add_input(ctx->watch, src, err);
 	if (!st)
 		st = check_dst(ctx, opts.to, dst, err);
@@ -165,7 +170,7 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	if (!st)
 		st = tool_model_path(ctx, src, &path, err);
 	if (!st)
-		st = moe_ckpt_open(&ckpt, path, ctx->watch, err);
+		st = convert_ckpt_open(&ckpt, ctx, path, err);
 	if (!st)
 		st = check_dst(ctx, opts.to, dst, err);
 	if (!st)

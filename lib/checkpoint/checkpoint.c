@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "checkpoint/deepseek.h"
 #include "checkpoint/format.h"
 
 #define X(name) extern const struct moe_format moe_format_##name;
@@ -116,22 +117,112 @@ static int compare_companions(const void *a, const void *b)
 	return strcmp(((const struct moe_companion *)a)->name, ((const struct moe_companion *)b)->name);
 }
 
+enum moe_status moe_ckpt_translate(json_t **config, const char *where, struct moe_err *err)
+{
+	json_t *made = NULL;
+	enum moe_status status = MOE_OK;
+
+	if (moe_deepseek_is_args(*config))
+		status = moe_deepseek_config(&made, *config, where, err);
+	if (made) {
+		json_decref(*config);
+		*config = made;
+	}
+	return status;
+}
+
+/* Where ckpt->config is that of DeepSeek's inference program, takes what it says as config.json says it, also as the
+ * companion. */
+static enum moe_status translate_config(struct moe_ckpt *ckpt, const char *where, struct moe_companion *companion,
+                                        struct moe_err *err)
+{
+	const json_t *own = ckpt->config;
+	enum moe_status status = moe_ckpt_translate(&ckpt->config, where, err);
+	char *text, *kept;
+
+	if (status || ckpt->config == own)
+		return status;
+	text = json_dumps(ckpt->config, JSON_INDENT(2));
+	kept = text ? moe_arena_strndup(&ckpt->arena, text, strlen(text)) : NULL;
+	free(text);
+	if (!kept)
+		return moe_err_nomem(err, 1024, "config");
+	companion->data = (const uint8_t *)kept;
+	companion->n_bytes = strlen(kept);
+	return MOE_OK;
+}
+
 enum moe_status moe_format_take_config(struct moe_ckpt *ckpt, struct moe_err *err)
 {
-	const struct moe_companion *companion;
+	struct moe_companion *companion;
 	enum moe_status status;
 	char name[512];
 
 	if (ckpt->n_companions > 1)
 		qsort(ckpt->companions, (size_t)ckpt->n_companions, sizeof *ckpt->companions, compare_companions);
-	companion = moe_ckpt_companion(ckpt, "config.json");
+	companion = (struct moe_companion *)moe_ckpt_companion(ckpt, "config.json");
 	if (!companion)
 		return MOE_OK;
 	snprintf(name, sizeof name, "%.480s/config.json", ckpt->path);
 	status = moe_json_parse(&ckpt->config, companion->data, companion->n_bytes, name, err);
 	if (!status && !json_is_object(ckpt->config))
 		status = moe_err_set(err, MOE_EFORMAT, "%s: expected a JSON object", name);
+	return status ? status : translate_config(ckpt, name, companion, err);
+}
+
+enum moe_status moe_ckpt_give_config(struct moe_ckpt *ckpt, const char *path, struct moe_err *err)
+{
+	const size_t n = (size_t)ckpt->n_companions;
+	struct moe_companion *companions;
+	struct moe_buf text = {0};
+	enum moe_status status = moe_watch_add_input(ckpt->watch, path, err);
+	char *kept = NULL;
+
+	if (!status && (ckpt->config || ckpt->format->naming != MOE_NAMING_HF))
+		status = moe_err_set(err, MOE_EUSAGE, "--config: %s has a config of its own", ckpt->path);
+	if (!status)
+		status = moe_read_all(path, (size_t)1 << 24, &text, err);
+	if (!status)
+		status = moe_json_parse(&ckpt->config, (const uint8_t *)text.p, text.n, path, err);
+	if (!status && !json_is_object(ckpt->config))
+		status = moe_err_set(err, MOE_EFORMAT, "%s: expected a JSON object", path);
+	companions = status ? NULL : MOE_NEW(&ckpt->arena, struct moe_companion, n + 1);
+	if (!status && (!companions || !(kept = moe_arena_strndup(&ckpt->arena, text.p, text.n))))
+		status = moe_err_nomem(err, text.n, "config");
+	if (!status) {
+		if (n)
+			memcpy(companions, ckpt->companions, n * sizeof *companions);
+		companions[n] = (struct moe_companion){ "config.json", (const uint8_t *)kept, text.n };
+		status = translate_config(ckpt, path, &companions[n], err);
+		qsort(companions, n + 1, sizeof *companions, compare_companions);
+		ckpt->companions = companions;
+		ckpt->n_companions++;
+	}
+	moe_buf_free(&text);
 	return status;
+}
+
+enum moe_status moe_ckpt_check_replicas(const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	for (size_t i = 0; i < ckpt->n_replicas; i++) {
+		const struct moe_tensor *a = &ckpt->replicas[i].tensor, *b = &ckpt->replicas[i].other;
+
+		if (a->n_bytes != b->n_bytes || (a->n_bytes && memcmp(a->data, b->data, a->n_bytes)))
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' holds other numbers than in %s, and "
+			                   "should be a copy", moe_ckpt_file(ckpt, b), b->name,
+			                   moe_path_base(moe_ckpt_file(ckpt, a)));
+	}
+	return MOE_OK;
+}
+
+enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	for (size_t i = 0; i < ckpt->n_tensors; i++)
+		if (ckpt->tensors[i].parted)
+			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' lies in %d parts: moe-convert puts them "
+			                   "together", ckpt->path, ckpt->tensors[i].name,
+			                   ckpt->tensors[i].parted->n);
+	return MOE_OK;
 }
 
 static int compare_names(const void *a, const void *b, void *arg)
@@ -293,6 +384,16 @@ static void hash_text(struct moe_hash *hash, const char *text, size_t n)
 	moe_hash_add(hash, text, n);
 }
 
+static void hash_parts(struct moe_hash *hash, const struct moe_tensor *tensor)
+{
+	for (int32_t i = 0; i < tensor->parted->n; i++) {
+		const struct moe_weight *w = &tensor->parted->parts[i];
+
+		moe_hash_add(hash, w->data, (size_t)w->rows * (size_t)w->cols / w->codec->block_elems *
+		                            w->codec->block_bytes);
+	}
+}
+
 /* Lengths stand before everything of variable length, and tensors are taken by name: how a checkpoint is cut into
  * files does not matter. */
 enum moe_status moe_ckpt_hash(const struct moe_ckpt *ckpt, bool full, char out[33], struct moe_err *err)
@@ -311,7 +412,9 @@ enum moe_status moe_ckpt_hash(const struct moe_ckpt *ckpt, bool full, char out[3
 		hash_u64(hash, (uint64_t)tensor->n_dims);
 		for (int32_t d = 0; d < tensor->n_dims; d++)
 			hash_u64(hash, (uint64_t)tensor->dims[d]);
-		if (full)
+		if (full && tensor->parted)
+			hash_parts(hash, tensor);
+		else if (full)
 			moe_hash_add(hash, tensor->data, tensor->n_bytes);
 	}
 	moe_hash_text(hash, out);

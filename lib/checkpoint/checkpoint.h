@@ -16,6 +16,7 @@
 #include "tensor/tensor.h"
 
 struct moe_ckpt;
+struct moe_buf;
 
 /* How tensors are called and laid out inside. The old names of GGUF are no format's own: a file tells by what it holds
  * (model/names.h). */
@@ -28,6 +29,14 @@ struct moe_companion {
 	size_t n_bytes;
 };
 
+/* How ranks that compute together share a tensor: a copy each, rows or columns of it, or an expert to one of them. */
+enum moe_cut { MOE_CUT_NONE, MOE_CUT_ROWS, MOE_CUT_COLS, MOE_CUT_EXPERTS };
+
+/* A tensor that lies in two files, of which the first is read. */
+struct moe_replica {
+	struct moe_tensor tensor, other;
+};
+
 /* A container. Members: checkpoint/format/. */
 struct moe_format {
 	const char *name;       /* "safetensors", "gguf": what --to says */
@@ -36,6 +45,10 @@ struct moe_format {
 	/* Does this path look like one of ours? By magic or listing, never by name alone. */
 	bool (*probe)(const char *path);
 	MOE_MUST_USE enum moe_status (*open)(struct moe_ckpt *ckpt, const char *path, struct moe_err *err);
+	bool is_default;        /* of directories whose names say nothing */
+	/* Appends what a tensor of this (published) name is called in the file of a rank, and how ranks share it;
+	 * false where such files hold none of that name. NULL: files are not those of ranks. */
+	bool (*rank_name)(const char *name, struct moe_buf *own, enum moe_cut *cut);
 	/* The writer's half: see write.h. */
 	const struct moe_format_writer *writer;
 };
@@ -59,6 +72,8 @@ struct moe_ckpt {
 	int32_t n_companions;
 	struct moe_companion *companions;   /* sorted by name */
 	int32_t n_side_files;
+	size_t n_replicas;
+	struct moe_replica *replicas;  /* [n_replicas], the arena's */
 	struct moe_map *side_files;    /* [n_side_files] mappings that companions view; owned */
 };
 
@@ -74,6 +89,14 @@ const struct moe_tensor *moe_ckpt_find(const struct moe_ckpt *ckpt, const char *
 const struct moe_companion *moe_ckpt_companion(const struct moe_ckpt *ckpt, const char *name);
 /* The file a tensor lies in, for messages. */
 const char *moe_ckpt_file(const struct moe_ckpt *ckpt, const struct moe_tensor *tensor);
+/* Where *config is that of DeepSeek's inference program, replaces it by what config.json says in its place. */
+MOE_MUST_USE enum moe_status moe_ckpt_translate(json_t **config, const char *where, struct moe_err *err);
+/* Gives a checkpoint that has no config.json the one at path. */
+MOE_MUST_USE enum moe_status moe_ckpt_give_config(struct moe_ckpt *ckpt, const char *path, struct moe_err *err);
+/* Are the files' copies of what they all hold the same? Reads them. */
+MOE_MUST_USE enum moe_status moe_ckpt_check_replicas(const struct moe_ckpt *ckpt, struct moe_err *err);
+/* MOE_EFORMAT where a tensor lies in parts: who cannot put it together asks first. */
+MOE_MUST_USE enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, struct moe_err *err);
 /* Identity of a checkpoint: XXH3-128 over config.json's bytes and every tensor's name, dtype, dims and stored bytes
  * (full: reads everything) or over names, dtypes and dims only (quick). 32 hex digits. */
 MOE_MUST_USE enum moe_status moe_ckpt_hash(const struct moe_ckpt *ckpt, bool full, char out[33], struct moe_err *err);

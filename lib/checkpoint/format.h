@@ -31,6 +31,7 @@ struct moe_declared {
 	int64_t dims[MOE_MAX_DIMS];
 	uint64_t n_bytes;
 	bool tied;                      /* complete only with the one before it */
+	int32_t rank;                   /* whose file holds it; 0 where there are none */
 };
 
 /* Where a tensor of an output lies. */
@@ -69,6 +70,7 @@ struct moe_ckpt_out {
 	char *path;
 	unsigned flags;
 	uint64_t shard_bytes;
+	int32_t n_ranks, rank;          /* rank: of the tensors that are declared now */
 	json_t *metadata;               /* a copy, or NULL */
 	int32_t n_companions;
 	struct moe_companion *companions;   /* copied table; bytes are the caller's */

@@ -46,6 +46,7 @@ static enum moe_status make_head(const struct moe_ckpt_out *out, struct moe_hash
 	moe_hash_add(hash, out->format->name, strlen(out->format->name) + 1);
 	moe_hash_add(hash, keys, strlen(keys) + 1);
 	moe_hash_add(hash, &out->shard_bytes, sizeof out->shard_bytes);
+	moe_hash_add(hash, &out->n_ranks, sizeof out->n_ranks);
 	free(keys);
 	for (size_t i = 0; i < out->n_tensors; i++) {
 		const struct moe_declared *t = &out->tensors[i];

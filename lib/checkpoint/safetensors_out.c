@@ -1,4 +1,5 @@
-/* Writing a Hugging Face directory: shards in declared order, an index where there is more than one, companions. */
+/* Writing a Hugging Face directory: shards in declared order, an index where there is more than one, companions. Or the
+ * files of ranks, each with the tensors declared for it, without an index. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct shard {
 
 struct layout {
 	size_t n_shards, current;
+	bool ranks;             /* a shard is the file of a rank */
 	struct shard *shards;   /* [n_shards], malloc'd */
 	struct moe_buf index;   /* empty where one shard is all */
 };
@@ -44,18 +46,22 @@ static enum moe_status check(const struct moe_ckpt_out *out, const struct moe_de
 
 static void shard_name(const struct layout *layout, size_t i, char name[64])
 {
-	if (layout->n_shards <= 1)
+	if (layout->ranks)
+		snprintf(name, 64, "model%zu-mp%zu.safetensors", i, layout->n_shards);
+	else if (layout->n_shards <= 1)
 		snprintf(name, 64, "model.safetensors");
 	else
 		snprintf(name, 64, "model-%05zu-of-%05zu.safetensors", i + 1, layout->n_shards);
 }
 
-/* A tensor starts a new shard where the bytes of the current one would pass the limit. An empty checkpoint is one
- * empty shard. */
+/* A tensor starts a new shard where the bytes of the current one would pass the limit, or those of a rank begin. An
+ * empty checkpoint is one empty shard. */
 static bool starts_shard(const struct moe_ckpt_out *out, size_t i, uint64_t n_shard_bytes)
 {
 	uint64_t n_bytes = out->tensors[i].n_bytes;
 
+	if (out->n_ranks)
+		return i > 0 && out->tensors[i].rank != out->tensors[i - 1].rank;
 	return out->shard_bytes && n_shard_bytes && n_bytes &&
 	       (n_shard_bytes > out->shard_bytes || n_bytes > out->shard_bytes - n_shard_bytes);
 }
@@ -65,6 +71,7 @@ static enum moe_status cut_shards(const struct moe_ckpt_out *out, struct layout 
 	uint64_t n_shard_bytes = 0;
 	size_t k = 0;
 
+	layout->ranks = out->n_ranks > 0;
 	layout->n_shards = 1;
 	for (size_t i = 0; i < out->n_tensors; i++) {
 		if (starts_shard(out, i, n_shard_bytes)) {
@@ -192,7 +199,7 @@ static enum moe_status plan(const struct moe_ckpt_out *out, void **result, uint6
 		status = make_header(out, &layout->shards[k], err);
 		*total += layout->shards[k].header.n;
 	}
-	if (!status && layout->n_shards > 1)
+	if (!status && layout->n_shards > 1 && !layout->ranks)
 		status = make_index(out, layout, n_tensor_bytes, err);
 	*total += layout->index.n + n_tensor_bytes;
 	for (int32_t i = 0; i < out->n_companions; i++)

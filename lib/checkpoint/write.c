@@ -48,6 +48,7 @@ enum moe_status moe_ckpt_out_open(struct moe_ckpt_out **result, const struct moe
 	out->format = opts->format;
 	out->flags = opts->flags;
 	out->shard_bytes = opts->shard_bytes;
+	out->n_ranks = opts->n_ranks;
 	out->watch = opts->watch;
 	out->path = strdup(opts->path);
 	out->recipe = opts->recipe ? strdup(opts->recipe) : NULL;
@@ -95,7 +96,8 @@ enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
 		out->cap = cap;
 	}
 	tensor = &out->tensors[out->n_tensors];
-	*tensor = (struct moe_declared){ .codec = codec, .n_dims = n_dims, .n_bytes = n_bytes };
+	*tensor = (struct moe_declared){ .codec = codec, .n_dims = n_dims, .n_bytes = n_bytes,
+	                                .rank = out->rank };
 	memcpy(tensor->dims, dims, (size_t)n_dims * sizeof *dims);
 	tensor->name = moe_arena_strndup(&out->arena, name, strlen(name));
 	if (!tensor->name)
@@ -107,6 +109,8 @@ enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, const char *name,
 }
 
 void moe_ckpt_out_tie(struct moe_ckpt_out *out) { out->tensors[out->n_tensors - 1].tied = true; }
+
+void moe_ckpt_out_next_rank(struct moe_ckpt_out *out) { out->rank++; }
 
 size_t moe_ckpt_out_kept(const struct moe_ckpt_out *out) { return out->n_kept; }
 
@@ -143,24 +147,29 @@ enum moe_status moe_ckpt_out_files(const struct moe_ckpt_out *out,
 
 static int compare_names(const void *a, const void *b)
 {
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
+	const struct moe_declared *x = *(const struct moe_declared *const *)a;
+	const struct moe_declared *y = *(const struct moe_declared *const *)b;
+	const int order = strcmp(x->name, y->name);
+
+	return order ? order : (x->rank > y->rank) - (x->rank < y->rank);
 }
 
 static enum moe_status refuse_duplicates(const struct moe_ckpt_out *out, struct moe_err *err)
 {
 	size_t n = out->n_tensors;
-	const char **names = malloc((n + 1) * sizeof *names);
+	const struct moe_declared **names = malloc((n + 1) * sizeof *names);
 	enum moe_status status = MOE_OK;
 
 	if (!names)
 		return moe_err_nomem(err, n * sizeof *names, "tensor names");
 	for (size_t i = 0; i < n; i++)
-		names[i] = out->tensors[i].name;
+		names[i] = &out->tensors[i];
 	if (n > 1)
 		qsort(names, n, sizeof *names, compare_names);
 	for (size_t i = 1; i < n && !status; i++) {
-		if (!strcmp(names[i - 1], names[i]))
-			status = moe_err_set(err, MOE_EUSAGE, "%s: tensor %s is declared twice", out->path, names[i]);
+		if (!compare_names(&names[i - 1], &names[i]))
+			status = moe_err_set(err, MOE_EUSAGE, "%s: tensor %s is declared twice", out->path,
+			                     names[i]->name);
 	}
 	free(names);
 	return status;

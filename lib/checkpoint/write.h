@@ -17,6 +17,7 @@ struct moe_ckpt_out_opts {
 	const json_t *metadata;      /* object or NULL; safetensors: strings for __metadata__; gguf: keys (see below) */
 	int32_t n_companions;        /* safetensors: files beside the tensors; gguf: keys "moe.file.NAME" at the end */
 	const struct moe_companion *companions;   /* the bytes must stay until commit */
+	int32_t n_ranks;             /* of a format whose files are those of ranks; else 0 */
 	/* Not NULL: what is written outlives failures and kills beside path, and a later run with the same declarations
 	 * and recipe goes on with it. The text stands for all that decides the tensors' values. */
 	const char *recipe;
@@ -37,6 +38,8 @@ MOE_MUST_USE enum moe_status moe_ckpt_out_declare(struct moe_ckpt_out *out, cons
                                                   struct moe_err *err);
 /* The tensor declared last is never gone on with alone: it is written with the one before it. */
 void moe_ckpt_out_tie(struct moe_ckpt_out *out);
+/* The next tensor declared begins the file of the next rank. */
+void moe_ckpt_out_next_rank(struct moe_ckpt_out *out);
 /* Ends the declarations: checks free space, opens files, writes headers. */
 MOE_MUST_USE enum moe_status moe_ckpt_out_begin(struct moe_ckpt_out *out, struct moe_err *err);
 /* How many tensors an earlier run had written; writing goes on behind them. All of them, and moe_ckpt_out_complete: the

@@ -3,8 +3,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "convert/check.h"
+#include "tensor/blocks.h"
+
+/* The scales of a matrix that lies in parts, as they would be stored were it whole. */
+static void hash_parted_scales(struct moe_hash *hash, const struct moe_weight *w)
+{
+	const bool e8m0 = w->parted->parts[0].e8m0;
+
+	for (int64_t r = 0; r < w->rows; r += MOE_SCALE_BLOCK)
+		for (int64_t c = 0; c < w->cols; c += MOE_SCALE_BLOCK) {
+			const float scale = moe_weight_scale(w, (size_t)r, (size_t)c);
+			uint8_t stored[4];
+
+			moe_store_u32(stored, moe_f32_bits(scale));
+			if (e8m0)
+				stored[0] = moe_e8m0_ceil(scale);
+			moe_hash_add(hash, stored, e8m0 ? 1 : sizeof stored);
+		}
+}
 
 struct job {
 	const struct moe_view *view, *ref;
@@ -44,6 +63,9 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 		const struct moe_segment s = moe_seen_segment(view, seen, i);
 		const int64_t blocks = (s.rows + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK *
 		                       ((s.cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK);
+
+		if (s.parts[0].parted && s.parts[0].codec->scaled)
+			hash_parted_scales(stored, &s.parts[0]);
 		if (s.parts[0].scales && !s.parts[0].codec->block_exponents)
 			moe_hash_add(stored, s.parts[0].scales,
 			             (size_t)blocks * (s.parts[0].e8m0 ? 1 : sizeof(float)));

@@ -297,6 +297,8 @@ static enum moe_status make_metadata(struct moe_convert *conv, struct moe_err *e
 	const bool from_hf = conv->src->format->naming == MOE_NAMING_HF;
 	enum moe_status st;
 
+	if (conv->opts.to->rank_name)
+		return MOE_OK;
 	if (conv->view.naming == MOE_NAMING_HF) {
 		conv->metadata = from_hf && conv->src->metadata ? json_incref(conv->src->metadata)
 		                                                : json_pack("{s:s}", "format", "pt");
@@ -350,6 +352,19 @@ static void add_notes(struct moe_convert *conv)
 
 /* ---- planning ---- */
 
+enum moe_status moe_convert_name(const struct moe_convert *conv, const char *published, struct moe_buf *name,
+                                 struct moe_err *err)
+{
+	enum moe_cut cut;
+
+	if (!conv->opts.to->rank_name)
+		moe_buf_adds(name, published);
+	else if (!conv->opts.to->rank_name(published, name, &cut))
+		return moe_err_set(err, MOE_EUSAGE, "%s: the %s layout has no name for tensor '%s'", conv->opts.dst,
+		                   conv->opts.to->name, published);
+	return moe_buf_check(name, err);
+}
+
 static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err)
 {
 	char recipe[33];
@@ -357,7 +372,9 @@ static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err
 		.format = conv->opts.to, .path = conv->opts.dst, .flags = conv->opts.flags,
 		.shard_bytes = conv->opts.shard_bytes, .metadata = conv->metadata, .n_companions = conv->n_companions,
 		.companions = conv->companions, .recipe = conv->opts.resume ? recipe : NULL, .watch = conv->opts.watch,
+		.n_ranks = conv->opts.to->rank_name ? conv->opts.n_ranks : 0,
 	};
+	struct moe_buf name = {0};
 	enum moe_status st = conv->opts.resume ? moe_convert_recipe(conv, recipe, err) : MOE_OK;
 
 	if (!st)
@@ -365,10 +382,18 @@ static enum moe_status declare_all(struct moe_convert *conv, struct moe_err *err
 
 	for (size_t i = 0; !st && i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
-		st = moe_ckpt_out_declare(conv->out, seen->name, conv->choices[i].codec, seen->dims, seen->n_dims, err);
+
+		if (i > 0 && conv->choices[i].rank != conv->choices[i - 1].rank)
+			moe_ckpt_out_next_rank(conv->out);
+		name.n = 0;
+		st = moe_convert_name(conv, seen->name, &name, err);
+		if (!st)
+			st = moe_ckpt_out_declare(conv->out, name.p, conv->choices[i].codec, seen->dims, seen->n_dims,
+			                          err);
 		if (!st && conv->choices[i].scaled)
 			st = moe_convert_declare_scales(conv, seen, conv->choices[i].e8m0, err);
 	}
+	moe_buf_free(&name);
 	conv->total = st ? 0 : moe_ckpt_out_total(conv->out);
 	return st;
 }
@@ -399,6 +424,8 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 		st = choose(conv, &conv->view.seen[i], &conv->choices[i], err);
 	if (!st)
 		st = moe_convert_settle_scales(conv, err);
+	if (!st && opts->to->rank_name)
+		st = moe_convert_cut_ranks(conv, err);
 	if (!st)
 		st = make_metadata(conv, err);
 	if (!st)

@@ -60,6 +60,7 @@ struct moe_convert_opts {
 	const char *dst;
 	const struct moe_type_rules *types;   /* NULL: everything as stored */
 	uint64_t shard_bytes;                 /* safetensors; 0: one file */
+	int32_t n_ranks;                      /* that a format of ranks' files is for, at least 1 */
 	unsigned flags;                       /* MOE_OUT_FORCE */
 	bool drop_mtp;
 	bool dequantize;                      /* types of fewer than 16 bits become bf16, but for rules */

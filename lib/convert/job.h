@@ -13,6 +13,7 @@ struct moe_choice {
 	bool powers;               /* which are powers of two where they are new */
 	bool e8m0;                 /* and stored as such */
 	bool rescale;              /* those of the source are not kept */
+	int32_t rank;              /* whose file it goes to; 0 where there are none */
 	bool exact;                /* values must not be rounded: a type restored from the record */
 };
 
@@ -40,6 +41,11 @@ struct moe_convert {
 	size_t n_kept;             /* tensors that an earlier run wrote */
 };
 
+/* Where the destination is the files of ranks: the view becomes what each of them holds, rank after rank. */
+MOE_MUST_USE enum moe_status moe_convert_cut_ranks(struct moe_convert *conv, struct moe_err *err);
+/* Appends what the destination calls a tensor. */
+MOE_MUST_USE enum moe_status moe_convert_name(const struct moe_convert *conv, const char *published,
+                                              struct moe_buf *name, struct moe_err *err);
 /* Lays the view's experts out as --experts asks; stacks are not found by name. */
 MOE_MUST_USE enum moe_status moe_convert_lay_out(struct moe_convert *conv, struct moe_err *err);
 /* What decides the values of the destination beside its headers, as a hash: the program, the source's files by name,

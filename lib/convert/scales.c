@@ -4,16 +4,15 @@
 
 #define KEY "quantization_config"
 
-/* Are all scales the tensor has powers of two? *e8m0: are they stored so? */
-static bool are_powers(const struct moe_view *view, const struct moe_seen *seen, bool *e8m0)
+/* Are all scales the tensor has powers of two? */
+static bool are_powers(const struct moe_view *view, const struct moe_seen *seen)
 {
-	*e8m0 = seen->n_segments > 0;
 	for (int64_t i = 0; i < seen->n_segments; i++) {
 		const struct moe_segment s = moe_seen_segment(view, seen, i);
 		const struct moe_weight *w = &s.parts[0];
+		const int64_t rows = w->scales || (w->parted && w->codec->scaled) ? w->rows : 0;
 
-		*e8m0 = *e8m0 && w->scales && w->e8m0;
-		for (int64_t r = 0; w->scales && !w->e8m0 && r < w->rows; r += MOE_SCALE_BLOCK)
+		for (int64_t r = 0; !w->e8m0 && r < rows; r += MOE_SCALE_BLOCK)
 			for (int64_t c = 0; c < w->cols; c += MOE_SCALE_BLOCK)
 				if (!moe_e8m0_holds(moe_weight_scale(w, (size_t)r, (size_t)c)))
 					return false;
@@ -24,19 +23,19 @@ static bool are_powers(const struct moe_view *view, const struct moe_seen *seen,
 void moe_convert_choose_scales(struct moe_convert *conv, const struct moe_seen *seen, struct moe_choice *out)
 {
 	const enum moe_scales_form asked = conv->opts.scales;
-	bool e8m0;
-
 	/* as stored, nothing is looked at: sources may be large */
 	if (asked == MOE_SCALES_ANY) {
 		const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
 
-		out->e8m0 = s.parts[0].scales && s.parts[0].e8m0;
+		const struct moe_weight *w = s.parts[0].parted ? s.parts[0].parted->parts : &s.parts[0];
+
+		out->e8m0 = w->scales && w->e8m0;
 		out->powers = out->e8m0 || conv->config.fp8_powers;
 		return;
 	}
 	out->e8m0 = asked == MOE_SCALES_E8M0;
 	out->powers = asked != MOE_SCALES_F32;
-	out->rescale = out->powers && !are_powers(&conv->view, seen, &e8m0);
+	out->rescale = out->powers && !are_powers(&conv->view, seen);
 	if (!out->rescale)
 		return;
 	conv->n_rescaled++;
@@ -106,15 +105,18 @@ enum moe_status moe_convert_declare_scales(struct moe_convert *conv, const struc
 {
 	const int64_t dims[2] = {(int64_t)moe_blocks_of((size_t)seen->dims[0]),
 	                         (int64_t)moe_blocks_of((size_t)seen->dims[1])};
-	struct moe_buf name = {0};
+	struct moe_buf published = {0}, name = {0};
 
-	moe_buf_addf(&name, "%s" MOE_SCALES_SUFFIX, seen->name);
-	enum moe_status st = moe_buf_check(&name, err);
+	moe_buf_addf(&published, "%s" MOE_SCALES_SUFFIX, seen->name);
+	enum moe_status st = moe_buf_check(&published, err);
+	if (!st)
+		st = moe_convert_name(conv, published.p, &name, err);
 	if (!st)
 		st = moe_ckpt_out_declare(conv->out, name.p, moe_codec_by_name(e8m0 ? "f8_e8m0" : "f32"), dims, 2, err);
 	if (!st)
 		moe_ckpt_out_tie(conv->out);
 	moe_buf_free(&name);
+	moe_buf_free(&published);
 	return st;
 }
 

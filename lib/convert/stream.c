@@ -92,11 +92,18 @@ static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *
 	return MOE_OK;
 }
 
+/* The one matrix in parts that the segment shows as it lies, or NULL. */
+static const struct moe_weight *window_of(const struct moe_segment *s)
+{
+	return s->n_parts == 1 && s->parts[0].parted && !s->turned && !s->head ? &s->parts[0] : NULL;
+}
+
 /* Codes and scales of a tile of whole bands of blocks; those of a source that has them already stay as they are. */
 static enum moe_status encode_blocks(struct slot *slot, const struct moe_choice *choice, struct moe_err *err)
 {
 	const struct moe_codec *codec = choice->codec;
 	const struct moe_weight *plain = moe_segment_plain(&slot->tile.segment);
+	const struct moe_weight *kept = plain ? plain : window_of(&slot->tile.segment);
 	const size_t cols = (size_t)slot->tile.segment.cols, rows = slot->tile.n / cols, across = moe_blocks_of(cols);
 	const size_t n = moe_blocks_of(rows) * across;
 	const float *values;
@@ -111,15 +118,14 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_choice 
 		slot->cap = n;
 	}
 	slot->n_scales = n;
-	if (plain && plain->codec == codec && plain->scales && !choice->rescale &&
-	    plain->scale_row % MOE_SCALE_BLOCK == 0) {
+	if (kept && kept->codec == codec && (kept->scales || kept->parted) && !choice->rescale &&
+	    (kept->scale_row | kept->row0 | kept->col0) % MOE_SCALE_BLOCK == 0) {
 		const size_t first = slot->tile.at / cols;
 
 		for (size_t i = 0; i < n; i++)
-			slot->scales[i] = moe_weight_scale(plain, first + i / across * MOE_SCALE_BLOCK,
+			slot->scales[i] = moe_weight_scale(kept, first + i / across * MOE_SCALE_BLOCK,
 			                                   i % across * MOE_SCALE_BLOCK);
-		slot->bytes = moe_tile_stored(&slot->tile, &slot->n_bytes);
-		return MOE_OK;
+		return moe_tile_bytes(&slot->tile, &slot->buf, &slot->bytes, &slot->n_bytes, err);
 	}
 	st = moe_tile_decode(&slot->tile, &slot->buf, &values, err);
 	if (!st)
@@ -209,7 +215,9 @@ enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
 	run.slots = calloc((size_t)n_slots, sizeof *run.slots);
 	if (!run.slots)
 		return moe_err_nomem(err, (size_t)n_slots * sizeof *run.slots, "tiles");
-	st = moe_ckpt_out_begin(conv->out, err);
+	st = moe_ckpt_check_replicas(conv->src, err);
+	if (!st)
+		st = moe_ckpt_out_begin(conv->out, err);
 	if (!st)
 		skip_kept(&run);
 	if (!st)

@@ -214,7 +214,7 @@ static struct moe_weight row_of(const struct moe_weight *w, size_t r, size_t col
 /* Columns [col, col + n) of row r of w, whole blocks. */
 static void decode_part(const struct moe_weight *w, size_t r, size_t col, size_t n, float *out)
 {
-	if (w->scales && !w->codec->block_exponents) {
+	if (w->parted || (w->scales && !w->codec->block_exponents)) {
 		moe_weight_decode(w, r * (size_t)w->cols + col, n, out);   /* scales go by the place in the matrix */
 		return;
 	}
@@ -393,6 +393,11 @@ static void gather(const struct moe_tile *tile, const struct moe_codec *codec, u
 	for (size_t i = 0; i < (s->turned ? cols : n); i++) {
 		size_t row;
 		const struct moe_weight *w = find_row(s, s->turned ? i : first + i, &row);
+
+		if (w->parted) {
+			moe_weight_copy(w, row, 0, cols, out + i * cols * size);
+			continue;
+		}
 		const struct moe_weight one = row_of(w, row, s->turned ? first : 0);
 
 		if (!s->turned && !w->in_stride)
@@ -434,6 +439,14 @@ static bool same_values(const float *values, const uint8_t *bytes, const struct 
 	return true;
 }
 
+static bool in_parts(const struct moe_segment *s)
+{
+	for (int32_t i = 0; i < s->n_parts; i++)
+		if (s->parts[i].parted)
+			return true;
+	return false;
+}
+
 /* Stores the tile in buf->bytes without going by its values, where that can be: false where not. */
 static bool copy_tile(const struct moe_tile *tile, const struct moe_codec *to, struct moe_tile_buf *buf)
 {
@@ -443,7 +456,8 @@ static bool copy_tile(const struct moe_tile *tile, const struct moe_codec *to, s
 		return false;
 	if (s->parts[0].codec->joined && !strcmp(s->parts[0].codec->joined, to->name) && !s->turned)
 		join_tile(tile, buf->bytes);
-	else if (all_of(s, to) && (to->block_elems == 1 || !crosses(s)))
+	else if (all_of(s, to) && (to->block_elems == 1 || (!crosses(s) && !in_parts(s))) &&
+	         !(s->turned && in_parts(s)))
 		gather(tile, to, buf->bytes);
 	else
 		return false;

@@ -252,7 +252,9 @@ static struct moe_segment whole(const struct moe_view *view, const struct moe_te
 	for (int32_t d = 0; d < t->n_dims - 1; d++)
 		s.rows *= t->dims[d];
 	s.parts[0] = (struct moe_weight){ .codec = t->codec, .data = t->data, .rows = s.rows, .cols = s.cols };
-	add_scales(view, t, &s.parts[0]);
+	s.parts[0].parted = t->parted;
+	if (!t->parted)
+		add_scales(view, t, &s.parts[0]);
 	return s;
 }
 
@@ -274,10 +276,15 @@ static struct moe_segment head_of(const struct moe_view *view, const struct moe_
 		const int64_t first = i * (n_k + n_v) + (seen->making == MOE_MADE_V ? n_k : 0);
 		const size_t row = (size_t)rank / seen->a->codec->block_elems * seen->a->codec->block_bytes;
 
-		*w = (struct moe_weight){ .codec = seen->a->codec, .data = seen->a->data + (size_t)first * row,
+		*w = (struct moe_weight){ .codec = seen->a->codec,
+		                          .data = seen->a->parted ? NULL : seen->a->data + (size_t)first * row,
 		                          .rows = seen->making == MOE_MADE_V ? n_v : n_k, .cols = rank,
 		                          .scale_row = first };
-		add_scales(view, seen->a, w);
+		if (seen->a->parted)
+			*w = (struct moe_weight){ .codec = w->codec, .rows = w->rows, .cols = rank,
+			                          .parted = seen->a->parted, .row0 = first };
+		else
+			add_scales(view, seen->a, w);
 		s.turned = seen->making == MOE_MADE_K;
 	}
 	s.rows = s.turned ? w->cols : w->rows;
@@ -369,6 +376,10 @@ struct moe_segment moe_seen_segment(const struct moe_view *view, const struct mo
 
 struct moe_segment moe_seen_term(const struct moe_view *view, const struct moe_seen *seen, int64_t i, size_t term)
 {
+	if (seen->window)
+		return (struct moe_segment){ .n_parts = 1, .parts = {*seen->window}, .rows = seen->window->rows,
+		                             .cols = seen->window->cols };
+	i += seen->first_segment;
 	switch (seen->making) {
 	case MOE_MADE_PARTS: return of_parts(view, seen, i, term);
 	case MOE_MADE_ROWS: return row_of_expert(view, seen, i, term);
@@ -390,7 +401,7 @@ const struct moe_weight *moe_segment_plain(const struct moe_segment *s)
 	const struct moe_weight *w = &s->parts[0];
 
 	return s->n_parts == 1 && !s->edited && !s->turned && !s->head && s->mx == MOE_MX_WHOLE && !w->in_stride &&
-	       w->row_step <= 1 && !w->codec->block_exponents ? w : NULL;
+	       !w->parted && w->row_step <= 1 && !w->codec->block_exponents ? w : NULL;
 }
 
 bool moe_seen_aligned(const struct moe_view *view, const struct moe_seen *seen)

@@ -35,7 +35,8 @@ struct moe_seen {
 	enum moe_making making;
 	const struct moe_tensor *a, *b;  /* views of the checkpoint, or NULL */
 	const float *values;             /* [n_elems] of a new tensor, in the view's arena */
-	int64_t n_segments;
+	int64_t n_segments, first_segment;   /* the first of them that belongs to it */
+	const struct moe_weight *window;     /* in the view's arena: all there is to it; NULL: as it is made */
 };
 
 struct moe_surgery;

@@ -15,6 +15,10 @@ struct moe_weight moe_stored_weight(const struct moe_config *c, const struct moe
 	const struct moe_tensor *scales = t->codec->scaled ? moe_names_scales(ckpt, t) : NULL;
 	const size_t n_bytes = (size_t)stored * ((size_t)cols / codec->block_elems) * codec->block_bytes;
 
+	if (t->parted && moe_spec_is_stack(spec, naming))
+		return t->parted->parts[e];
+	if (t->parted)
+		return (struct moe_weight){ .codec = codec, .rows = stored, .cols = cols, .parted = t->parted };
 	return (struct moe_weight){ .codec = codec, .data = t->data + (size_t)e * n_bytes,
 	                            .rows = turned ? cols : stored, .cols = turned ? stored : cols,
 	                            .in_stride = turned ? cols : 0, .scales = scales ? scales->data : NULL,

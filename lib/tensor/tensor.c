@@ -121,6 +121,8 @@ struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i)
 {
 	struct moe_tensor slice = *tensor;
 
+	assert(!tensor->parted);
+
 	slice.n_dims = tensor->n_dims - 1;
 	memmove(slice.dims, tensor->dims + 1, (size_t)slice.n_dims * sizeof slice.dims[0]);
 	slice.dims[slice.n_dims] = 0;
@@ -131,8 +133,79 @@ struct moe_tensor moe_tensor_slice(const struct moe_tensor *tensor, int64_t i)
 	return slice;
 }
 
+/* The part that holds element (*row, *col) of the window, which become its own; *n at most to the end of its row. */
+static const struct moe_weight *part_at(const struct moe_weight *w, size_t *row, size_t *col, size_t *n)
+{
+	const struct moe_weight *part = w->parted->parts;
+	size_t *at = w->parted->by_cols ? col : row;
+
+	*row += (size_t)w->row0;
+	*col += (size_t)w->col0;
+	for (;; part++) {
+		const size_t size = (size_t)(w->parted->by_cols ? part->cols : part->rows);
+
+		if (*at < size)
+			break;
+		*at -= size;
+	}
+	if (*n > (size_t)part->cols - *col)
+		*n = (size_t)part->cols - *col;
+	return part;
+}
+
+static void decode_parted(const struct moe_weight *w, size_t at, size_t n_elems, float *out)
+{
+	enum { MOST = 256 };
+	const size_t cols = (size_t)w->cols, block = w->codec->block_elems;
+	float whole[MOST];
+
+	assert(block <= MOST);
+	for (size_t done = 0; done < n_elems;) {
+		size_t row = (at + done) / cols, col = (at + done) % cols;
+		size_t n = n_elems - done < cols - col ? n_elems - done : cols - col;
+		const struct moe_weight *part = part_at(w, &row, &col, &n);
+		const size_t from = row * (size_t)part->cols + col, over = from % block;
+
+		if (over == 0 && n >= block) {
+			n = n / block * block;
+			moe_weight_decode(part, from, n, out + done);
+		} else {
+			/* the window begins or ends inside a block */
+			n = n < block - over ? n : block - over;
+			moe_weight_decode(part, from - over, block, whole);
+			memcpy(out + done, whole + over, n * sizeof *out);
+		}
+		done += n;
+	}
+}
+
+void moe_weight_copy(const struct moe_weight *w, size_t row, size_t col, size_t n, uint8_t *out)
+{
+	const size_t size = w->codec->block_bytes;
+
+	assert(w->codec->block_elems == 1 && !w->in_stride && w->row_step <= 1);
+	if (!w->parted) {
+		memcpy(out, w->data + (row * (size_t)w->cols + col) * size, n * size);
+		return;
+	}
+	for (size_t done = 0; done < n;) {
+		size_t r = row, c = col + done, m = n - done;
+		const struct moe_weight *part = part_at(w, &r, &c, &m);
+
+		moe_weight_copy(part, r, c, m, out + done * size);
+		done += m;
+	}
+}
+
 float moe_weight_scale(const struct moe_weight *w, size_t row, size_t col)
 {
+	if (w->parted) {
+		size_t n = 1;
+		const struct moe_weight *part = part_at(w, &row, &col, &n);
+
+		return moe_weight_scale(part, row, col);
+	}
+
 	const size_t per_row = ((size_t)w->cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK;
 	const size_t r = ((size_t)w->scale_row + row) / MOE_SCALE_BLOCK, c = col / MOE_SCALE_BLOCK;
 
@@ -210,6 +283,10 @@ void moe_weight_decode(const struct moe_weight *w, size_t at, size_t n_elems, fl
 {
 	const size_t cols = (size_t)w->cols;
 
+	if (w->parted) {
+		decode_parted(w, at, n_elems, out);
+		return;
+	}
 	assert(at % w->codec->block_elems == 0 && n_elems % w->codec->block_elems == 0);
 	assert(!w->scales || w->codec->block_exponents || w->row_step <= 1);
 	if (w->in_stride || w->row_step > 1) {

@@ -50,6 +50,9 @@ struct moe_tensor {
 	size_t n_bytes;
 	int32_t file;          /* index of the file it lies in */
 	uint64_t offset;       /* of its first byte in that file */
+	/* Not NULL: it lies in parts, data is NULL and file and offset are those of the first. Of a matrix they are as
+	 * struct moe_parted has them, of a stack there is one for each index of the outermost dimension. */
+	const struct moe_parted *parted;
 };
 
 /* Width and height of the blocks that share a scale, whatever is left of them at the edges of a matrix. */
@@ -73,7 +76,22 @@ struct moe_weight {
 	 * alternate. With
 	 * it element (r, c) above is (r row_step, c); not together with f32 scales. */
 	int64_t row_step;
+	/* Not NULL: a window of a matrix that lies in parts; element (r, c) is its element (row0 + r, col0 + c), and
+	 * data and scales are NULL. */
+	const struct moe_parted *parted;
+	int64_t row0, col0;
 };
+
+/* A matrix in parts: one below the other, or side by side. They are of one codec, lie row by row and have scales of
+ * their own. */
+struct moe_parted {
+	int32_t n;
+	bool by_cols;
+	const struct moe_weight *parts;   /* [n] */
+};
+
+/* The stored numbers of columns [col, col + n) of a row, of a codec without blocks. */
+void moe_weight_copy(const struct moe_weight *w, size_t row, size_t col, size_t n, uint8_t *out);
 
 /* The scale of the block that element (row, col) of w lies in. */
 float moe_weight_scale(const struct moe_weight *w, size_t row, size_t col);

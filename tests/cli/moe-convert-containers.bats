@@ -64,3 +64,147 @@ type_of()
 	fails 2 moe-convert -q --type f8_e8m0 "$MODEL_V3" no
 	expect_message "'f8_e8m0' is not a type that can be written"
 }
+
+# rank_tables DIR: every tensor of every file of ranks.
+rank_tables()
+{
+	local f
+	for f in "$1"/model*-mp*.safetensors; do
+		perl "$TOP/tests/ref/list_tensors.pl" "$f" | sed "s/^/${f##*/}\t/"
+	done
+}
+
+# as_published NAME SRC RANKS: what is written is what the published script wrote, and it is read as what it was made of.
+as_published()
+{
+	moe-convert -q --to deepseek --model-parallel "$3" "$2" "$1"
+	rank_tables "$1" >"$1.tsv"
+	grep -F " $1.tsv" "$GOLDEN/ranks/digests" | sha256sum -c --quiet
+	moe-convert -q "$1" "$1.hf"
+	moe-convert -q "$2" "$1.want"
+	diff -r "$1.want" "$1.hf"
+}
+
+@test "DeepSeek's inference layout: as its own script writes it, and back" {
+	moe-convert -q --drop-mtp "$MODEL_V3" tiny
+	as_published tiny-v3-mp1 tiny 1
+	as_published tiny-v3-mp4 tiny 4
+	as_published deepseek_v2-mp2 "$GOLDEN/models/deepseek_v2" 2
+	as_published deepseek_v32-mp2 "$GOLDEN/models/deepseek_v32" 2
+	perl "$TOP/tests/ref/make_ranks_model.pl" wide
+	moe-convert -q --type f8_e4m3 wide fp8
+	as_published fp8-mp2 fp8 2
+	diff "$GOLDEN/ranks/fp8-mp2.tsv" fp8-mp2.tsv
+}
+
+@test "DeepSeek's inference layout: other numbers of ranks, GGUF, types, reports, an interrupted run" {
+	moe-convert -q --drop-mtp "$MODEL_V3" tiny
+	moe-convert -q --to deepseek --model-parallel 2 tiny mp2
+	moe-convert -q --to deepseek --model-parallel 4 mp2 mp4
+	moe-convert -q --to deepseek --model-parallel 4 tiny want
+	diff -r want mp4
+	moe-convert -q mp4 mp4.gguf
+	diff <(values tiny) <(values mp4.gguf)
+	moe-convert -q --to deepseek --model-parallel 4 mp4.gguf from-gguf
+	diff -r want from-gguf
+	diff <(moe-convert --hash tiny) <(moe-convert --hash mp4)
+	run_split moe-convert --verify mp4 tiny
+	expect_status 0
+	[ "$(moe-convert --list mp2 | grep -c o_proj)" = "$(moe-convert --list tiny | grep -c o_proj)" ]
+	# one rank's files are whole tensors: every program reads them
+	moe-convert -q --to deepseek tiny mp1
+	moe-run -q --tokenize mp1 <(echo the cat) | moe-run -q --ids --score mp1 - | grep -v '^#' | cut -f 2- >have
+	moe-run -q --tokenize tiny <(echo the cat) | moe-run -q --ids --score tiny - | grep -v '^#' | cut -f 2- >want.score
+	expect_same want.score have
+	fails 1 moe-run -q --score mp2 /dev/null
+	expect_message "lies in 2 parts: moe-convert puts them together"
+	# blocks of the type come and go at whole rows of what the ranks hold, values in between are not rounded
+	moe-convert -q --type q8_0 tiny q8.gguf
+	moe-convert -q --type f32 --to deepseek --model-parallel 4 q8.gguf q8
+	diff <(values q8.gguf) <(values q8)
+	run_split bash -c 'ulimit -f 1800; exec moe-convert -q --resume --to deepseek --model-parallel 4 tiny cut'
+	expect_status 1
+	moe-convert -q --resume --to deepseek --model-parallel 4 tiny cut
+	diff -r want cut
+	# scales in four bytes or one are cut with their blocks
+	perl "$TOP/tests/ref/make_ranks_model.pl" wide
+	moe-convert -q --type f8_e4m3 --fp8-scales e8m0 wide fp8
+	moe-convert -q --to deepseek --model-parallel 2 fp8 fp8-mp2
+	diff <(moe-convert --hash fp8) <(moe-convert --hash fp8-mp2)
+	moe-convert -q --to deepseek --model-parallel 2 --type f8_e4m3 --fp8-scales e8m0 wide cut-fp8
+	diff -r fp8-mp2 cut-fp8
+	moe-convert -q fp8-mp2 fp8.back
+	diff -r fp8 fp8.back
+}
+
+@test "DeepSeek's inference layout: its own kind of config" {
+	local args=$DATA/configs/deepseek-v3.1-args.json
+	run_split moe-convert --info --json "$args"
+	expect_status 0
+	moe-convert --info --json "$DATA/configs/deepseek-v3.json" >want
+	for key in parameters activated cache_elems_token layers_with_experts combinations flops_token; do
+		diff <(jq -c ".$key" want) <(jq -c ".$key" .out)
+	done
+	# of a model that lies there without one
+	moe-convert -q --to deepseek --model-parallel 2 "$GOLDEN/models/deepseek_v2" mp
+	jq '{ vocab_size, dim: .hidden_size, inter_dim: .intermediate_size, moe_inter_dim: .moe_intermediate_size,
+		n_layers: .num_hidden_layers, n_dense_layers: .first_k_dense_replace, n_heads: .num_attention_heads,
+		n_routed_experts, n_shared_experts, n_activated_experts: .num_experts_per_tok, n_expert_groups: .n_group,
+		n_limited_groups: .topk_group, route_scale: .routed_scaling_factor, q_lora_rank: (.q_lora_rank // 0),
+		kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim }' mp/config.json >args.json
+	rm mp/config.json
+	fails 1 moe-convert --info mp
+	moe-convert -q --config args.json mp hf
+	diff <(values "$GOLDEN/models/deepseek_v2") <(values hf)
+	[ "$(jq -r .model_type hf/config.json)" = deepseek_v2 ]
+	cp args.json mp/config.json
+	diff <(values hf) <(values mp)
+	run_split moe-convert --config args.json --info mp
+	expect_message 'mp has a config of its own: --config is not for it'
+	jq '.score_func = "tanh"' args.json >bad.json
+	fails 1 moe-convert --info bad.json
+	expect_message 'score_func: expected "softmax" or "sigmoid", found "tanh"'
+	jq 'del(.vocab_size)' args.json >bad.json
+	fails 1 moe-convert --info bad.json
+	expect_message 'bad.json: the key vocab_size is missing'
+	echo '[' >bad.json
+	rm mp/config.json
+	fails 1 moe-convert -q --config bad.json mp no
+	fails 1 moe-convert -q --config missing.json mp no
+}
+
+@test "DeepSeek's inference layout: what is refused" {
+	fails 2 moe-convert -q --to deepseek "$MODEL_V3" no
+	expect_message 'does not hold multi-token-prediction layers, and .* has 1: --drop-mtp leaves them out'
+	fails 2 moe-convert -q --drop-mtp --to deepseek --model-parallel 5 "$MODEL_V3" no
+	expect_message 'model-parallel 5: so many ranks cannot share 32 experts evenly'
+	fails 2 moe-convert -q --drop-mtp --to deepseek --experts stacked "$MODEL_V3" no
+	fails 2 moe-convert -q --model-parallel 2 "$MODEL_V3" no
+	fails 2 moe-convert -q --to deepseek "$GOLDEN/models/mixtral" no
+	expect_message "the deepseek layout has no name for tensor '.*k_proj.weight"
+	fails 2 moe-convert -q --to deepseek --model-parallel 2 "$GOLDEN/models/deepseek_v3_fp8" no
+	expect_message 'cannot be cut between blocks that share a scale'
+	[ ! -e no ]
+	moe-convert -q --to deepseek --model-parallel 2 "$GOLDEN/models/deepseek_v2" mp
+	cp -r mp bad
+	rm bad/model1-mp2.safetensors
+	fails 1 moe-convert --list bad
+	expect_message 'bad: expected the files of 2 ranks, found 1'
+	cp mp/model0-mp2.safetensors bad/model1-mp2.safetensors
+	fails 1 moe-convert --list bad
+	expect_message "tensor '.*experts.0.*' is in two files"
+	cp mp/model1-mp2.safetensors bad
+	cp mp/model1-mp2.safetensors bad/model2-mp3.safetensors
+	fails 1 moe-convert --list bad
+	expect_message 'files for 2 ranks and for 3 lie side by side'
+	mv bad/model2-mp3.safetensors bad/other.safetensors
+	fails 1 moe-convert --list bad
+	expect_message 'other.safetensors lies beside the files of ranks and is none'
+	rm bad/other.safetensors
+	# a copy that is none: the last number of a norm
+	norm=$(moe-convert --list mp/model1-mp2.safetensors | awk -F'\t' '$1 == "norm.weight" { print $5 + $6 - 1 }')
+	printf 'x' | dd of=bad/model1-mp2.safetensors bs=1 seek="$norm" conv=notrunc status=none
+	fails 1 moe-convert -q bad no
+	expect_message "model1-mp2.safetensors: tensor 'model.norm.weight' holds other numbers than in model0-mp2.safetensors"
+	[ ! -e no ]
+}

@@ -88,3 +88,19 @@ with zipfile.ZipFile(b,'w') as z:
     for n,x in (('data.pkl',p.getvalue()),('byteorder',b'little'),('data/0',np.array(phy2log,dtype=np.int64).tobytes()),('version',b'3\n')):
         z.writestr(zipfile.ZipInfo(f'archive/{n}'),x)
 w('form/sglang.pt',b.getvalue())
+
+# files of two ranks and the config of the program that wrote them, behind the lengths of the two
+def rank_file(r):
+    f8=lambda rows,cols: ('F8_E4M3',[rows,cols],bytes([0x38]*(rows*cols)))
+    f4=lambda *s: ('F32',list(s),struct.pack('<f',1.5)*int(np.prod(s)))
+    t={'embed.weight':f4(4,2),'norm.weight':f4(2),'head.weight':f4(4,2),'layers.0.attn.wo.weight':f8(2,128),
+       'layers.0.attn.wo.scale':('F8_E8M0',[1,1],bytes([126])),'layers.0.attn.wq_b.weight':f8(128,2),
+       'layers.0.attn.wq_b.scale':f4(1,1),'layers.0.ffn.gate.bias':f4(2),f'layers.0.ffn.experts.{r}.w1.weight':f4(2,2)}
+    at,h,d=0,{},b''
+    for k,(dt,s,x) in t.items():
+        h[k]={'dtype':dt,'shape':s,'data_offsets':[at,at+len(x)]}; at+=len(x); d+=x
+    j=json.dumps(h).encode()
+    return struct.pack('<Q',len(j))+j+d
+a,b=rank_file(0),rank_file(1)
+args=json.dumps(dict(vocab_size=8,dim=2,n_layers=1,n_heads=1,n_routed_experts=2,dtype='fp8',score_func='sigmoid')).encode()
+w('ranks/two',struct.pack('>HH',len(a),len(b))+a+b+args)
