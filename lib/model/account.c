@@ -98,8 +98,7 @@ static double attention_products(const struct moe_config *c, double s)
 	return sum;
 }
 
-/* n over k into text: exact below 2^127, else mantissa and exponent. */
-static void combinations(int32_t n, int32_t k, char text[48])
+void moe_combinations_text(int32_t n, int32_t k, char text[48])
 {
 	wide value = 1;
 	bool exact = true;
@@ -176,6 +175,6 @@ enum moe_status moe_account_of(const struct moe_config *c, struct moe_account *o
 	/* what an encoder's layers keep is for their own pass */
 	for (int32_t l = c->n_encoder_layers; l < c->n_layers; l++)
 		out->cache_elems_token += c->layers[l].cache_elems;
-	combinations(c->n_experts, c->router.top_k, out->combinations);
+	moe_combinations_text(c->n_experts, c->router.top_k, out->combinations);
 	return MOE_OK;
 }

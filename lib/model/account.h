@@ -22,6 +22,8 @@ struct moe_account {
 	int64_t cache_elems_token;  /* numbers cached per token, all layers */
 	char combinations[48];      /* C(E, k), exact where it fits 128 bits, else in scientific form */
 };
+/* n over k, 0 <= k <= n: exact below 2^127, else mantissa and exponent. */
+void moe_combinations_text(int32_t n, int32_t k, char text[48]);
 MOE_MUST_USE enum moe_status moe_account_of(const struct moe_config *config, struct moe_account *out,
                                             struct moe_err *err);
 

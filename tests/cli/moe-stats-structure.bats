@@ -90,6 +90,53 @@ nine()
 		diff - <(moe-stats --metric coactivation x.trace)
 }
 
+@test "combinations of experts, as counted by a second program; parts merge exactly" {
+	two_texts
+	moe-stats --metric combinations x.trace | nine 5 6 7 | diff - <(counted combinations -v experts=32)
+	[ "$(moe-stats --metric combinations x.trace | awk -F '\t' 'NR == 2 { print $4 }')" = 35960 ]
+	moe-stats --metric combinations x.trace x.trace | awk -F '\t' 'NR > 1 { print $1, $2 / 2, $3, $7 }' >twice
+	moe-stats --metric combinations x.trace | awk -F '\t' 'NR > 1 { print $1, $2, $3, 0 }' | diff - twice
+	# 70,000 over 3, counted with whole numbers.
+	moe-route -q --from npz --n-experts 70000 "$TOP/tests/golden/traces/e70000.npz" -o e.trace
+	[ "$(moe-stats --metric combinations e.trace | awk -F '\t' 'NR == 2 { print $4 }')" = $((70000 / 2 * 69999 / 3 * 69998)) ]
+}
+
+@test "statistics of parts merged are those of the whole, bit for bit" {
+	head -c 240 "$TEXT/code.txt" >c1.txt
+	tail -c 160 "$TEXT/code.txt" >c2.txt
+	head -c 180 "$TEXT/zh.txt" | iconv -c -f UTF-8 -t UTF-8 >z1.txt
+	moe-route -q --logits --margin tiny-v3 c1.txt c2.txt z1.txt -o whole.trace
+	moe-route -q --logits --margin tiny-v3 c1.txt -o p1.trace
+	moe-route -q --logits --margin tiny-v3 c2.txt -o p2.trace
+	moe-route -q --logits --margin tiny-v3 z1.txt -o p3.trace
+	cat p1.trace p2.trace >p12.trace
+	n=0
+	while IFS=$'\t' read -r m _ _ _ _ _ reads; do
+		[ "$m" != metric ] || continue
+		# Of the order of tokens across sequences: batches, caches and working sets begin anew with every part. Sequences
+		# are owned by ranks by their number in a part, and told apart by their part in lists of flips.
+		case $m in maxvio_batch | miss_curve | miss_curve_shared | working_set | fanout | traffic) continue ;; esac
+		[[ $reads != *against* ]] || continue
+		with=()
+		[[ $reads != *groups* ]] || with=(--groups 4)
+		moe-stats --metric "$m" "${with[@]}" whole.trace >whole
+		moe-stats --metric "$m" "${with[@]}" p1.trace p2.trace p3.trace >parts
+		cmp whole parts || { echo "$m"; return 1; }
+		moe-stats --metric "$m" "${with[@]}" p3.trace p12.trace | sort >parts
+		sort whole | cmp - parts || { echo "$m, in another order"; return 1; }
+		n=$((n + 1))
+	done < <(moe-stats --list)
+	[ "$n" -ge 40 ]
+	# Pairs of traces too, part by part.
+	moe-route -q --policy softmax_topk whole.trace -o other.trace
+	for i in 1 2 3; do moe-route -q --policy softmax_topk p$i.trace -o o$i.trace; done
+	cat o1.trace o2.trace o3.trace >o.trace
+	for m in saturation flips; do
+		moe-stats --metric $m --against other.trace whole.trace >whole
+		moe-stats --metric $m --against o.trace p1.trace p2.trace p3.trace | cmp - whole
+	done
+}
+
 @test "sums do not depend on the order of files, nor on threads" {
 	two_texts
 	moe-route -q tiny-v3 "$TEXT/zh.txt" -o y.trace

@@ -3,7 +3,8 @@
 #
 #	moe-route --print x.trace | awk -v what=WHAT [-v plan=PLAN -v H=.. -v B=..] -f trace_structure.awk
 #
-# WHAT: coactivation conditional affinity bits persistence working specialisation gain vocabulary fanout traffic.
+# WHAT: coactivation conditional affinity bits persistence working specialisation gain vocabulary fanout traffic
+# combinations.
 # Rows are in no order; numbers have 9 decimals. The trace is one part, and a token chooses in every layer.
 
 BEGIN { FS = OFS = "\t"; E = 0 }
@@ -40,6 +41,34 @@ NR == 1 {
 
 function log2(x) { return log(x) / log(2) }
 function f(x) { return sprintf("%.9f", x) }
+
+# Sets as lists in rising order.
+function combinations(    i, l, t, k, m, a, j, id, key, seen, n_used, n_once, possible, x) {
+	for (i = 1; i <= L; i++) {
+		l = layers[i]
+		delete seen
+		n_used = n_once = 0
+		for (t = 1; t <= T; t++) {
+			m = split(list[l, t], id, " ")
+			for (k = 2; k <= m; k++)
+				for (j = k; j > 1 && id[j - 1] + 0 > id[j] + 0; j--) {
+					a = id[j]; id[j] = id[j - 1]; id[j - 1] = a
+				}
+			key = id[1]
+			for (k = 2; k <= m; k++)
+				key = key " " id[k]
+			seen[key]++
+		}
+		for (key in seen) {
+			n_used++
+			n_once += seen[key] == 1
+		}
+		possible = 1
+		for (k = 1; k <= m; k++)
+			possible = possible * (experts - m + k) / k
+		print l, T, n_used, sprintf("%d", possible), f(log2(possible)), f(n_used / possible), f(n_once / T)
+	}
+}
 
 function coactivation(    i, l, a, b, t, both) {
 	for (i = 1; i <= L; i++) {
@@ -236,5 +265,6 @@ END {
 	else if (what == "working") working()
 	else if (what == "specialisation" || what == "gain") specialisation()
 	else if (what == "vocabulary") vocabulary()
+	else if (what == "combinations") combinations()
 	else if (what == "fanout" || what == "traffic") fanout()
 }
