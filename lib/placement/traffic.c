@@ -49,8 +49,11 @@ static enum moe_status add_run(struct pass *p, struct moe_err *err)
 
 	if (p->traffic->parity >= 0 && (of & 1) != p->traffic->parity)
 		return MOE_OK;
-	if (p->bootstrap)
-		moe_bootstrap_add(p->bootstrap, p->part, p->run);
+	const enum moe_status status =
+		p->bootstrap ? moe_bootstrap_add(p->bootstrap, p->part, p->run, NULL, err) : MOE_OK;
+
+	if (status)
+		return status;
 	moe_pool_for(p->traffic->pool, p->n_feeds ? p->load->n_layers : 0, 1, add_layers, p);
 	for (int32_t l = 0; l < p->load->n_layers; l++)
 		if (p->errs[l].status)
@@ -198,12 +201,16 @@ enum moe_status moe_traffic_resample(const struct moe_traffic *traffic, const st
                                      struct moe_bootstrap **out, struct moe_err *err)
 {
 	struct pass pass = { .traffic = traffic, .load = load };
-	enum moe_status status = moe_bootstrap_new(out, load->n_layers, load->n_experts, seed, err);
+	const struct moe_bootstrap_opts opts = { .n_layers = load->n_layers, .n_experts = load->n_experts,
+		                                 .seed = seed };
+	enum moe_status status = moe_bootstrap_new(out, &opts, err);
 
 	if (status)
 		return status;
 	pass.bootstrap = *out;
 	status = read_all(&pass, err);
+	if (!status)
+		status = moe_bootstrap_end(*out, err);
 	if (status) {
 		moe_bootstrap_free(*out);
 		*out = NULL;

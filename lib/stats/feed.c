@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stats/gone.h"
+
 enum { ALIGN = 64, MIN_OPEN = 8, SMALL_RUN = 4096 };
 #define OPEN_BYTES ((size_t)256 << 20)
 
@@ -43,9 +45,7 @@ struct moe_feed {
 	struct open *open;
 	size_t n_open, cap_open, last;
 	uint64_t tick;
-	/* Sequences of this part that were closed to make room: a hash table of 1 + seq, 0 where free. */
-	uint64_t *gone;
-	size_t n_gone, cap_gone;
+	struct moe_gone gone;   /* sequences of this part that were closed to make room */
 	int64_t part;
 	bool started;
 };
@@ -276,11 +276,18 @@ void moe_feed_free(struct moe_feed *feed)
 	for (size_t i = 0; i < feed->n_open; i++)
 		free(feed->open[i].bytes);
 	free(feed->open);
-	free(feed->gone);
+	moe_gone_free(&feed->gone);
 	free(feed->part_bytes);
 	free(feed->states);
 	free(feed);
 }
+
+size_t moe_feed_bytes(const struct moe_feed *feed)
+{
+	return (size_t)feed->feeder->n_rows * feed->feeder->n_state;
+}
+
+bool moe_feed_opens(const struct moe_feed *feed) { return feed->feeder->n_open[MOE_SCOPE_SEQUENCE] > 0; }
 
 size_t moe_feed_open_max(const struct moe_feed *feed)
 {
@@ -342,9 +349,8 @@ enum moe_status moe_feed_end(struct moe_feed *feed, struct moe_err *err)
 			status = close_block(feed, MOE_SCOPE_SEQUENCE, feed->open[i].bytes, err);
 		free(feed->open[i].bytes);
 	}
-	feed->n_open = feed->last = feed->n_gone = 0;
-	if (feed->gone)
-		memset(feed->gone, 0, feed->cap_gone * sizeof *feed->gone);
+	feed->n_open = feed->last = 0;
+	moe_gone_clear(&feed->gone);
 	if (feed->part_bytes && feed->started) {
 		if (!status)
 			status = close_block(feed, MOE_SCOPE_PART, feed->part_bytes, err);
@@ -352,36 +358,6 @@ enum moe_status moe_feed_end(struct moe_feed *feed, struct moe_err *err)
 	}
 	feed->started = false;
 	return status;
-}
-
-/* The place of a sequence among those closed to make room, or of the free place where it would be. */
-static size_t gone_at(const struct moe_feed *feed, int64_t seq)
-{
-	size_t at = (size_t)(((uint64_t)seq * UINT64_C(0x9e3779b97f4a7c15)) >> 20) & (feed->cap_gone - 1);
-
-	while (feed->gone[at] != 0 && feed->gone[at] != (uint64_t)seq + 1)
-		at = (at + 1) & (feed->cap_gone - 1);
-	return at;
-}
-
-static enum moe_status remember_gone(struct moe_feed *feed, int64_t seq, struct moe_err *err)
-{
-	if (2 * (feed->n_gone + 1) > feed->cap_gone) {
-		struct moe_feed grown = {.cap_gone = feed->cap_gone ? 2 * feed->cap_gone : 256};
-
-		grown.gone = calloc(grown.cap_gone, sizeof *grown.gone);
-		if (!grown.gone)
-			return moe_err_nomem(err, grown.cap_gone * sizeof *grown.gone, "the sequences of a trace");
-		for (size_t i = 0; i < feed->cap_gone; i++)
-			if (feed->gone[i])
-				grown.gone[gone_at(&grown, (int64_t)(feed->gone[i] - 1))] = feed->gone[i];
-		free(feed->gone);
-		feed->gone = grown.gone;
-		feed->cap_gone = grown.cap_gone;
-	}
-	feed->gone[gone_at(feed, seq)] = (uint64_t)seq + 1;
-	feed->n_gone++;
-	return MOE_OK;
 }
 
 /* Room for a sequence: a new place, or that of the one that waited longest, which is closed. */
@@ -418,7 +394,7 @@ static enum moe_status make_room(struct moe_feed *feed, size_t *index, struct mo
 			oldest = i;
 	status = close_block(feed, MOE_SCOPE_SEQUENCE, feed->open[oldest].bytes, err);
 	if (!status)
-		status = remember_gone(feed, feed->open[oldest].seq, err);
+		status = moe_gone_add(&feed->gone, feed->open[oldest].seq, err);
 	memset(feed->open[oldest].bytes, 0, (size_t)f->n_rows * n_each);
 	*index = oldest;
 	return status;
@@ -434,7 +410,7 @@ static enum moe_status find_open(struct moe_feed *feed, int64_t seq, char **byte
 		for (i = 0; i < feed->n_open && feed->open[i].seq != seq; i++)
 			;
 	if (i == feed->n_open) {
-		if (feed->n_gone > 0 && feed->gone[gone_at(feed, seq)])
+		if (moe_gone_has(&feed->gone, seq))
 			return moe_err_set(err, MOE_EFORMAT,
 			                   "sequence %jd goes on after more than %zu others: too many sequences "
 			                   "alternate for metrics of sequences", seq, moe_feed_open_max(feed));

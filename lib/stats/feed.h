@@ -42,6 +42,10 @@ MOE_MUST_USE enum moe_status moe_feed_pool(const struct moe_feed *feed, const st
                                            const int32_t *layers, int32_t n_layers, void **out, struct moe_err *err);
 void moe_feed_pool_free(const struct moe_feed *feed, const struct moe_stream *stream, void *state);
 
+/* Bytes of its states, but for what they own. */
+size_t moe_feed_bytes(const struct moe_feed *feed);
+/* Does anything of a sequence have to be kept until it ends? */
+bool moe_feed_opens(const struct moe_feed *feed);
 /* How many sequences are kept open: as many as fit 256 MiB, at least 8. */
 size_t moe_feed_open_max(const struct moe_feed *feed);
 

@@ -72,6 +72,12 @@ static int peek(int fd)
 	return n == 1 ? byte : -1;
 }
 
+/* The fields of a trace that anybody asks for. */
+static unsigned wanted_fields(const struct moe_gather_opts *opts)
+{
+	return moe_metrics_read(opts->metrics, opts->n_metrics) | (opts->no_weights ? 0 : MOE_TRACE_GATES);
+}
+
 /* Makes room for one more source. */
 static enum moe_status grow(struct gatherer *g, struct moe_err *err)
 {
@@ -142,8 +148,9 @@ static enum moe_status find_load(struct gatherer *g, const char *source, size_t 
 	if (!status && out->feeder)
 		status = moe_feed_new(&out->feeds[out->n], out->feeder, err);
 	if (!status && g->opts->resample)
-		status = moe_bootstrap_new(&out->bootstraps[out->n], g->shape.n_layers, g->shape.n_experts,
-		                           g->opts->seed, err);
+		status = moe_bootstrap_new(&out->bootstraps[out->n], &(struct moe_bootstrap_opts){
+			.n_layers = g->shape.n_layers, .n_experts = g->shape.n_experts, .seed = g->opts->seed,
+			.feeder = out->feeder, .gates = wanted_fields(g->opts) & MOE_TRACE_GATES}, err);
 	if (status) {
 		moe_load_free(&out->loads[out->n]);
 		moe_feed_free(out->feeds[out->n]);
@@ -227,7 +234,7 @@ static enum moe_status add_piece(struct gatherer *g, const struct moe_trace_run 
 	if (!status && g->opts->quarters)
 		status = add_layers(g, &g->out->quarters[(g->n_parts + run->part) & 1][run->seq & 1], run, &inner);
 	if (!status && g->opts->resample)
-		moe_bootstrap_add(g->out->bootstraps[i], g->n_parts + run->part, run);
+		status = moe_bootstrap_add(g->out->bootstraps[i], g->n_parts + run->part, run, against, &inner);
 	if (!status && g->out->feeder)
 		status = moe_feed_add(g->out->feeds[i], g->n_parts + run->part, run, against, &inner);
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
@@ -330,12 +337,6 @@ static enum moe_status meet_part(struct gatherer *g, const struct moe_trace_head
 		free(marks);
 	}
 	return status ? moe_err_set(err, status, "%s: %s", shown(path), inner.text) : MOE_OK;
-}
-
-/* The fields of a trace that anybody asks for. */
-static unsigned wanted_fields(const struct moe_gather_opts *opts)
-{
-	return moe_metrics_read(opts->metrics, opts->n_metrics) | (opts->no_weights ? 0 : MOE_TRACE_GATES);
 }
 
 /* fd < 0: stdin; otherwise it is closed here. */
@@ -528,6 +529,8 @@ enum moe_status moe_gather_files(struct moe_gather *gather, char *const *paths, 
 		status = moe_load_set_model(&gather->loads[i], g.shape.model, err);
 		if (!status && gather->feeder)
 			status = moe_feed_end(gather->feeds[i], err);
+		if (!status && opts->resample)
+			status = moe_bootstrap_end(gather->bootstraps[i], err);
 	}
 	if (!status && opts->layers)
 		status = moe_gather_keep_layers(gather, opts->layers, err);

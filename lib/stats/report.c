@@ -51,10 +51,15 @@ enum moe_status moe_stats_report_choose(struct moe_stats_report *report, const c
 		if (!metric->expert && report->by == MOE_BY_EXPERT)
 			return moe_err_set(err, MOE_EUSAGE,
 			                   "--by expert: '%s' has no number per expert", metric->name);
-		if (report->intervals && (metric->stream || metric->rows || metric->needs))
+		if (report->intervals && metric->rows)
 			return moe_err_set(err, MOE_EUSAGE,
-			                   "--ci: '%s' is no number that follows from counts alone, and only those are "
-			                   "resampled", metric->name);
+			                   "--ci: '%s' is a table: metrics with a number per layer or expert have "
+			                   "intervals", metric->name);
+		if (report->intervals && metric->stream && metric->stream->open &&
+		    metric->stream->scope == MOE_SCOPE_PART)
+			return moe_err_set(err, MOE_EUSAGE,
+			                   "--ci: '%s' depends on how sequences follow each other, and resamples take "
+			                   "them apart", metric->name);
 		if (report->n_metrics == MOE_STATS_METRICS)
 			return moe_err_set(err, MOE_EUSAGE, "--metric: more than %d names", MOE_STATS_METRICS);
 		report->metrics[report->n_metrics++] = metric;
@@ -153,7 +158,9 @@ static enum moe_status resampled_values(const struct moe_metric *metric, const s
 		double *values;
 
 		other.counts = bootstrap->counts + (size_t)i * bootstrap->n_pairs;
-		status = moe_metric_values(metric, &other, NULL, &values, err);
+		if (bootstrap->gates)
+			other.weights = bootstrap->gates + (size_t)i * bootstrap->n_pairs;
+		status = moe_metric_values(metric, &other, metric->stream ? bootstrap->feeds[i] : NULL, &values, err);
 		if (status)
 			break;
 		memcpy(*out + (size_t)i * n, values, n * sizeof *values);

@@ -322,10 +322,54 @@ nine()
 	# One sequence: it is there or not, and nothing moves.
 	moe-route -q -p 'a few words' tiny-v3 -o one.trace
 	moe-stats --ci --metric cv one.trace | awk 'NR > 1 && !($2 - $3 < 1e-12 && $3 - $2 < 1e-12 && $2 - $4 < 1e-12 && $4 - $2 < 1e-12) { exit 1 }'
-	fails 2 moe-stats --ci --metric overlap a.trace
-	fails 2 moe-stats --ci --metric gate_mass a.trace
+	fails 2 moe-stats --ci --metric maxvio_batch a.trace
+	expect_message 'how sequences follow each other, and resamples take them apart'
+	fails 2 moe-stats --ci --metric coactivation a.trace
+	expect_message "'coactivation' is a table"
 	fails 2 moe-stats --ci a.trace
 	fails 2 moe-stats --ci --metric cv <(moe-stats a.trace)
+}
+
+@test "intervals of what reads tokens: as drawn by a second program, and of every metric" {
+	head -c 9000 "$TEXT/code.txt" >code.txt
+	head -c 3000 "$TEXT/prose.txt" >prose.txt
+	moe-route -q --window 100 --logits --margin tiny-v3 code.txt prose.txt -o a.trace
+	moe-route -q --print a.trace >printed
+	# Overlap of layer 2: choices shared with the token before, and choices, of each sequence.
+	awk -F '\t' 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		$at["layer"] == 2 { has[$at["seq"], $at["pos"], $at["expert"]]; s[NR] = $at["seq"]; p[NR] = $at["pos"]; e[NR] = $at["expert"] }
+		END { for (r in s) if (p[r] > 0) { n[s[r]]++; shared[s[r]] += ((s[r], p[r] - 1, e[r]) in has) }
+			for (q in n) printf "%d\t%d\t%d\n", q, shared[q], n[q] }' printed >sums
+	[ "$(wc -l <sums)" -gt 40 ]
+	moe-stats --ci --seed 3 --metric overlap --layer 2 a.trace | awk 'NR == 2 { printf "%.9f\t%.9f\n", $3, $4 }' >got
+	perl "$TOP/tests/ref/bootstrap.pl" 3 <sums | diff - got
+	# Gate mass of an expert: its gates, and all of the layer.
+	awk -F '\t' 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		$at["layer"] == 2 { all[$at["seq"]] += $at["weight"]; if ($at["expert"] == 5) one[$at["seq"]] += $at["weight"] }
+		END { for (q in all) printf "%d\t%.9f\t%.9f\n", q, one[q], all[q] }' printed >sums
+	moe-stats --ci --metric gate_mass --layer 2 a.trace | awk '$2 == 5 { printf "%.6f\t%.6f\n", $4, $5; exit }' >got
+	perl "$TOP/tests/ref/bootstrap.pl" <sums | awk '{ printf "%.6f\t%.6f\n", $1, $2 }' | diff - got
+	# Every metric with a number per layer or expert, but for those of parts.
+	n=0
+	while IFS=$'\t' read -r m _ keys _ _ _ reads; do
+		[[ $keys == layer || $keys == 'layer expert' ]] || continue
+		case $m in maxvio_batch | combinations | flips | fanout) continue ;; esac   # of parts; tables
+		with=()
+		[[ $reads != *groups* ]] || with=(--groups 4)
+		[[ $reads != *against* ]] || with=(--against a.trace)
+		moe-stats --ci --metric "$m" --layer 1-2 "${with[@]}" a.trace >ci 2>err || { echo "$m"; cat err; return 1; }
+		awk -F '\t' -v m="$m" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+			{ v = $at[m]; lo = $at[m "_lo"]; hi = $at[m "_hi"] }
+			v != "nan" && !(lo <= hi && lo < 1e300) { print m ": " $0; exit 1 }
+			v != "nan" && lo < hi { moved++ }
+			END { if (!moved && m != "saturation" && m != "dead" && m != "maxvio_bound") { print m ": nothing moves"; exit 1 } }' ci
+		n=$((n + 1))
+	done < <(moe-stats --list)
+	[ "$n" -ge 35 ]
+	# Of sequences that alternate, and over several files, from any threads.
+	moe-stats --ci --metric overlap,loss_v3_seq,margin a.trace a.trace >ci
+	moe-stats -j 3 --ci --metric overlap,loss_v3_seq,margin a.trace a.trace | cmp - ci
+	cut -f 1,2,5,8 ci | diff - <(moe-stats --metric overlap,loss_v3_seq,margin a.trace a.trace)
 }
 
 @test "what chance does: the noise of even loads, against draws" {

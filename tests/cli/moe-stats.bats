@@ -507,7 +507,10 @@ esft()
 	bad "$HEAD\n0\t4000000000\t1\t1\n" 'line 2'
 	bad "$HEAD\n0\t2000000000\t1\t1\n" '2000000001 experts'
 	bad "$HEAD\n0\t0\t1\n" 'expected 4 fields, found 3'
-	bad 'PK\x03\x04' 'no column'
+	bad 'PK\x03' 'no column'
+	printf 'PK\x03\x04' >cut.pt
+	fails 1 moe-stats --load cut.pt
+	expect_message 'cut.pt: not a zip archive this program can read: it is too short'
 }
 
 @test "bad traces: empty, cut, damaged, absent" {
@@ -574,6 +577,7 @@ esft()
 	moe-route -q --logits --margin tiny-v3 "$TEXT/code.txt" -o logits.trace
 	for f in wed monday tuesday load; do moe-stats run.trace >$f.tsv; done
 	moe-split -q -n 4 --nodes 2 --planner contiguous load.tsv >plan.tsv
+	cp "$TOP/tests/golden/traces/sglang-stat.pt" expert_distribution_recorder_1.pt
 	for page in moe-stats.1 moe-load.5; do
 		sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$TOP/man/$page" | sed 's/^\.Dl //; s/\\e/\\/g' |
 			awk '/^\$ / { sub(/^\$ /, ""); print; more = 1; next } more && /^> / { sub(/^> /, ""); print; next } { more = 0 }' >script

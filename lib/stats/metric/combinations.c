@@ -145,6 +145,6 @@ const struct moe_metric moe_metric_combinations = {
 	.name = "combinations", .unit = "tokens, sets, sets, bits, 1, 1", .all = MOE_ALL_NONE, .stream = &stream,
 	.columns = columns, .rows = put_rows,
 	.help = "different sets of experts that tokens had, of those possible; keeps a count for each that is used",
-	.formula = "used = #{K(t)}, possible = E! / (K! (E - K)!), share = used / possible, unseen = #{sets of one token} / T",
+	.formula = "used = #{K(t)}, possible = E! / (K! (E - K)!), share = used / possible, unseen = #{seen once} / T",
 	.source = "Dai et al. 2024, DeepSeekMoE, section 3.1; unseen: Good 1953, The population frequencies of species",
 };
