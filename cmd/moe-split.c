@@ -25,9 +25,13 @@ static const struct moe_opt options[] = {
 	MOE_OPT_INT(0, "replicas", "N", struct config, replicas, 0, 0x3fffffff,
 	            "places per layer beyond one per expert, in place of --slots"),
 	MOE_OPT_LISTED(0, "planner", "NAME", planner_word, struct config, planner, "how to place [greedy]"),
+	MOE_OPT_FILE(0, "pin", "TSV", struct config, pin, "layer, expert, rank: experts that must be there"),
 	MOE_OPT_FILE(0, "from", "PLAN", struct config, from, "change PLAN in few places, by min_moves"),
 	MOE_OPT_INT(0, "max-moves", "N", struct config, max_moves, 0, 0x7fffffff,
 	            "copies of a layer that may be brought to other ranks [all]"),
+	MOE_OPT_BYTES(0, "max-bytes", "SIZE", struct config, max_bytes,
+	              "bytes of experts that may be brought to other ranks, in all layers"),
+	MOE_OPT_BYTES(0, "expert-bytes", "SIZE", struct config, expert_bytes, "what one expert of a layer weighs"),
 	MOE_OPT_F64(0, "slack", "X", struct config, slack, 0, 1e6,
 	            "how far affinity may load a rank beyond the mean [0.05]"),
 	MOE_OPT_INT(0, "time", "MS", struct config, time_ms, 1, 86400000,
@@ -109,6 +113,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 		status = moe_watch_add_input(ctx->watch, cfg->plan, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->from, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->pin, err);
 	for (int i = 0; i < cfg->test.n && !status; i++)
 		status = moe_watch_add_input(ctx->watch, cfg->test.items[i], err);
 	for (int i = 0; i < cfg->evaluate.n && !status; i++)
@@ -124,7 +130,7 @@ static const char *find_misuse(const struct config *cfg)
 	bool planning = ((cfg->ranks || cfg->nodes) && !cfg->import) || cfg->groups ||
 	                (cfg->topology && !cfg->evaluate.n) || cfg->slots ||
 	                cfg->replicas >= 0 || cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
-	                cfg->max_moves >= 0 || cfg->slack >= 0;
+	                cfg->max_moves >= 0 || cfg->slack >= 0 || cfg->pin || cfg->max_bytes || cfg->expert_bytes;
 	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export;
 
 	if (cfg->list + cfg->list_forms + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + !!cfg->import + !!cfg->export +
@@ -139,8 +145,12 @@ static const char *find_misuse(const struct config *cfg)
 		return "--fits and --verify are different questions: ask one";
 	if (cfg->max_imbalance > 0 && !judging)
 		return "--max-imbalance goes with planning and --evaluate";
-	if (cfg->max_moves >= 0 && !cfg->from)
-		return "--max-moves goes with --from PLAN";
+	if ((cfg->max_moves >= 0 || cfg->max_bytes) && !cfg->from)
+		return "--max-moves and --max-bytes go with --from PLAN";
+	if (cfg->max_bytes && !cfg->expert_bytes)
+		return "--max-bytes needs --expert-bytes SIZE to be a number of moves";
+	if (cfg->expert_bytes && !cfg->from)
+		return "--expert-bytes goes with --from PLAN";
 	if ((cfg->ci || cfg->hidden_size || cfg->flops > 0) && !judging)
 		return "--ci, --hidden-size and --flops go with planning and --evaluate";
 	if ((cfg->element_bytes || cfg->flops > 0) && !cfg->hidden_size)

@@ -122,6 +122,49 @@ void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *ou
 	}
 }
 
+struct peak {
+	double peak;
+	int32_t layer;
+};
+
+static int higher(const void *pa, const void *pb)
+{
+	const struct peak *a = pa, *b = pb;
+
+	if (a->peak != b->peak)
+		return a->peak > b->peak ? -1 : 1;
+	return (a->layer > b->layer) - (a->layer < b->layer);
+}
+
+/* How many copies each layer may move so that all together weigh at most --max-bytes: as many in each, and one more in
+ * those that the old plan loads most unevenly. *moves: [n_layers], malloc'd. */
+static enum moe_status share_moves(const struct config *cfg, const struct moe_plan *old, const struct moe_load *load,
+                                   int32_t **moves, struct moe_err *err)
+{
+	const uint64_t n = (uint64_t)load->n_layers, total = cfg->max_bytes / cfg->expert_bytes;
+	struct peak *peaks = calloc(n + 1, sizeof *peaks);
+	enum moe_status status = MOE_OK;
+
+	*moves = calloc(n + 1, sizeof **moves);
+	if (!peaks || !*moves)
+		status = moe_err_nomem(err, n * sizeof *peaks, "moves");
+	for (int32_t l = 0; l < load->n_layers && !status; l++) {
+		struct moe_cost cost;
+
+		status = moe_cost_layer(old, load, l, &cost, err);
+		peaks[l] = (struct peak){cost.peak_to_average, l};
+	}
+	if (!status && n)
+		qsort(peaks, n, sizeof *peaks, higher);
+	for (uint64_t i = 0; i < n && !status; i++) {
+		const uint64_t share = total / n + (i < total % n);
+
+		(*moves)[peaks[i].layer] = share > INT32_MAX ? INT32_MAX : (int32_t)share;
+	}
+	free(peaks);
+	return status;
+}
+
 static double now_ms(void)
 {
 	struct timespec t;
@@ -138,9 +181,17 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	struct moe_plan plan = {0};
 	struct moe_cost_sum v;
 	struct moe_together **together = NULL;
+	struct moe_pins pins = {0};
+	int32_t *moves = NULL;
 	double bound = 1, start;
 	enum moe_status status = choose_slots(cfg, load, opts->from, opts->topology->n_ranks, &opts->n_slots, err);
 
+	if (!status && cfg->pin)
+		status = moe_pins_read(&pins, cfg->pin, load, opts->topology->n_ranks, err);
+	opts->pins = cfg->pin ? &pins : NULL;
+	if (!status && cfg->max_bytes)
+		status = share_moves(cfg, opts->from, load, &moves, err);
+	opts->moves = moves;
 	if (!status && planner->together)
 		status = split_together(ctx, gather, -1, false, &together, err);
 	opts->together = (const struct moe_together *const *)together;
@@ -162,9 +213,14 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 	          "this traffic: peak-to-average %.4f, worst %.4f in layer %d; bound for these copies %.4f, for any "
 	          "plan %.4f",
 	          v.mean, v.worst, v.worst_layer, v.bound, bound);
-	if (opts->from)
+	if (opts->from) {
+		const int64_t n_moved = count_moves(opts->from, &plan, load);
+
 		tool_note(ctx, "%lld of %lld copies come to a rank that does not hold the expert in %s",
-		          (long long)count_moves(opts->from, &plan, load), (long long)plan.n_entries, cfg->from);
+		          (long long)n_moved, (long long)plan.n_entries, cfg->from);
+		if (cfg->expert_bytes)
+			tool_note(ctx, "they weigh %.0f bytes", (double)n_moved * (double)cfg->expert_bytes);
+	}
 	status = cfg->test.n ? split_judge_test(ctx, cfg, &plan, opts->topology, load, err)
 	                     : split_hold_out(ctx, cfg, planner, opts, gather, err);
 	if (!status && !cfg->test.n)
@@ -178,6 +234,10 @@ static enum moe_status plan_load(struct tool_ctx *ctx, const struct config *cfg,
 out:
 	moe_traffic_free(together, load->n_layers);
 	opts->together = NULL;
+	opts->pins = NULL;
+	opts->moves = NULL;
+	free(moves);
+	moe_pins_free(&pins);
 	moe_buf_free(&text);
 	moe_plan_free(&plan);
 	return status;
@@ -205,8 +265,13 @@ enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struc
 		return moe_err_set(err, MOE_EUSAGE, "-n RANKS or --topology TSV says how many ranks there are");
 	if (planner->from && !cfg->from)
 		return moe_err_set(err, MOE_EUSAGE, "planner %s changes the plan of --from PLAN", planner->name);
-	if (!planner->from && cfg->max_moves >= 0)
-		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --max-moves", planner->name);
+	if (!planner->from && (cfg->max_moves >= 0 || cfg->max_bytes))
+		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --max-moves and --max-bytes",
+		                   planner->name);
+	if (cfg->max_moves >= 0 && cfg->max_bytes)
+		return moe_err_set(err, MOE_EUSAGE, "--max-moves and --max-bytes both bound the moves: give one");
+	if (planner->from && cfg->pin)
+		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --pin", planner->name);
 	if (!planner->together && cfg->slack >= 0)
 		return moe_err_set(err, MOE_EUSAGE, "planner %s does not look at --slack", planner->name);
 	if (cfg->slots && cfg->replicas >= 0)

@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "placement/batches.h"
 #include "placement/cost.h"
+#include "placement/pin.h"
 #include "placement/planner.h"
 #include "placement/shard.h"
 #include "placement/traffic.h"
@@ -16,14 +17,14 @@
 
 struct config {
 	int32_t ranks, nodes, groups, slots, replicas, time_ms, max_moves;
-	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers;
+	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers, *pin;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
 	int64_t hidden_size;    /* 0: nobody asks for bytes */
 	int32_t element_bytes, expert_width;
 	double flops, gbps, slack;   /* slack < 0: not given */
 	bool list, list_forms, merge, ci;
-	uint64_t fits;
+	uint64_t fits, max_bytes, expert_bytes;
 	double max_imbalance; /* 0: not asked */
 };
 

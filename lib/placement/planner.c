@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "placement/pin.h"
 
 #define X(name) extern const struct moe_planner moe_planner_##name;
 #include "gen/placement_planner.h"
@@ -100,6 +101,18 @@ struct job {
 	struct moe_err *errs;             /* [n_layers] */
 };
 
+static enum moe_status plan_one(const struct moe_planner *planner, const struct moe_planner_opts *opts,
+                                const double *counts, int32_t n_experts, int32_t layer,
+                                struct moe_plan_entry *entries, struct moe_err *err)
+{
+	enum moe_status status = planner->layer(opts, counts, n_experts, layer, entries, err);
+
+	if (!status && opts->pins)
+		status = moe_pins_apply(opts->pins, opts->topology, opts->n_groups > 1, counts, n_experts, layer,
+		                        opts->n_slots / opts->topology->n_ranks, entries, err);
+	return status;
+}
+
 static void plan_layers(void *arg, int64_t begin, int64_t end, int thread)
 {
 	const struct job *job = arg;
@@ -118,8 +131,9 @@ static void plan_layers(void *arg, int64_t begin, int64_t end, int thread)
 		struct moe_planner_opts opts = *job->opts;
 
 		opts.together = opts.together ? opts.together + l : NULL;
-		job->errs[l].status = job->planner->layer(&opts, counts, n, job->load->layers[l],
-		                                          job->entries + l * job->opts->n_slots, &job->errs[l]);
+		opts.max_moves = opts.moves ? opts.moves[l] : opts.max_moves;
+		job->errs[l].status = plan_one(job->planner, &opts, counts, n, job->load->layers[l],
+		                               job->entries + l * job->opts->n_slots, &job->errs[l]);
 		free(counts);
 	}
 }

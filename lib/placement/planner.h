@@ -12,6 +12,7 @@
 #include "stats/load.h"
 
 struct moe_together;
+struct moe_pins;
 
 struct moe_planner_opts {
 	const struct moe_topology *topology;
@@ -20,7 +21,9 @@ struct moe_planner_opts {
 	uint64_t seed;
 	const struct moe_plan *from;   /* the plan to start from, borrowed; for planners that need one */
 	int32_t max_moves;  /* copies that such a planner may bring to other ranks, in each layer */
+	const int32_t *moves;          /* [layers] in place of max_moves; NULL: max_moves in each */
 	const struct moe_together *const *together;   /* [layers] experts chosen together; NULL: not known */
+	const struct moe_pins *pins;   /* hold whatever the planner does; NULL: none */
 	double slack;       /* how far above the mean the busiest rank may be where that saves traffic: 0.05 */
 	double seconds;      /* for planners that search: wall time for all layers; 0: a fixed amount of work */
 };

@@ -193,6 +193,38 @@ count_moves()
 	expect_message '^moe-split: [1-9][0-9]* of 1872 copies come to a rank'
 }
 
+@test "--max-bytes bounds what moves in all layers, the most uneven first" {
+	published
+	moe-split -q -n 8 --slots 72 --planner search intent.tsv >old.tsv
+	moved()
+	{
+		awk -F '\t' '/^#|^layer/ { next } FILENAME == ARGV[1] { old[$1, $2, $4]; next } !(($1, $2, $4) in old) { n++ }
+			END { print n + 0 }' old.tsv new.tsv
+	}
+	before=9
+	for n in 0 10 26 60 200; do
+		run_split moe-split -n 8 --from old.tsv --max-bytes $((n * 1000 + 999)) --expert-bytes 1000 summary.tsv
+		expect_status 0
+		cp .out new.tsv
+		[ "$(moved)" -le $n ]
+		expect_message "^moe-split: they weigh $(($(moved) * 1000)) bytes$"
+		awk -v a="$(figure 'this traffic')" -v b="$before" 'BEGIN { exit !(a < b) }'
+		before=$(figure 'this traffic')
+		cp new.tsv new.$n
+	done
+	# ten moves go to layers that were worst before
+	moe-split --evaluate old.tsv summary.tsv | sed '1d;$d' | sort -k 3,3gr | head -n 10 | cut -f 1 | sort >worst
+	awk -F '\t' '/^#|^layer/ { next } FILENAME == ARGV[1] { old[$1, $2, $4]; next } !(($1, $2, $4) in old) { print $1 }' \
+		old.tsv new.10 | sort -u >touched
+	[ -s touched ]
+	[ -z "$(comm -13 worst touched)" ]
+	fails 2 moe-split -n 8 --from old.tsv --max-bytes 1M summary.tsv
+	fails 2 moe-split -n 8 --from old.tsv --max-bytes 1M --expert-bytes 1K --max-moves 3 summary.tsv
+	fails 2 moe-split -n 8 --max-bytes 1M --expert-bytes 1K summary.tsv
+	fails 2 moe-split -n 8 --planner greedy --from old.tsv --max-bytes 1M --expert-bytes 1K summary.tsv
+	fails 2 moe-split -n 8 --expert-bytes 1K summary.tsv
+}
+
 @test "--from keeps groups on their nodes, and says what does not fit" {
 	local zipf=$GOLDEN/eplb/zipf-58x256.load.tsv
 	moe-split -q -n 32 --nodes 4 --groups 8 --slots 288 --planner eplb "$zipf" >old.tsv
