@@ -33,15 +33,18 @@ static json_t *name_of(const char *path)
 
 /* Keys of a GGUF source that are still true; what the family says of the model was made anew. */
 static enum moe_status keep_others(json_t *keys, const json_t *source, const struct moe_config *config,
-                                   struct moe_err *err)
+                                   const char *arch, struct moe_err *err)
 {
-	const char *key;
+	const json_t *before = moe_gguf_key(source, NULL, "general.architecture");
+	const char *key, *was = json_is_string(before) ? json_string_value(before) : arch;
+	const size_t n_was = strlen(was);
 	json_t *value;
 
 	json_object_foreach((json_t *)source, key, value) {
 		const char *dot = strrchr(key, '.');
 		/* companions come back as such */
-		const bool gone = !strncmp(key, "split.", 6) || !strncmp(key, "moe.file.", 9) ||
+		const bool others = strcmp(was, arch) && !strncmp(key, was, n_was) && key[n_was] == '.';
+		const bool gone = others || !strncmp(key, "split.", 6) || !strncmp(key, "moe.file.", 9) ||
 		                  !strcmp(key, "general.alignment") ||
 		                  (dot && !strcmp(dot, ".nextn_predict_layers") && !config->n_mtp_layers);
 		if (!gone && !json_object_get(keys, key) && json_object_set(keys, key, value))
@@ -76,7 +79,7 @@ enum moe_status moe_gguf_meta(json_t **out, const struct moe_ckpt *src, const st
 	if (!st && family->gguf_extra)
 		st = family->gguf_extra(config, keys, err);
 	if (!st && from_gguf)
-		st = keep_others(keys, src->metadata, config, err);
+		st = keep_others(keys, src->metadata, config, arch, err);
 	if (!st && !from_gguf)
 		st = moe_gguf_tokens(keys, src, config, notes, err);
 	if (st)

@@ -22,7 +22,8 @@ static uint64_t slot_bytes(const struct moe_convert *conv)
 			const struct moe_segment s = moe_seen_segment(&conv->view, seen, 0);
 			const uint64_t n = moe_tile_most(&s, conv->choices[i].scaled);
 			const uint64_t n_elems = n < seen->n_elems ? n : seen->n_elems;
-			const uint64_t n_bytes = n_elems * sizeof(float) +
+			/* averages are added up term by term */
+			const uint64_t n_bytes = n_elems * sizeof(float) * (conv->opts.surgery.merge ? 2 : 1) +
 			                         (n_elems / to->block_elems + 1) * to->block_bytes;
 
 			most = n_bytes > most ? n_bytes : most;

@@ -247,6 +247,12 @@ END
 	diff <(moe-convert --hash a | cut -f 1,3) <(moe-convert --hash c.gguf | cut -f 1,3)
 	moe-convert -q --upcycle 5 --upcycle-noise 0.1 --seed 4 "$g/llama" d
 	[ "$(diff <(moe-convert --hash a) <(moe-convert --hash d) | grep -c '^>')" = 48 ]
+	# no key of the dense architecture stays
+	moe-convert -q --force "$g/qwen2" dense.gguf
+	moe-convert -q --upcycle 2 dense.gguf sparse.gguf
+	grep -qa 'qwen2\.block_count' dense.gguf
+	grep -qaE 'qwen2_?moe\.block_count' sparse.gguf
+	! grep -qa 'qwen2\.block_count' sparse.gguf
 	# noise and routers are of the deviation that was asked for
 	moe-convert -q --upcycle 5 --seed 3 "$g/llama" plain
 	moe-convert --verify a plain --tolerance 9 >rows
