@@ -9,7 +9,10 @@
 #include "convert/surgery.h"
 #include "convert/view.h"
 
-enum { RELEASED_BYTES = 65536 };   /* smaller tiles are not worth a system call */
+enum {
+	RELEASED_BYTES = 65536,    /* smaller tiles are not worth a system call */
+	PIECE_ELEMS = 1 << 14,     /* decoded and encoded while the values are near; whole blocks of every type */
+};
 
 static size_t bytes_of(const struct moe_codec *codec, size_t n_elems)
 {
@@ -492,6 +495,23 @@ enum moe_status moe_tile_bytes(const struct moe_tile *tile, struct moe_tile_buf 
 	return st;
 }
 
+/* Stores a tile of one matrix anew, piece by piece; false where a value was rounded and that is asked for. */
+static bool encode_pieces(const struct moe_tile *tile, const struct moe_weight *plain, const struct moe_codec *to,
+                          struct moe_tile_buf *buf, bool exact)
+{
+	bool same = true;
+
+	for (size_t at = 0; at < tile->n; at += PIECE_ELEMS) {
+		const size_t n = tile->n - at < PIECE_ELEMS ? tile->n - at : PIECE_ELEMS;
+		uint8_t *bytes = (uint8_t *)buf->bytes + bytes_of(to, at);
+
+		moe_weight_decode(plain, tile->at + at, n, buf->values);
+		to->encode(buf->values, bytes, n);
+		same = same && (!exact || same_values(buf->values, bytes, to, n));
+	}
+	return same;
+}
+
 enum moe_status moe_tile_encode(const struct moe_tile *tile, const struct moe_codec *to, struct moe_tile_buf *buf,
                                 const uint8_t **bytes, size_t *n_bytes, bool *exact, struct moe_err *err)
 {
@@ -518,6 +538,12 @@ enum moe_status moe_tile_encode(const struct moe_tile *tile, const struct moe_co
 	*bytes = buf->bytes;
 	if (copy_tile(tile, to, buf))
 		return MOE_OK;
+	if (plain) {
+		st = room(&buf->values, &buf->n_values, PIECE_ELEMS, sizeof(float), err);
+		if (!st && !encode_pieces(tile, plain, to, buf, exact))
+			*exact = false;
+		return st;
+	}
 	st = moe_tile_decode(tile, buf, &values, err);
 	if (st)
 		return st;
