@@ -44,7 +44,11 @@ ifeq ($(DEFLATE),libdeflate)
 CPPFLAGS += -DMOE_HAVE_LIBDEFLATE
 DEFLATE_LIB := -ldeflate
 endif
-LIBS := -ljansson -lpcre2-8 -lutf8proc -lxxhash -lz $(DEFLATE_LIB) -lm
+# SHA-256 only where there is libnettle; NETTLE=no builds without.
+NETTLE ?= $(if $(shell printf '$(HASH)include <nettle/sha2.h>\nint main(void){return 0;}\n' | \
+             $(CC) -x c - -o /dev/null -lnettle 2>/dev/null && echo yes),yes,no)
+NETTLE_LIB := $(if $(filter yes,$(NETTLE)),-lnettle)
+LIBS := -ljansson -lpcre2-8 -lutf8proc -lxxhash -lz $(DEFLATE_LIB) $(NETTLE_LIB) -lm
 
 # What this machine offers beside the required libraries; CUDA=, NCCL= and MPI= override what is found.
 found    = $(if $(shell { $(1); } >/dev/null 2>&1 && echo 1),yes,no)
@@ -52,7 +56,7 @@ CUDA    ?= $(call found,command -v nvcc || test -x /usr/local/cuda/bin/nvcc)
 NCCL    ?= $(call found,printf '$(HASH)include <nccl.h>\n' | $(CC) -E -I/usr/local/cuda/include -x c -)
 MPI     ?= $(call found,command -v mpicc)
 RSVG ?= $(call found,command -v rsvg-convert)
-FEATURES = cuda $(CUDA)  nccl $(NCCL)  mpi $(MPI)  rsvg $(RSVG)  deflate $(DEFLATE)
+FEATURES = cuda $(CUDA)  nccl $(NCCL)  mpi $(MPI)  rsvg $(RSVG)  deflate $(DEFLATE)  nettle $(NETTLE)
 
 TOOLS    := $(sort $(basename $(notdir $(wildcard cmd/moe-*.c))))
 LIB_SRC  := $(sort $(foreach d,$(LIB_ORDER),$(shell find lib/$(d) -name '*.c' 2>/dev/null)))
@@ -97,7 +101,7 @@ help:
 	@echo 'make completions   write completions/, and the list of families in man/, from the tables of the programs'
 	@echo 'make dist          $(BUILD)/moe-tools-$(VERSION).tar.xz'
 	@echo 'make clean         remove $(BUILD)'
-	@echo 'variables: CC OPT WERROR=-Werror SAN=-fsanitize=address BUILD=DIR DEFLATE=zlib PREFIX DESTDIR V=1'
+	@echo 'variables: CC OPT WERROR=-Werror SAN=-fsanitize=address BUILD=DIR DEFLATE=zlib NETTLE=no PREFIX DESTDIR V=1'
 	@echo '$(FEATURES)'
 
 # ---- compiling -------------------------------------------------------------------------------------------------------
@@ -150,6 +154,9 @@ $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 # The only place where a path of the installation enters a program; private, or its stamps would inherit it.
 $(BUILD)/cmd/tool_model.o: private CPPFLAGS += -DMOE_SHARE_DIR='"$(sharedir)"'
 $(BUILD)/cmd/tool_model.o: $(BUILD)/stamp/share
+# And what only one file asks for.
+$(BUILD)/lib/base/sha256.o: private CPPFLAGS += $(if $(filter yes,$(NETTLE)),-DMOE_HAVE_NETTLE)
+$(BUILD)/lib/base/sha256.o: $(BUILD)/stamp/link
 
 $(BUILD)/libmoe.a: $(LIB_OBJ) $(BUILD)/stamp/sources
 	@rm -f $@

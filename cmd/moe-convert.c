@@ -1,4 +1,5 @@
 /* Container, storage type and layout of a checkpoint -> another; what it holds, what it costs, whether it is whole. */
+#include "eval/record.h"
 #include "moe-convert/job.h"
 
 /* Words that the shell completes: the types that --type may write. */
@@ -30,6 +31,9 @@ static const struct moe_opt options[] = {
 	MOE_OPT_ENUM(0, "by", "tensor|role", struct config, by, "--verify: what a row is about [tensor]"),
 	MOE_OPT_FLAG(0, "diff", struct config, diff, "what two checkpoints differ in; status 3 if in anything"),
 	MOE_OPT_STR(0, "only", "WHAT,...", struct config, only, "--diff: config, names, shapes, types, values [all]"),
+	MOE_OPT_FLAG(0, "sha256", struct config, sha256, "--hash, --manifest: SHA-256 too"),
+	MOE_OPT_FILE(0, "manifest", "TSV", struct config, manifest,
+	             "hashes of files and tensors: what --verify compares, or a conversion writes"),
 	MOE_OPT_FLAG(0, "list-families", struct config, families, "the model families that are known"),
 	MOE_OPT_GROUP("Conversion"),
 	MOE_OPT_LISTED(0, "to", "FORMAT", format_word, struct config, to,
@@ -138,7 +142,8 @@ static const char *find_conversion(const struct config *cfg)
 /* Runs a mode; misuse is MOE_EUSAGE with a sentence. */
 static enum moe_status run_mode(struct tool_ctx *ctx, const struct mode *mode, struct moe_err *err)
 {
-	const char *report = ctx->common.output, *conversion = find_conversion(ctx->cfg);
+	const struct config *cfg = ctx->cfg;
+	const char *report = ctx->common.output, *conversion = find_conversion(cfg);
 	const int n = ctx->n_operands;
 	enum moe_status st = tool_files(ctx, n, &report, 1, err);
 
@@ -146,6 +151,11 @@ static enum moe_status run_mode(struct tool_ctx *ctx, const struct mode *mode, s
 		return st;
 	if (conversion)
 		return moe_err_set(err, MOE_EUSAGE, "%s is for conversions, %s reports", conversion, mode->option);
+	if (cfg->manifest && !cfg->verify)
+		return moe_err_set(err, MOE_EUSAGE, "--manifest is for --verify and conversions, not for %s",
+		                   mode->option);
+	if (cfg->sha256 && !cfg->hash)
+		return moe_err_set(err, MOE_EUSAGE, "--sha256 is for --hash and conversions, not for %s", mode->option);
 	if (n < mode->least || n > mode->most)
 		return moe_err_set(err, MOE_EUSAGE, "%s: expected %s, found %d operands", mode->option,
 		                   mode->most == 0 ? "no operand" : mode->most == 1 ? "one model"
@@ -178,9 +188,12 @@ int main(int argc, char **argv)
 	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
+	struct moe_arena arena = {0};
+	int status;
 
+	cfg.command = moe_command_line(&arena, argc, argv, NULL);
 	tool_start(argc, argv, &tool, &cfg, &ctx);
-	if (run(&ctx, &err))
-		return tool_fail(&ctx, &err);
-	return tool_end(&ctx);
+	status = run(&ctx, &err) ? tool_fail(&ctx, &err) : tool_end(&ctx);
+	moe_arena_free(&arena);
+	return status;
 }

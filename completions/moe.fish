@@ -8,6 +8,8 @@ complete -c moe-convert -l tolerance -x -d '--verify: difference allowed from RE
 complete -c moe-convert -l by -x -a 'tensor role' -d '--verify: what a row is about [tensor]'
 complete -c moe-convert -l diff -d 'what two checkpoints differ in; status 3 if in anything'
 complete -c moe-convert -l only -x -d '--diff: config, names, shapes, types, values [all]'
+complete -c moe-convert -l sha256 -d '--hash, --manifest: SHA-256 too'
+complete -c moe-convert -l manifest -r -F -d 'hashes of files and tensors: what --verify compares, or a conversion writes'
 complete -c moe-convert -l list-families -d 'the model families that are known'
 complete -c moe-convert -l to -x -a '(moe-convert --complete-words to 2>/dev/null)' -d 'safetensors, gguf or deepseek [from DST\'s name]'
 complete -c moe-convert -l type -x -a '(moe-convert --complete-words type 2>/dev/null)' -d 'bf16, or exps=q8_0,attn=bf16,*=f16 [as stored]'

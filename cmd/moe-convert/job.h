@@ -18,6 +18,9 @@ struct config {
 	struct moe_surgery_opts surgery;
 	uint64_t shard_bytes;
 	int32_t model_parallel;   /* 0: not given */
+	bool sha256;
+	const char *command;      /* the command line, as it can be typed again */
+	const char *manifest;     /* written by a conversion, read by --verify */
 	const char *config;       /* of a model that has none */
 	double tolerance;
 	int32_t by;         /* of --verify: 0 tensors, 1 roles; -1: not given */

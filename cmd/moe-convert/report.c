@@ -1,6 +1,7 @@
 /* Reports on one model: --info, --list, --hash; and --list-families. */
 #include <stdlib.h>
 
+#include "base/sha256.h"
 #include "convert/info.h"
 #include "convert/report.h"
 #include "moe-convert/job.h"
@@ -73,11 +74,15 @@ enum moe_status convert_list(struct tool_ctx *ctx, struct moe_err *err)
 
 enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err)
 {
+	const struct config *cfg = ctx->cfg;
 	struct source s;
 	struct moe_view view;
 	struct moe_rows r;
 	struct moe_pool *pool;
-	enum moe_status st = convert_source_view(&s, &view, ctx, ctx->operands[0], err);
+	enum moe_status st = cfg->sha256 ? moe_sha256_check(err) : MOE_OK;
+
+	if (!st)
+		st = convert_source_view(&s, &view, ctx, ctx->operands[0], err);
 
 	if (st)
 		return st;
@@ -85,7 +90,7 @@ enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err)
 	if (!st)
 		st = convert_rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
-		st = convert_rows_close(&r, moe_hash_rows(&r, &view, pool, err), err);
+		st = convert_rows_close(&r, moe_hash_rows(&r, &view, cfg->sha256, pool, err), err);
 	moe_view_free(&view);
 	convert_source_close(&s);
 	return st;

@@ -1,4 +1,7 @@
 /* --verify: whether a model is whole, and how far it is from another. */
+#include <stdlib.h>
+
+#include "convert/manifest.h"
 #include "convert/report.h"
 #include "moe-convert/job.h"
 
@@ -32,11 +35,50 @@ static enum moe_status verify_views(struct tool_ctx *ctx, const struct moe_view 
 	return MOE_OK;
 }
 
+/* --verify --manifest: are files and tensors what was written down? */
+static enum moe_status verify_manifest(struct tool_ctx *ctx, const char *manifest, struct moe_err *err)
+{
+	struct moe_ckpt *ckpt = NULL;
+	struct moe_pool *pool;
+	struct moe_rows r;
+	int64_t n = 0, n_different = 0;
+	char *path = NULL;
+	enum moe_status st = tool_model_path(ctx, ctx->operands[0], &path, err);
+
+	if (!st)
+		st = moe_watch_add_input(ctx->watch, manifest, err);
+	if (!st)
+		st = moe_ckpt_open(&ckpt, path, ctx->watch, err);
+	if (!st)
+		st = tool_pool(ctx, &pool, err);
+	if (!st)
+		st = convert_rows_open(&r, ctx, ctx->common.output, err);
+	if (!st) {
+		st = moe_manifest_verify(&r, ckpt, manifest, pool, &n, &n_different, err);
+		st = convert_rows_close(&r, st, err);
+	}
+	if (!st && n_different)
+		st = moe_err_set(err, MOE_ECHECK, "%s: %lld files and tensors are not as %s has them", path,
+		                 (long long)n_different, manifest);
+	if (!st)
+		tool_note(ctx, "%s: all %lld files and tensors are as %s has them", path, (long long)n, manifest);
+	moe_ckpt_close(ckpt);
+	free(path);
+	return st;
+}
+
 enum moe_status convert_verify(struct tool_ctx *ctx, struct moe_err *err)
 {
+	const struct config *cfg = ctx->cfg;
+
 	struct source s, ref;
 	struct moe_view view, ref_view;
 	const bool with_ref = ctx->n_operands == 2;
+
+	if (cfg->manifest && with_ref)
+		return moe_err_set(err, MOE_EUSAGE, "--verify --manifest: expected one model, found REF beside it");
+	if (cfg->manifest)
+		return verify_manifest(ctx, cfg->manifest, err);
 	enum moe_status st = convert_source_view(&s, &view, ctx, ctx->operands[0], err);
 
 	if (st)

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sha256.h"
 #include "base/str.h"
+#include "convert/manifest.h"
 #include "moe-convert/job.h"
 
 static const struct moe_format *format_of(const struct config *cfg, const char *dst, struct moe_err *err)
@@ -113,6 +115,44 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 	return st;
 }
 
+/* Writes down what the files that were just written hold. */
+static enum moe_status write_manifest(struct tool_ctx *ctx, const char *dst, struct moe_pool *pool,
+                                      struct moe_err *err)
+{
+	const struct config *cfg = ctx->cfg;
+	struct moe_ckpt *made = NULL;
+	struct moe_rows r;
+	enum moe_status st = moe_ckpt_open(&made, dst, ctx->watch, err);
+
+	if (!st)
+		st = convert_rows_open(&r, ctx, cfg->manifest, err);
+	if (!st) {
+		if (!r.json)
+			moe_buf_addf(&r.buf, "#manifest=1 #version=" MOE_VERSION "\n#command=%s\n",
+			             cfg->command ? cfg->command : "");
+		st = moe_manifest_rows(&r, made, cfg->sha256, pool, err);
+		st = convert_rows_close(&r, st, err);
+	}
+	moe_ckpt_close(made);
+	return st;
+}
+
+/* May --manifest be written, and is it no part of the destination? */
+static enum moe_status check_manifest(struct tool_ctx *ctx, const char *dst, struct moe_err *err)
+{
+	const struct config *cfg = ctx->cfg;
+	enum moe_status st = cfg->sha256 ? moe_sha256_check(err) : MOE_OK;
+
+	if (st)
+		return st;
+	if (!cfg->manifest)
+		return cfg->sha256 ? moe_err_set(err, MOE_EUSAGE, "--sha256 goes with --hash or --manifest") : MOE_OK;
+	if (!strcmp(dst, "-"))
+		return moe_err_set(err, MOE_EUSAGE, "--manifest: what goes to stdout cannot be read again");
+	st = moe_out_distinct(cfg->manifest, dst, err);
+	return st ? st : moe_out_check(cfg->manifest, tool_out_flags(ctx), ctx->watch, err);
+}
+
 /* No output may be a table that is read. */
 static enum moe_status add_tables(struct tool_ctx *ctx, struct moe_err *err)
 {
@@ -154,6 +194,8 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 		                   opts.to->name);
 	st = moe_watch_add_input(ctx->watch, src, err);
 	if (!st)
+		st = check_manifest(ctx, dst, err);
+	if (!st)
 		st = check_dst(ctx, opts.to, dst, err);
 	if (st)
 		return st;
@@ -183,6 +225,8 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 		st = ctx->common.dry_run ? dry_run(ctx, conv, dst, moe_pool_threads(pool), err)
 		                         : write_all(ctx, conv, dst, pool, err);
 	}
+	if (!st && cfg->manifest && !ctx->common.dry_run)
+		st = write_manifest(ctx, dst, pool, err);
 	moe_convert_free(conv);
 	moe_type_rules_free(&rules);
 	moe_ckpt_close(ckpt);

@@ -5,11 +5,25 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/sha256.h"
 #include "convert/check.h"
 #include "tensor/blocks.h"
 
+/* Both hashes of the same bytes; sha256 NULL: not asked for. */
+struct two {
+	struct moe_hash *xxh3;
+	struct moe_sha256 *sha256;
+};
+
+static void two_add(struct two *two, const void *bytes, size_t n_bytes)
+{
+	moe_hash_add(two->xxh3, bytes, n_bytes);
+	if (two->sha256)
+		moe_sha256_add(two->sha256, bytes, n_bytes);
+}
+
 /* The scales of a matrix that lies in parts, as they would be stored were it whole. */
-static void hash_parted_scales(struct moe_hash *hash, const struct moe_weight *w)
+static void hash_parted_scales(struct two *hash, const struct moe_weight *w)
 {
 	const bool e8m0 = w->parted->parts[0].e8m0;
 
@@ -21,7 +35,7 @@ static void hash_parted_scales(struct moe_hash *hash, const struct moe_weight *w
 			moe_store_u32(stored, moe_f32_bits(scale));
 			if (e8m0)
 				stored[0] = moe_e8m0_ceil(scale);
-			moe_hash_add(hash, stored, e8m0 ? 1 : sizeof stored);
+			two_add(hash, stored, e8m0 ? 1 : sizeof stored);
 		}
 }
 
@@ -29,20 +43,23 @@ struct job {
 	const struct moe_view *view, *ref;
 	const int64_t *ref_index;
 	size_t first;
+	bool sha256;
 	struct moe_tensor_hash *hashes;
 	struct moe_tensor_check *checks;
 	enum moe_status *status;    /* [n] */
 	struct moe_err *errs;       /* [n_threads] */
 };
 
-static enum moe_status hash_one(const struct moe_view *view, const struct moe_seen *seen, struct moe_tensor_hash *out,
-                                struct moe_err *err)
+static enum moe_status hash_one(const struct moe_view *view, const struct moe_seen *seen, bool sha256,
+                                struct moe_tensor_hash *out, struct moe_err *err)
 {
 	struct moe_tile_walk walk = { .view = view, .seen = seen };
-	struct moe_hash *stored = moe_hash_new(), *decoded = moe_hash_new();
+	struct two stored = { .xxh3 = moe_hash_new(), .sha256 = sha256 ? moe_sha256_new() : NULL };
+	struct moe_hash *decoded = moe_hash_new();
 	struct moe_tile_buf buf = {0};
 	struct moe_tile tile;
-	enum moe_status st = stored && decoded ? MOE_OK : moe_err_nomem(err, 1024, "hashes");
+	const bool ready = stored.xxh3 && decoded && (!sha256 || stored.sha256);
+	enum moe_status st = ready ? MOE_OK : moe_err_nomem(err, 1024, "hashes");
 
 	while (!st && moe_tile_next(&walk, &tile)) {
 		const float *values;
@@ -51,7 +68,7 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 
 		st = moe_tile_bytes(&tile, &buf, &bytes, &n_bytes, err);
 		if (!st)
-			moe_hash_add(stored, bytes, n_bytes);
+			two_add(&stored, bytes, n_bytes);
 		if (!st)
 			st = moe_tile_decode(&tile, &buf, &values, err);
 		if (!st)
@@ -65,16 +82,19 @@ static enum moe_status hash_one(const struct moe_view *view, const struct moe_se
 		                       ((s.cols + MOE_SCALE_BLOCK - 1) / MOE_SCALE_BLOCK);
 
 		if (s.parts[0].parted && s.parts[0].codec->scaled)
-			hash_parted_scales(stored, &s.parts[0]);
+			hash_parted_scales(&stored, &s.parts[0]);
 		if (s.parts[0].scales && !s.parts[0].codec->block_exponents)
-			moe_hash_add(stored, s.parts[0].scales,
-			             (size_t)blocks * (s.parts[0].e8m0 ? 1 : sizeof(float)));
+			two_add(&stored, s.parts[0].scales, (size_t)blocks * (s.parts[0].e8m0 ? 1 : sizeof(float)));
 	}
 	if (!st) {
-		moe_hash_text(stored, out->stored);
+		moe_hash_text(stored.xxh3, out->stored);
+		out->sha256[0] = '\0';
+		if (sha256)
+			moe_sha256_text(stored.sha256, out->sha256);
 		moe_hash_text(decoded, out->decoded);
 	}
-	moe_hash_free(stored);
+	moe_hash_free(stored.xxh3);
+	moe_sha256_free(stored.sha256);
 	moe_hash_free(decoded);
 	moe_tile_buf_free(&buf);
 	return st;
@@ -191,7 +211,7 @@ static void run_job(void *arg, int64_t begin, int64_t end, int thread)
 		}
 		if (job->ref)
 			ref = &job->ref->seen[job->ref_index[i]];
-		job->status[i] = job->hashes ? hash_one(job->view, seen, &job->hashes[i], err)
+		job->status[i] = job->hashes ? hash_one(job->view, seen, job->sha256, &job->hashes[i], err)
 		                             : check_one(job->view, seen, job->ref, ref, &job->checks[i], err);
 	}
 }
@@ -220,9 +240,9 @@ static enum moe_status run_all(struct job *job, size_t n, struct moe_pool *pool,
 }
 
 enum moe_status moe_check_hash(const struct moe_view *view, size_t first, size_t n, struct moe_pool *pool,
-                               struct moe_tensor_hash *out, struct moe_err *err)
+                               bool sha256, struct moe_tensor_hash *out, struct moe_err *err)
 {
-	struct job job = { .view = view, .first = first, .hashes = out };
+	struct job job = { .view = view, .first = first, .sha256 = sha256, .hashes = out };
 	return run_all(&job, n, pool, err);
 }
 

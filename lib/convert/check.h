@@ -9,6 +9,7 @@
 struct moe_tensor_hash {
 	char stored[33];    /* of the stored bytes, in the order of the seen tensor's segments, block scales last */
 	char decoded[33];   /* of the values as little-endian f32 in Hugging Face order */
+	char sha256[65];    /* of the same bytes as stored; "": not asked for */
 };
 
 struct moe_tensor_check {
@@ -24,7 +25,7 @@ void moe_check_add(struct moe_tensor_check *sum, const struct moe_tensor_check *
 
 /* Works on tensors [first, first + n) of a view in Hugging Face naming; out[i] is that of tensor first + i. */
 MOE_MUST_USE enum moe_status moe_check_hash(const struct moe_view *view, size_t first, size_t n, struct moe_pool *pool,
-                                            struct moe_tensor_hash *out, struct moe_err *err);
+                                            bool sha256, struct moe_tensor_hash *out, struct moe_err *err);
 /* ref: another view, or NULL; ref_index[i] is the tensor of ref to compare tensor first + i with, of equal shape;
  * where it is negative, nothing is looked at, and out[i] is zeros. */
 MOE_MUST_USE enum moe_status moe_check_values(const struct moe_view *view, const struct moe_view *ref,

@@ -156,19 +156,21 @@ enum moe_status moe_report_tensors(struct moe_rows *r, const struct moe_ckpt *ck
 
 enum { BATCH = 512 };   /* tensors worked on between two writes of rows */
 
-enum moe_status moe_hash_rows(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,
-                                 struct moe_err *err)
+enum moe_status moe_hash_rows(struct moe_rows *r, const struct moe_view *view, bool sha256, struct moe_pool *pool,
+                              struct moe_err *err)
 {
 	struct moe_tensor_hash *hashes = calloc(BATCH, sizeof *hashes);
 	enum moe_status st = hashes ? MOE_OK : moe_err_nomem(err, BATCH * sizeof *hashes, "hashes");
 
 	for (size_t first = 0; first < view->n && !st; first += BATCH) {
 		const size_t n = view->n - first < BATCH ? view->n - first : BATCH;
-		st = moe_check_hash(view, first, n, pool, hashes, err);
+		st = moe_check_hash(view, first, n, pool, sha256, hashes, err);
 		for (size_t i = 0; i < n && !st; i++) {
 			const struct moe_cell cells[] = {{"name", view->seen[first + i].name, false},
 			                                 {"stored", hashes[i].stored, false},
-			                                 {"decoded", hashes[i].decoded, false}, {NULL, NULL, false}};
+			                                 {"decoded", hashes[i].decoded, false},
+			                                 {sha256 ? "sha256" : NULL, hashes[i].sha256, false},
+			                                 {NULL, NULL, false}};
 			st = moe_rows_add(r, cells, err);
 		}
 	}

@@ -14,9 +14,9 @@ void moe_info_text(struct moe_buf *b, const json_t *info);
 /* name dtype shape file offset bytes role layer expert; config NULL where it is not known. */
 MOE_MUST_USE enum moe_status moe_report_tensors(struct moe_rows *r, const struct moe_ckpt *ckpt,
                                              const struct moe_config *config, struct moe_err *err);
-/* name stored decoded, of a view in Hugging Face naming. */
-MOE_MUST_USE enum moe_status moe_hash_rows(struct moe_rows *r, const struct moe_view *view, struct moe_pool *pool,
-                                             struct moe_err *err);
+/* name stored decoded, and where asked for sha256, of a view in Hugging Face naming. */
+MOE_MUST_USE enum moe_status moe_hash_rows(struct moe_rows *r, const struct moe_view *view, bool sha256,
+                                           struct moe_pool *pool, struct moe_err *err);
 
 struct moe_verdict {
 	int64_t n_nan, n_inf;

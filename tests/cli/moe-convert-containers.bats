@@ -208,3 +208,60 @@ as_published()
 	expect_message "model1-mp2.safetensors: tensor 'model.norm.weight' holds other numbers than in model0-mp2.safetensors"
 	[ ! -e no ]
 }
+
+@test "--manifest and --sha256: written beside an output, checked by other programs and by --verify" {
+	moe-convert --hash --sha256 "$MODEL_V3" >hashes || skip 'this build has no SHA-256'
+	name=model.norm.weight
+	moe-convert --list "$MODEL_V3" | awk -F'\t' -v n=$name '$1 == n { print $5, $6 }' >place
+	read -r at n <place
+	want=$(tail -c +$((at + 1)) "$MODEL_V3/model.safetensors" | head -c "$n" | sha256sum | cut -d' ' -f1)
+	[ "$(awk -F'\t' -v n=$name '$1 == n { print $4 }' hashes)" = "$want" ]
+	moe-convert -q --sha256 --manifest m.tsv --shard-size 4M "$MODEL_V3" out
+	[ "$(rows m.tsv | head -n 1)" = $'kind\tname\tfile\tdtype\tshape\tbytes\txxh3\tsha256' ]
+	grep -q '^#command=.*--sha256 --manifest m.tsv --shard-size 4M .* out$' m.tsv
+	[ "$(grep -c '^file' m.tsv)" = "$(find out -type f | wc -l)" ]
+	[ "$(grep -c '^tensor' m.tsv)" = "$(moe-convert --list out | tail -n +2 | wc -l)" ]
+	(cd out && awk -F'\t' '$1 == "file" { print $8 "  " $2 }' ../m.tsv | sha256sum -c --quiet)
+	run_split moe-convert --verify --manifest m.tsv out
+	expect_status 0
+	expect_message 'out: all [0-9]* files and tensors are as m.tsv has them'
+	# other threads, the same rows
+	moe-convert -q -j 1 --sha256 --manifest one.tsv --shard-size 4M "$MODEL_V3" one
+	diff <(rows m.tsv) <(rows one.tsv)
+	# a byte of a tensor, a file that is gone, one that came
+	echo new >out/NOTES
+	moe-convert -q --verify --manifest m.tsv out
+	rm out/PROVENANCE.md
+	file=$(find out -name '*-00001-of-*.safetensors')
+	size=$(stat -c %s "$file")
+	printf '\377' | dd of="$file" bs=1 seek=$((size - 1)) conv=notrunc status=none
+	run_split moe-convert -q --verify --manifest m.tsv out
+	expect_status 3
+	[ "$(tail -n +2 .out | cut -f 1 | sort | uniq -c | tr -s ' ' | tr '\n' ,)" = ' 2 file, 1 tensor,' ]
+	expect_message 'out: 3 files and tensors are not as m.tsv has them'
+	# another container holds other files
+	moe-convert -q --manifest g.tsv "$MODEL_V3" g.gguf
+	moe-convert -q --verify --manifest g.tsv g.gguf
+	[ "$(rows g.tsv | awk -F'\t' '$1 == "file" { print $2, $8 }')" = 'g.gguf -' ]
+	run_split moe-convert -q --verify --manifest m.tsv g.gguf
+	expect_status 3
+	moe-convert -q --json --manifest g.json --force "$MODEL_V3" g.gguf
+	jq -es 'map(select(.kind == "file")) | length == 1 and .[0].bytes > 0' g.json
+}
+
+@test "--manifest and --sha256: wrong use" {
+	fails 2 moe-convert -q --manifest m.tsv --info "$MODEL_V3"
+	fails 2 moe-convert -q --sha256 --list "$MODEL_V3"
+	fails 2 moe-convert -q --sha256 "$MODEL_V3" no
+	fails 2 moe-convert -q --manifest no "$MODEL_V3" no
+	fails 2 moe-convert -q --to gguf --manifest m.tsv "$MODEL_V3" -
+	fails 1 moe-convert -q --verify --manifest missing.tsv "$MODEL_V3"
+	echo mine >m.tsv
+	fails 2 moe-convert -q --manifest m.tsv "$MODEL_V3" no
+	expect_message "'m.tsv' exists"
+	fails 1 moe-convert -q --verify --manifest m.tsv "$MODEL_V3"
+	expect_message 'kind'
+	fails 2 moe-convert -q --verify --manifest m.tsv "$MODEL_V3" "$MODEL_V3"
+	moe-convert -q --dry-run --manifest dry.tsv "$MODEL_V3" no
+	[ ! -e dry.tsv ] && [ ! -e no ]
+}

@@ -71,7 +71,7 @@ static char *hashes(const struct moe_ckpt *ckpt, size_t *n)
 	}
 	each = calloc(view.n, sizeof *each);
 	text = calloc(view.n, sizeof each->decoded);
-	if (each && text && !moe_check_hash(&view, 0, view.n, pool, each, &err))
+	if (each && text && !moe_check_hash(&view, 0, view.n, pool, false, each, &err))
 		for (*n = 0; *n < view.n; ++*n)
 			memcpy(text + *n * sizeof each->decoded, each[*n].decoded, sizeof each->decoded);
 	free(each);
