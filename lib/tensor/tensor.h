@@ -32,6 +32,9 @@ struct moe_codec {
 	void (*decode)(const uint8_t *src, float *dst, size_t n_elems);
 	/* NULL where this type cannot be written. */
 	void (*encode)(const float *src, uint8_t *dst, size_t n_elems);
+	/* The same where numbers matter by weights [n_elems], above 0 and finite: the sum of weight times squared error
+	 * is made small. weights NULL: as encode. NULL where this type has no choice to make. */
+	void (*encode_weighted)(const float *src, const float *weights, uint8_t *dst, size_t n_elems);
 };
 
 const struct moe_codec *moe_codec_at(size_t i);                       /* by name order; NULL past the end */

@@ -81,11 +81,52 @@ static float fit(const float *x, float peak)
 	return best;
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+/* The same with weights. */
+static float solve_weighted(const float *x, const float *w, float d, float *gain)
+{
+	const moe_lanes inverse = moe_lanes_all(d != 0 ? 1 / d : 0);
+	moe_lanes xv = moe_lanes_all(0), vv = xv;
+
+	for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k += MOE_LANES) {
+		const moe_lanes y = moe_lanes_load(x + k), v = nearest(y * inverse), wv = moe_lanes_load(w + k) * v;
+
+		xv += wv * y;
+		vv += wv * v;
+	}
+	const float sum_xv = moe_lane_sum(xv, moe_lanes_all(0)), sum_vv = moe_lane_sum(vv, moe_lanes_all(0));
+	*gain = sum_xv / sum_vv * sum_xv;
+	return sum_xv / sum_vv;   /* no value is 0, and no weight */
+}
+
+static float fit_weighted(const float *x, const float *w, float peak)
+{
+	static const float spreads[] = {1, 0.87f, 0.94f, 1.07f, 1.15f, 1.25f};
+	float best = 0, best_gain = 0;
+
+	for (size_t t = 0; t < 2 * sizeof spreads / sizeof *spreads; t++) {
+		float d = peak / (values[t % 2 ? 15 : 0] * spreads[t / 2]), gain;
+
+		for (int round = 0; round < 3; round++) {
+			d = solve_weighted(x, w, d, &gain);
+			if (gain > best_gain) {
+				best_gain = gain;
+				best = d;
+			}
+		}
+	}
+	return best;
+}
+
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
 		const float peak = moe_block_peak(src + i, MOE_NIBBLE_BLOCK);
-		const uint16_t stored = moe_f16_from_f32(fabsf(peak) <= FLT_MAX ? fit(src + i, peak) : NAN);
+		const bool finite = fabsf(peak) <= FLT_MAX;
+		const float found = !finite   ? NAN
+		                    : weights ? fit_weighted(src + i, weights + i, peak)
+		                              : fit(src + i, peak);
+		const uint16_t stored = moe_f16_from_f32(found);
 		const float d = moe_f32_from_f16(stored), inverse = d != 0 && d == d ? 1 / d : 0;
 		uint8_t q[MOE_NIBBLE_BLOCK] = {0};
 
@@ -97,6 +138,11 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	}
 }
 
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
+}
+
 const struct moe_codec moe_codec_iq4_nl = {
 	.name = "iq4_nl",
 	.gguf_id = 20,
@@ -106,4 +152,5 @@ const struct moe_codec moe_codec_iq4_nl = {
 	.help = "32 codes of 4 bits for uneven values and a half-precision scale, 4.5 bits a number, GGUF only",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

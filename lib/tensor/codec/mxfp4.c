@@ -2,8 +2,9 @@
  * E2M1 codes, numbers j and j + 16 in one byte, x = E2M1(code) 2^(e - 127).
  *
  * Encoding as the reference does: e = floor(log2 max|x|) - 2 + 127, so that the largest number lies in [4, 8) units,
- * and each number takes the nearest of the 16 values, the one of the lower code where two are as near. The exponent 255
- * stands for NaN, as in the standard: a block that holds one becomes NaN as a whole. */
+ * and each number takes the nearest of the 16 values, the one of the lower code where two are as near. With weights
+ * the exponents beside it are tried too. The exponent 255 stands for NaN, as in the standard: a block that holds one
+ * becomes NaN as a whole. */
 #include <float.h>
 #include <math.h>
 
@@ -45,7 +46,33 @@ static uint8_t nearest(float x, float half_unit)
 	return best;
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+/* Of three exponents, the reference's and its neighbours, the one of least weighted error. */
+static int choose_exponent(const float *x, const float *w, int e)
+{
+	double least = INFINITY;
+	int best = e;
+
+	for (int t = 0; t < 3; t++) {
+		const int tried = e + (t == 0 ? 0 : t == 1 ? 1 : -1);
+		const float half_unit = (float)ldexp(1, tried - 128);
+		double error = 0;
+
+		if (tried < 0 || tried >= NAN_EXPONENT)
+			continue;
+		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++) {
+			const double miss = (double)half_unit * doubled[nearest(x[k], half_unit)] - (double)x[k];
+			error += (double)w[k] * miss * miss;
+		}
+		if (error < least) {
+			least = error;
+			best = tried;
+		}
+	}
+	return best;
+}
+
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
 		const float peak = fabsf(moe_block_peak(src + i, MOE_NIBBLE_BLOCK));
@@ -59,11 +86,18 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 		else if (peak > 0)
 			e = ilogbf(peak) - 2 + 127;
 		e = e > 0 ? e : 0;
+		if (weights && e < NAN_EXPONENT - 1)
+			e = choose_exponent(src + i, weights + i, e);
 		for (size_t k = 0; k < MOE_NIBBLE_BLOCK && e < NAN_EXPONENT; k++)
 			q[k] = nearest(src[i + k], (float)ldexp(1, e - 128));
 		*dst = (uint8_t)e;
 		moe_nibbles_pack(q, dst + 1);
 	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
 }
 
 const struct moe_codec moe_codec_mxfp4 = {
@@ -75,4 +109,5 @@ const struct moe_codec moe_codec_mxfp4 = {
 	.help = "32 codes of 4 bits and an exponent, 4.25 bits a number, GGUF only",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

@@ -1,9 +1,10 @@
 /* Q2_K: 256 numbers in 16 sub-blocks of 16. 16 bytes with a four-bit scale (lower half) and minimum (upper half) each,
  * 64 bytes with two bits a number, and two f16 units d and d_min: x = d scale q - d_min min. Byte l of 32 holds numbers
- * l, l + 32, l + 64 and l + 96 of a half of the block. Encoding: tensor/kquant.h. */
+ * l, l + 32, l + 64 and l + 96 of a half of the block. Encoding: tensor/kquant.h, with weights tensor/weighted.h. */
 #include "tensor/half.h"
 #include "tensor/subblocks.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 84
 
@@ -24,12 +25,16 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_subblocks_affine(src + i, 16, 3, 15, &b);
+		if (weights)
+			moe_kquant_affine_weighted(src + i, weights + i, 16, 3, 15, &b);
+		else
+			moe_subblocks_affine(src + i, 16, 3, 15, &b);
 		for (size_t s = 0; s < 16; s++)
 			dst[s] = (uint8_t)(b.scale[s] | b.min[s] << 4);
 		for (size_t half = 0; half < 2; half++)
@@ -44,6 +49,11 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	}
 }
 
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
+}
+
 const struct moe_codec moe_codec_q2_k = {
 	.name = "q2_k",
 	.gguf_id = 10,
@@ -54,4 +64,5 @@ const struct moe_codec moe_codec_q2_k = {
 	.fallback = "q4_0",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

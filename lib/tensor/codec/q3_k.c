@@ -1,10 +1,11 @@
 /* Q3_K: 256 numbers in 16 sub-blocks of 16. 32 bytes with the third bits of all codes, 64 bytes with the lower two, 16
  * six-bit scales in 12 bytes, and an f16 unit d: x = d (scale - 32) (q - 4). Byte l of 32 lower bytes holds numbers l,
  * l + 32, l + 64 and l + 96 of a half of the block; bit 4 half + t of byte l of the third bits belongs to number
- * l + 32 t of that half. Encoding: tensor/kquant.h. */
+ * l + 32 t of that half. Encoding: tensor/kquant.h, with weights tensor/weighted.h. */
 #include "tensor/half.h"
 #include "tensor/subblocks.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 110
 
@@ -28,13 +29,17 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 		uint8_t *levels = dst + 96;
 
-		moe_subblocks_symmetric(src + i, 16, 4, 32, &b);
+		if (weights)
+			moe_kquant_symmetric_weighted(src + i, weights + i, 16, 4, 32, &b);
+		else
+			moe_subblocks_symmetric(src + i, 16, 4, 32, &b);
 		for (size_t k = 0; k < 108; k++)
 			dst[k] = 0;
 		for (size_t k = 0; k < MOE_KQUANT_BLOCK; k++) {
@@ -54,6 +59,11 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	}
 }
 
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
+}
+
 const struct moe_codec moe_codec_q3_k = {
 	.name = "q3_k",
 	.gguf_id = 11,
@@ -64,4 +74,5 @@ const struct moe_codec moe_codec_q3_k = {
 	.fallback = "q4_0",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

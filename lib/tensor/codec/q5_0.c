@@ -2,10 +2,12 @@
  * 32-bit word before the others.
  *
  * Encoding as the reference does: the number m of largest size becomes code 0, d = m / -16, q = x (1/d) + 16 rounded
- * half up, with d not yet rounded to f16. A block that holds a NaN is NaN as a whole. */
+ * half up, with d not yet rounded to f16. A block that holds a NaN is NaN as a whole.
+ * With weights a search takes its place (tensor/weighted.h), and a block with an infinity is NaN too. */
 #include "tensor/half.h"
 #include "tensor/nibbles.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 22
 
@@ -22,21 +24,36 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+/* d and codes as the reference has them. */
+static uint16_t refer(const float *restrict x, uint8_t *restrict q)
+{
+	const float d = moe_block_peak(x, MOE_NIBBLE_BLOCK) / -16.0f;
+	const float inverse = d != 0 ? 1.0f / d : 0.0f;
+
+	moe_cut_codes(x, 0, inverse, 16.5f, 31, q);
+	return moe_f16_from_f32(d);
+}
+
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
-		const float d = moe_block_peak(src + i, MOE_NIBBLE_BLOCK) / -16.0f;
-		const float inverse = d != 0 ? 1.0f / d : 0.0f;
 		uint8_t q[MOE_NIBBLE_BLOCK];
+		const uint16_t d = weights ? moe_weighted_block_scale(src + i, weights + i, 16, q)
+		                           : refer(src + i, q);
 		uint32_t high = 0;
 
-		moe_cut_codes(src + i, 0, inverse, 16.5f, 31, q);
 		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
 			high |= (uint32_t)(q[k] >> 4) << k;
-		moe_store_u16(dst, moe_f16_from_f32(d));
+		moe_store_u16(dst, d);
 		moe_store_u32(dst + 2, high);
 		moe_nibbles_pack(q, dst + 6);
 	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
 }
 
 const struct moe_codec moe_codec_q5_0 = {
@@ -48,4 +65,5 @@ const struct moe_codec moe_codec_q5_0 = {
 	.help = "32 codes of 5 bits and a half-precision scale, 5.5 bits a number, GGUF only",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

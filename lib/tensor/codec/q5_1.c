@@ -2,10 +2,12 @@
  * together in a 32-bit word before the others.
  *
  * Encoding as the reference does: d = (max - min) / 31, m = min, q = (x - m) (1/d) rounded half up, with d and m not
- * yet rounded to f16. A block that holds a NaN is NaN as a whole. */
+ * yet rounded to f16. A block that holds a NaN is NaN as a whole.
+ * With weights a search takes its place (tensor/weighted.h), and a block with an infinity is NaN too. */
 #include "tensor/half.h"
 #include "tensor/nibbles.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 24
 
@@ -22,23 +24,40 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+/* d, m and codes as the reference has them. */
+static uint16_t refer(const float *restrict x, uint16_t *m, uint8_t *restrict q)
+{
+	float min, max;
+
+	moe_block_range(x, MOE_NIBBLE_BLOCK, &min, &max);
+	const float d = (max - min) / 31.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+	moe_cut_codes(x, min, inverse, 0.5f, 31, q);
+	*m = moe_f16_from_f32(min);
+	return moe_f16_from_f32(d);
+}
+
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_NIBBLE_BLOCK, dst += BLOCK_BYTES) {
-		float min, max;
 		uint8_t q[MOE_NIBBLE_BLOCK];
+		uint16_t m;
+		const uint16_t d = weights ? moe_weighted_block_line(src + i, weights + i, 31, &m, q)
+		                           : refer(src + i, &m, q);
 		uint32_t high = 0;
 
-		moe_block_range(src + i, MOE_NIBBLE_BLOCK, &min, &max);
-		const float d = (max - min) / 31.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
-		moe_cut_codes(src + i, min, inverse, 0.5f, 31, q);
 		for (size_t k = 0; k < MOE_NIBBLE_BLOCK; k++)
 			high |= (uint32_t)(q[k] >> 4) << k;
-		moe_store_u16(dst, moe_f16_from_f32(d));
-		moe_store_u16(dst + 2, moe_f16_from_f32(min));
+		moe_store_u16(dst, d);
+		moe_store_u16(dst + 2, m);
 		moe_store_u32(dst + 4, high);
 		moe_nibbles_pack(q, dst + 8);
 	}
+}
+
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
 }
 
 const struct moe_codec moe_codec_q5_1 = {
@@ -50,4 +69,5 @@ const struct moe_codec moe_codec_q5_1 = {
 	.help = "32 codes of 5 bits, a half-precision scale and minimum, 6 bits a number, GGUF only",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

@@ -1,10 +1,11 @@
 /* Q5_K: 256 numbers in 8 sub-blocks of 32. Two f16 units d and d_min, then 8 pairs of six-bit scales and minima in 12
  * bytes, 32 bytes with the fifth bits (bit s of byte k: number k of sub-block s), then four bits a number:
- * x = d scale q - d_min min. Encoding: tensor/kquant.h. */
+ * x = d scale q - d_min min. Encoding: tensor/kquant.h, with weights tensor/weighted.h. */
 #include "tensor/half.h"
 #include "tensor/subblocks.h"
 #include "tensor/sixbit.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 176
 
@@ -27,12 +28,16 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_subblocks_affine(src + i, 8, 31, 63, &b);
+		if (weights)
+			moe_kquant_affine_weighted(src + i, weights + i, 8, 31, 63, &b);
+		else
+			moe_subblocks_affine(src + i, 8, 31, 63, &b);
 		moe_store_u16(dst, b.d);
 		moe_store_u16(dst + 2, b.d_min);
 		moe_sixbit_pack(b.scale, b.min, dst + 4);
@@ -49,6 +54,11 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	}
 }
 
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
+}
+
 const struct moe_codec moe_codec_q5_k = {
 	.name = "q5_k",
 	.gguf_id = 13,
@@ -59,4 +69,5 @@ const struct moe_codec moe_codec_q5_k = {
 	.fallback = "q5_1",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };

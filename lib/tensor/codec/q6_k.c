@@ -1,10 +1,11 @@
 /* Q6_K: 256 numbers in 16 sub-blocks of 16. The lower four bits of all codes, their upper two bits, 16 signed scales of
  * a byte, and an f16 unit d: x = d scale (q - 32). Each half of the block (128 numbers) has 64 bytes of lower bits, of
  * which byte l holds numbers l and l + 64, and 32 bytes of upper bits, of which byte l holds those of l, l + 32, l + 64
- * and l + 96. Encoding: tensor/kquant.h. */
+ * and l + 96. Encoding: tensor/kquant.h, with weights tensor/weighted.h. */
 #include "tensor/half.h"
 #include "tensor/subblocks.h"
 #include "tensor/tensor.h"
+#include "tensor/weighted.h"
 
 #define BLOCK_BYTES 210
 
@@ -26,12 +27,16 @@ static void decode(const uint8_t *restrict src, float *restrict dst, size_t n_el
 	}
 }
 
-static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+static void encode_weighted(const float *restrict src, const float *restrict weights, uint8_t *restrict dst,
+                            size_t n_elems)
 {
 	for (size_t i = 0; i < n_elems; i += MOE_KQUANT_BLOCK, dst += BLOCK_BYTES) {
 		struct moe_kquant b;
 
-		moe_subblocks_symmetric(src + i, 16, 32, 128, &b);
+		if (weights)
+			moe_kquant_symmetric_weighted(src + i, weights + i, 16, 32, 128, &b);
+		else
+			moe_subblocks_symmetric(src + i, 16, 32, 128, &b);
 		for (size_t half = 0; half < 2; half++)
 			for (size_t l = 0; l < 32; l++) {
 				const int8_t *code = b.code + half * 128 + l;
@@ -50,6 +55,11 @@ static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_el
 	}
 }
 
+static void encode(const float *restrict src, uint8_t *restrict dst, size_t n_elems)
+{
+	encode_weighted(src, NULL, dst, n_elems);
+}
+
 const struct moe_codec moe_codec_q6_k = {
 	.name = "q6_k",
 	.gguf_id = 14,
@@ -60,4 +70,5 @@ const struct moe_codec moe_codec_q6_k = {
 	.fallback = "q8_0",
 	.decode = decode,
 	.encode = encode,
+	.encode_weighted = encode_weighted,
 };
