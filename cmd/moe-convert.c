@@ -46,6 +46,10 @@ static const struct moe_opt options[] = {
 	             "f8_e4m3: scales of blocks, any, powers of two, or those in a byte [as stored]"),
 	MOE_OPT_FLAG(0, "dequantize", struct config, dequantize,
 	             "bf16 for types of fewer than 16 bits, unless --type says f16 or f32"),
+	MOE_OPT_FILE(0, "imatrix", "FILE", struct config, imatrix,
+	             "columns matter as a table of moe-run --imatrix or llama-imatrix says"),
+	MOE_OPT_I64(0, "imatrix-tokens", "N", struct config, imatrix_tokens, 0, INT32_MAX,
+	            "experts that saw fewer tokens take weights from the others of their layer [32]"),
 	MOE_OPT_BYTES(0, "shard-size", "SIZE", struct config, shard_bytes,
 	              "safetensors: begin a new file there, 0: one file [5G]"),
 	MOE_OPT_INT(0, "model-parallel", "N", struct config, model_parallel, 1, 1 << 16,
@@ -123,6 +127,7 @@ static const char *find_conversion(const struct config *cfg)
 {
 	const struct { const char *option; bool given; } options_of[] = {
 		{"--to", cfg->to}, {"--type", cfg->types}, {"--type-map", cfg->type_map},
+		{"--imatrix", cfg->imatrix}, {"--imatrix-tokens", cfg->imatrix_tokens >= 0},
 		{"--experts", cfg->experts >= 0}, {"--fp8-scales", cfg->fp8_scales >= 0},
 		{"--model-parallel", cfg->model_parallel},
 		{"--drop-mtp", cfg->drop_mtp}, {"--resume", cfg->resume},
@@ -185,7 +190,8 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .shard_bytes = UINT64_C(5) << 30 };
+	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .imatrix_tokens = -1,
+	                      .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 	struct moe_arena arena = {0};

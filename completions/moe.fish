@@ -16,6 +16,8 @@ complete -c moe-convert -l type -x -a '(moe-convert --complete-words type 2>/dev
 complete -c moe-convert -l type-map -r -F -d 'pattern and type of single tensors, before --type'
 complete -c moe-convert -l fp8-scales -x -a 'f32 pow2 e8m0' -d 'f8_e4m3: scales of blocks, any, powers of two, or those in a byte [as stored]'
 complete -c moe-convert -l dequantize -d 'bf16 for types of fewer than 16 bits, unless --type says f16 or f32'
+complete -c moe-convert -l imatrix -r -F -d 'columns matter as a table of moe-run --imatrix or llama-imatrix says'
+complete -c moe-convert -l imatrix-tokens -x -d 'experts that saw fewer tokens take weights from the others of their layer [32]'
 complete -c moe-convert -l shard-size -x -d 'safetensors: begin a new file there, 0: one file [5G]'
 complete -c moe-convert -l model-parallel -x -d 'deepseek: a file for each of N ranks [1]'
 complete -c moe-convert -l experts -x -a 'split stacked' -d 'safetensors: a tensor for each, or stacks [as published]'

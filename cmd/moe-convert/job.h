@@ -12,7 +12,8 @@
 
 struct config {
 	bool info, list, hash, verify, diff, families, drop_mtp, dequantize, resume;
-	const char *to, *types, *type_map;
+	const char *to, *types, *type_map, *imatrix;
+	int64_t imatrix_tokens;   /* -1: not given */
 	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
 	int32_t fp8_scales; /* enum moe_scales_form - 1; -1: not given */
 	struct moe_surgery_opts surgery;

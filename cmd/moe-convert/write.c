@@ -157,8 +157,8 @@ static enum moe_status check_manifest(struct tool_ctx *ctx, const char *dst, str
 static enum moe_status add_tables(struct tool_ctx *ctx, struct moe_err *err)
 {
 	const struct config *cfg = ctx->cfg;
-	const char *const tables[] = {cfg->type_map, cfg->surgery.keep, cfg->surgery.drop, cfg->surgery.order,
-	                              cfg->surgery.merge};
+	const char *const tables[] = {cfg->type_map, cfg->imatrix, cfg->surgery.keep, cfg->surgery.drop,
+	                              cfg->surgery.order, cfg->surgery.merge};
 	enum moe_status st = MOE_OK;
 
 	for (size_t i = 0; i < sizeof tables / sizeof tables[0] && !st; i++)
@@ -178,6 +178,7 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 		.dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp,
 		.dequantize = cfg->dequantize,
 		.experts = (enum moe_experts_layout)(cfg->experts + 1), .surgery = cfg->surgery, .resume = cfg->resume,
+		.imatrix = cfg->imatrix, .imatrix_tokens = cfg->imatrix_tokens < 0 ? 32 : cfg->imatrix_tokens,
 		.scales = (enum moe_scales_form)(cfg->fp8_scales + 1),
 		.watch = ctx->watch,
 	};
@@ -185,6 +186,8 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	opts.surgery.seed = ctx->common.seed;
 	enum moe_status st = MOE_OK;
 
+	if (cfg->imatrix_tokens >= 0 && !cfg->imatrix)
+		return moe_err_set(err, MOE_EUSAGE, "--imatrix-tokens goes with --imatrix");
 	opts.n_ranks = cfg->model_parallel ? cfg->model_parallel : 1;
 	opts.to = format_of(cfg, dst, err);
 	if (!opts.to)

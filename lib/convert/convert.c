@@ -164,6 +164,7 @@ static enum moe_status choose(struct moe_convert *conv, const struct moe_seen *s
 		out->exact = !edited;
 	}
 	fall_back(conv, seen, &out->codec);
+	out->kept = out->codec == stored;
 	return MOE_OK;
 }
 
@@ -429,6 +430,8 @@ enum moe_status moe_convert_plan(struct moe_convert **out, const struct moe_ckpt
 	if (!st)
 		st = make_metadata(conv, err);
 	if (!st)
+		st = moe_convert_weigh(conv, err);
+	if (!st)
 		st = collect_companions(conv, err);
 	if (!st)
 		st = declare_all(conv, err);
@@ -452,6 +455,7 @@ void moe_convert_free(struct moe_convert *conv)
 	moe_surgery_free(&conv->surgery);
 	moe_config_free(&conv->config);
 	moe_config_free(&conv->own);
+	moe_imatrix_close(&conv->imatrix);
 	json_decref(conv->json);
 	json_decref(conv->recorded);
 	json_decref(conv->metadata);

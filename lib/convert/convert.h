@@ -67,6 +67,8 @@ struct moe_convert_opts {
 	enum moe_experts_layout experts;
 	enum moe_scales_form scales;
 	struct moe_surgery_opts surgery;
+	const char *imatrix;                  /* a table of importance; NULL: every number matters the same */
+	int64_t imatrix_tokens;               /* an expert that saw fewer takes weights from the others */
 	bool resume;                          /* go on with what is there, and leave what a later run goes on with */
 	struct moe_watch *watch;
 };

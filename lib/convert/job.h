@@ -3,6 +3,7 @@
 #define MOE_CONVERT_JOB_H
 
 #include "convert/convert.h"
+#include "convert/importance.h"
 #include "convert/surgery.h"
 #include "convert/view.h"
 
@@ -15,6 +16,8 @@ struct moe_choice {
 	bool rescale;              /* those of the source are not kept */
 	int32_t rank;              /* whose file it goes to; 0 where there are none */
 	bool exact;                /* values must not be rounded: a type restored from the record */
+	bool kept;                 /* the type is the one it is stored in: bytes are copied */
+	const struct moe_imatrix_entry *importance;   /* NULL: every number matters the same */
 };
 
 /* A conversion, planned. */
@@ -29,6 +32,7 @@ struct moe_convert {
 	struct moe_surgery surgery;
 	struct moe_view view;      /* the source under the destination's names */
 	struct moe_choice *choices;    /* [view.n] */
+	struct moe_imatrix imatrix;    /* zero where there is none */
 	json_t *recorded;          /* the source's moe.hf.dtypes, or NULL */
 	json_t *metadata;
 	struct moe_companion *companions;
@@ -66,5 +70,7 @@ MOE_MUST_USE enum moe_status moe_convert_declare_scales(struct moe_convert *conv
 /* Reads the source's config, which is checked against its tensors, and makes the destination's of it: without MTP
  * layers, with block scales, with other experts, as asked. */
 MOE_MUST_USE enum moe_status moe_convert_take_config(struct moe_convert *conv, struct moe_err *err);
+/* Opens opts.imatrix, if there is one, and gives each tensor that it guides its entry; the metadata is made by then. */
+MOE_MUST_USE enum moe_status moe_convert_weigh(struct moe_convert *conv, struct moe_err *err);
 
 #endif

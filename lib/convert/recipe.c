@@ -5,23 +5,29 @@
 #include "base/hash.h"
 #include "convert/job.h"
 
+static enum moe_status add_file(struct moe_hash *hash, const char *path, struct moe_err *err)
+{
+	const char *base = moe_path_base(path);
+	struct stat now;
+
+	if (stat(path, &now) != 0)
+		return moe_err_sys(err, "%s", path);
+	const int64_t facts[] = {now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec};
+	moe_hash_add(hash, base, strlen(base) + 1);
+	moe_hash_add(hash, facts, sizeof facts);
+	return MOE_OK;
+}
+
 enum moe_status moe_convert_recipe(const struct moe_convert *conv, char recipe[33], struct moe_err *err)
 {
 	struct moe_hash *hash = moe_hash_new();
 	enum moe_status st = hash ? MOE_OK : moe_err_nomem(err, 1024, "a hash");
 
-	for (int32_t i = 0; !st && i < conv->src->n_files; i++) {
-		const struct moe_map *file = &conv->src->files[i];
-		const char *base = moe_path_base(file->path);
-		struct stat now;
-
-		if (stat(file->path, &now) != 0) {
-			st = moe_err_sys(err, "%s", file->path);
-			break;
-		}
-		const int64_t facts[] = {now.st_size, now.st_mtim.tv_sec, now.st_mtim.tv_nsec};
-		moe_hash_add(hash, base, strlen(base) + 1);
-		moe_hash_add(hash, facts, sizeof facts);
+	for (int32_t i = 0; !st && i < conv->src->n_files; i++)
+		st = add_file(hash, conv->src->files[i].path, err);
+	if (!st && conv->imatrix.path) {
+		st = add_file(hash, conv->imatrix.path, err);
+		moe_hash_add(hash, &conv->opts.imatrix_tokens, sizeof conv->opts.imatrix_tokens);
 	}
 	for (size_t i = 0; !st && i < conv->view.n; i++) {
 		const uint8_t choice[] = {conv->choices[i].scaled, conv->choices[i].exact,

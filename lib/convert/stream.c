@@ -9,10 +9,10 @@
 /* What all slots together take at most, unless two tiles take more. */
 #define SLOTS_BYTES ((uint64_t)64 << 20)
 
-/* Memory of a slot: the values of its tile, its codes and what is beside them. */
+/* Memory of a slot: the values of its tile, its codes and what is beside them, the weights of a row. */
 static uint64_t slot_bytes(const struct moe_convert *conv)
 {
-	uint64_t most = 0;
+	uint64_t most = 0, weights = 0;
 
 	for (size_t i = 0; i < conv->view.n; i++) {
 		const struct moe_seen *seen = &conv->view.seen[i];
@@ -28,8 +28,10 @@ static uint64_t slot_bytes(const struct moe_convert *conv)
 
 			most = n_bytes > most ? n_bytes : most;
 		}
+		if (conv->choices[i].importance && (uint64_t)moe_seen_cols(seen) > weights)
+			weights = (uint64_t)moe_seen_cols(seen);
 	}
-	return most;
+	return most + weights * (2 * sizeof(float) + sizeof(double));
 }
 
 /* Enough to keep every thread at work, reading and writing beside it. */
@@ -57,12 +59,14 @@ struct slot {
 	float *scales;       /* [n_scales] of the tile's blocks, where its tensor has them */
 	size_t n_scales, cap;
 	bool last;           /* of its tensor */
+	size_t first;        /* element of its tensor */
+	struct moe_weigher weigher;
 };
 
 struct run {
 	struct moe_convert *conv;
 	struct moe_tile_walk walk;
-	size_t item;
+	size_t item, elem;
 	struct slot *slots;
 	struct moe_buf scales;   /* of the tensor being written, so far; as stored */
 	void (*progress)(void *arg, size_t n_bytes);
@@ -79,9 +83,13 @@ static enum moe_status run_read(void *arg, int slot, int *done, struct moe_err *
 		if (run->walk.seen != &view->seen[run->item])
 			run->walk = (struct moe_tile_walk){ .view = view, .seen = &view->seen[run->item],
 			                                    .blocks = run->conv->choices[run->item].scaled };
+		if (run->walk.segment == 0 && run->walk.at == 0)
+			run->elem = 0;
 		run->slots[slot].item = run->item;
 		if (moe_tile_next(&run->walk, &run->slots[slot].tile)) {
 			const struct moe_tile *tile = &run->slots[slot].tile;
+			run->slots[slot].first = run->elem;
+			run->elem += tile->n;
 			run->slots[slot].last = run->walk.segment + 1 == run->walk.seen->n_segments &&
 			                        tile->at + tile->n ==
 			                                (size_t)tile->segment.rows * (size_t)tile->segment.cols;
@@ -140,6 +148,34 @@ static enum moe_status encode_blocks(struct slot *slot, const struct moe_choice 
 	return MOE_OK;
 }
 
+/* Rows with the weights of their columns, in the destination's type. */
+static enum moe_status encode_weighted(const struct moe_convert *conv, struct slot *slot, struct moe_err *err)
+{
+	const struct moe_seen *seen = &conv->view.seen[slot->item];
+	const struct moe_choice *choice = &conv->choices[slot->item];
+	const struct moe_codec *codec = choice->codec;
+	const size_t cols = (size_t)moe_seen_cols(seen), per_matrix = seen->n_elems / (size_t)moe_seen_matrices(seen);
+	const float *values;
+	enum moe_status st = moe_tile_decode(&slot->tile, &slot->buf, &values, err);
+
+	slot->n_bytes = slot->tile.n / codec->block_elems * codec->block_bytes;
+	if (!st)
+		st = moe_tile_room(&slot->buf, slot->n_bytes, err);
+	slot->bytes = slot->buf.bytes;
+	/* row by row: a tile may begin and end within one */
+	for (size_t at = 0, n; at < slot->tile.n && !st; at += n) {
+		const size_t col = (slot->first + at) % cols;
+		uint8_t *to = (uint8_t *)slot->buf.bytes + at / codec->block_elems * codec->block_bytes;
+
+		n = cols - col < slot->tile.n - at ? cols - col : slot->tile.n - at;
+		st = moe_importance_weights(&slot->weigher, &conv->imatrix, choice->importance, seen,
+		                            (int64_t)((slot->first + at) / per_matrix), conv->opts.imatrix_tokens, err);
+		if (!st)
+			codec->encode_weighted(values + at, slot->weigher.weights + col, to, n);
+	}
+	return st;
+}
+
 static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 {
 	const struct run *run = arg;
@@ -149,6 +185,8 @@ static enum moe_status run_work(void *arg, int slot_index, struct moe_err *err)
 
 	if (choice->scaled)
 		return encode_blocks(slot, choice, err);
+	if (choice->importance)
+		return encode_weighted(run->conv, slot, err);
 	enum moe_status st = moe_tile_encode(&slot->tile, choice->codec, &slot->buf, &slot->bytes, &slot->n_bytes,
 	                                     choice->exact ? &exact : NULL, err);
 
@@ -230,6 +268,7 @@ enum moe_status moe_convert_run(struct moe_convert *conv, struct moe_pool *pool,
 	for (int i = 0; i < n_slots; i++) {
 		moe_tile_buf_free(&run.slots[i].buf);
 		free(run.slots[i].scales);
+		moe_weigher_free(&run.slots[i].weigher);
 	}
 	moe_buf_free(&run.scales);
 	free(run.slots);

@@ -162,7 +162,8 @@ static uint16_t as_f16(float x)
 	return moe_f16_from_f32(x < 65504 ? (x > -65504 ? x : -65504) : 65504);
 }
 
-/* Where f16 has no such line, the next one; codes for it, then the line that these ask for, as long as that is better. */
+/* Where f16 has no such line, the next one; codes for it, then the line that these ask for, as long as that is
+ * better. */
 static void settle(const struct moe_weighted *v, struct moe_weighted_line line, bool has_min, float lo, float hi,
                    uint16_t *d, uint16_t *m, uint8_t *q)
 {
