@@ -207,8 +207,9 @@ deps-all:
 lint: all tests
 	@BUILD=$(BUILD) tests/run lint
 
-bench: all $(BUILD)/tests/rate_route
+bench: all $(BUILD)/tests/rate_route $(BUILD)/tests/bench/checkpoint
 	@BIN=$(call q,$(abspath $(BUILD))/bin) tests/bench/programs.sh
+	@BUILD=$(call q,$(abspath $(BUILD))) RUNS=1 tests/bench/convert.sh
 	@$(BUILD)/tests/rate_route
 
 FUZZ_SECONDS ?= 60

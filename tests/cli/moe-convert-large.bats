@@ -46,6 +46,14 @@ bounded()
 	[ ! -e x.gguf ]
 }
 
+@test "what a conversion holds is bounded, whatever the number of threads" {
+	local n unit
+	run_split moe-convert --dry-run -j 256 --type bf16 "$MOE_HOLES" x
+	expect_status 0
+	read -r n unit <<<"$(grep -o 'peak memory [0-9.]* [KMG]iB' .err | cut -d ' ' -f 3-)"
+	[ "$unit" = MiB ] && [ "${n%.*}" -lt 95 ]
+}
+
 @test "a file that is shorter than its header says is told by name" {
 	local file
 	mkdir v3
