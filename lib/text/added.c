@@ -21,6 +21,7 @@ struct moe_added_set {
 	int32_t *token_of;          /* [n_nodes] index of the token that ends here, or -1; node 0 is the root */
 	size_t n_nodes, cap_nodes;
 	uint64_t filter[FILTER_BITS / 64];
+	bool any_lstrip;
 };
 
 static struct edge *find_edge(struct edge *edges, size_t mask, uint32_t from, uint32_t code)
@@ -87,6 +88,7 @@ enum moe_status moe_added_set_add(struct moe_added_set *set, const uint32_t *cod
 
 	if (n == 0)
 		return MOE_OK;
+	set->any_lstrip |= set->tokens[index].lstrip;
 	set->filter[codes[0] % FILTER_BITS / 64] |= UINT64_C(1) << codes[0] % 64;
 	for (size_t i = 0; i < n; i++) {
 		enum moe_status status = grow(set, err);
@@ -116,8 +118,9 @@ void moe_added_set_free(struct moe_added_set *set)
 	free(set);
 }
 
-/* The index of the longest token that begins at `at`, or -1. */
-static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes, size_t n, size_t at, size_t *end)
+/* The index of the longest token that begins at `at`, or -1. *open: a longer one may, depending on what follows. */
+static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes, size_t n, size_t at, size_t *end,
+                          bool *open)
 {
 	uint32_t node = 0;
 	int32_t found = -1;
@@ -129,64 +132,111 @@ static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes
 			*end = at;
 		}
 	}
+	*open = at == n;
 	return found;
 }
 
-static enum moe_status add_part(struct moe_added_parts *parts, size_t start, size_t end, int32_t id,
-                                struct moe_err *err)
+/* Whether a token that is written as the text from `start` to *end is one there; then its part. *open: that depends on
+ * what follows. */
+static bool take_token(const struct moe_added_token *token, const struct moe_divide *div, size_t start, size_t end,
+                       struct moe_added_part *part, bool *open)
 {
-	if (parts->n == parts->cap) {
-		size_t cap = parts->cap ? 2 * parts->cap : 16;
-		struct moe_added_part *grown = realloc(parts->v, cap * sizeof *grown);
-		if (!grown)
-			return moe_err_nomem(err, cap * sizeof *grown, "the parts of a text");
-		parts->v = grown;
-		parts->cap = cap;
-	}
-	parts->v[parts->n++] = (struct moe_added_part){start, end, id};
-	return MOE_OK;
+	const uint32_t *codes = div->text.p;
+	const size_t n = div->text.n;
+
+	*open = end == n && (token->single_word || token->rstrip);
+	if (token->single_word && ((start > 0 && moe_unicode_is_adjacent(codes[start - 1])) ||
+	                           (end < n && moe_unicode_is_adjacent(codes[end]))))
+		return false;
+	/* White space that the token before has taken stays with that one, and a token that is nothing else is none;
+	 * without lstrip it is one again. */
+	while (token->lstrip && start > div->done && moe_unicode_is_space(codes[start - 1]))
+		start--;
+	while (token->rstrip && end < n && moe_unicode_is_space(codes[end]))
+		end++;
+	*open |= token->rstrip && end == n;
+	if (token->lstrip && end <= div->done)
+		return false;
+	if (token->lstrip && start < div->done)
+		start = div->done;
+	*part = (struct moe_added_part){start, end, token->id, true};
+	return true;
 }
 
-enum moe_status moe_added_divide(const struct moe_added_set *set, const uint32_t *codes, size_t n,
-                                 struct moe_added_parts *parts, struct moe_err *err)
+/* Looks for the next token from div->at on, up to where that depends on what follows. */
+static void find_token(const struct moe_added_set *set, struct moe_divide *div, bool last)
 {
-	size_t done = 0, i = 0;
-	enum moe_status status = MOE_OK;
+	const uint32_t *codes = div->text.p;
+	const size_t n = div->text.n;
+	bool open = false;
 
-	parts->n = 0;
-	while (i < n && !status) {
-		const struct moe_added_token *token;
-		size_t start = i, end = i;
+	while (div->at < n && !div->has_token) {
+		size_t end = div->at;
 		int32_t index = -1;
 
-		if (set->filter[codes[i] % FILTER_BITS / 64] >> codes[i] % 64 & 1)
-			index = longest_at(set, codes, n, i, &end);
+		if (set->filter[codes[div->at] % FILTER_BITS / 64] >> codes[div->at] % 64 & 1) {
+			index = longest_at(set, codes, n, div->at, &end, &open);
+			if (open && !last)
+				return;
+		}
 		if (index < 0) {
-			i++;
+			div->at++;
 			continue;
 		}
-		i = end;
-		token = &set->tokens[index];
-		if (token->single_word && ((start > 0 && moe_unicode_is_adjacent(codes[start - 1])) ||
-		                           (end < n && moe_unicode_is_adjacent(codes[end]))))
-			continue;
-		/* White space that the token before has taken stays with that one, and a token that is nothing else is
-		 * none; without lstrip it is one again. */
-		while (token->lstrip && start > done && moe_unicode_is_space(codes[start - 1]))
-			start--;
-		while (token->rstrip && end < n && moe_unicode_is_space(codes[end]))
-			end++;
-		if (token->lstrip && end <= done)
-			continue;
-		if (token->lstrip && start < done)
-			start = done;
-		if (done < start)
-			status = add_part(parts, done, start, -1, err);
-		if (!status)
-			status = add_part(parts, start, end, token->id, err);
-		done = end;
+		div->has_token = take_token(&set->tokens[index], div, div->at, end, &div->token, &open);
+		if (open && !last) {
+			div->has_token = false;
+			return;
+		}
+		div->at = end;
 	}
-	if (!status && done < n)
-		status = add_part(parts, done, n, -1, err);
-	return status;
+}
+
+bool moe_added_next(const struct moe_added_set *set, struct moe_divide *div, bool last, struct moe_added_part *part)
+{
+	size_t end = div->text.n;
+
+	if (!last && div->text.n - div->at < div->need)
+		return false;
+	div->need = 0;
+	if (!div->has_token)
+		find_token(set, div, last);
+	if (div->has_token) {
+		end = div->token.start;
+	} else if (!last) {
+		/* White space that a token may yet take; what was kept before is not looked at again. */
+		end = div->at;
+		while (set->any_lstrip && end > div->done && moe_unicode_is_space(div->text.p[end - 1]))
+			end = end > div->tried ? end - 1 : div->done;
+		div->tried = div->at;
+	}
+	if (div->done < end) {
+		*part = (struct moe_added_part){div->done, end, -1, div->has_token || last};
+		div->done = end;
+		return true;
+	}
+	if (div->has_token) {
+		*part = div->token;
+		div->done = part->end;
+		div->has_token = false;
+		return true;
+	}
+	div->need = 2 * (div->text.n - div->at);
+	return false;
+}
+
+void moe_divide_drop(struct moe_divide *div, bool last)
+{
+	size_t n = div->at > 0 ? div->at - 1 : 0;
+
+	if (last) {
+		div->text.n = div->text.n_lead = div->at = div->done = div->tried = div->need = 0;
+		return;
+	}
+	/* A token looks at the character before it. */
+	n = n < div->done ? n : div->done;
+	moe_codes_drop(&div->text, n);
+	div->at -= n;
+	div->done -= n;
+	div->tried -= n < div->tried ? n : div->tried;
 }

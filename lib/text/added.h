@@ -31,19 +31,29 @@ MOE_MUST_USE enum moe_status moe_added_set_add(struct moe_added_set *set, const 
                                                int32_t index, struct moe_err *err);
 void moe_added_set_free(struct moe_added_set *set);   /* NULL is fine */
 
-/* A part of a text: an added token, or, with id -1, what lies between two. */
+/* A part of a text: an added token, or, with id -1, a part of what lies between two. */
 struct moe_added_part {
 	size_t start, end;
 	int32_t id;
+	bool ends;   /* a token follows, or nothing */
 };
 
-struct moe_added_parts {
-	struct moe_added_part *v;   /* [n] */
-	size_t n, cap;
+/* A text being divided, which comes bit by bit. Zero-initialise. */
+struct moe_divide {
+	struct moe_codes text;   /* what has come of it, but for what is used up */
+	size_t at;               /* no token begins before it but those given */
+	size_t done;             /* where the next part begins */
+	size_t tried;            /* white space from done to here is kept for a token that may take it */
+	size_t need;             /* code points from `at` on that are worth another try */
+	struct moe_added_part token;   /* to be given next */
+	bool has_token;
 };
 
-/* Replaces *parts by those of the text, in order. */
-MOE_MUST_USE enum moe_status moe_added_divide(const struct moe_added_set *set, const uint32_t *codes, size_t n,
-                                              struct moe_added_parts *parts, struct moe_err *err);
+/* The next part; false: none is certain until more comes. last: nothing more comes, and all of it is certain.
+ * Parts come in order, but a token may begin in white space that the one before has taken. */
+MOE_MUST_USE bool moe_added_next(const struct moe_added_set *set, struct moe_divide *div, bool last,
+                                 struct moe_added_part *part);
+/* Once there is no next part: lets go of what is used up. last: what comes then is another text. */
+void moe_divide_drop(struct moe_divide *div, bool last);
 
 #endif

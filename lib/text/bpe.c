@@ -68,6 +68,8 @@ enum moe_status moe_bpe_read_vocab(struct moe_bpe *bpe, const json_t *vocab, con
 			                   key);
 		if (n > UINT32_MAX)
 			return moe_err_set(err, MOE_EFORMAT, "%s.vocab: a token of %zu bytes", where, n);
+		if (n > bpe->longest)
+			bpe->longest = n;
 		memcpy(bpe->blob + at, key, n);
 		*e = (struct moe_bpe_entry){bpe->blob + at, (uint32_t)n, (int32_t)id};
 		at += n;
@@ -167,6 +169,8 @@ struct stretch {
 	size_t start;        /* where it begins in the piece */
 	uint32_t last;       /* the character that its last symbol ends with */
 	bool plain;          /* every symbol is that of a character */
+	size_t sure;         /* up to here in the piece nothing depends on what is behind; */
+	size_t n_sure;       /* the ids then */
 	struct moe_ids *ids;
 	struct moe_err *err;
 };
@@ -201,8 +205,10 @@ static enum moe_status close_stretch(struct stretch *st, size_t end)
 	return status ? status : add_ids(st->ids, mg->symbols, n, st->err);
 }
 
-/* Appends a symbol that begins with the character `first` and ends with `last`, of the text at `at`. */
-static enum moe_status put(struct stretch *st, int32_t id, uint32_t first, uint32_t last, size_t at, bool plain)
+/* Appends a symbol that begins with the character `first` and ends with `last`, of the text at `at`. exact: it begins
+ * there, and none before it is still to come. */
+static enum moe_status put(struct stretch *st, int32_t id, uint32_t first, uint32_t last, size_t at, bool plain,
+                           bool exact)
 {
 	enum moe_status status = MOE_OK;
 
@@ -211,6 +217,10 @@ static enum moe_status put(struct stretch *st, int32_t id, uint32_t first, uint3
 	if (st->n == 0) {
 		st->start = at;
 		st->plain = true;
+		if (exact) {
+			st->sure = at;
+			st->n_sure = st->ids->n;
+		}
 	}
 	if (!status && st->n == st->sc->merging.cap)
 		status = moe_merging_room(&st->sc->merging, st->n + 1, st->err);
@@ -233,19 +243,19 @@ static enum moe_status put_unknown(struct stretch *st, struct moe_str c, size_t 
 	for (size_t k = 0; k < c.n && all; k++)
 		all = bpe->code_ids[(uint8_t)c.p[k]] >= 0;
 	for (size_t k = 0; k < c.n && all && !status; k++)
-		status = put(st, bpe->code_ids[(uint8_t)c.p[k]], '<', '>', at, false);
+		status = put(st, bpe->code_ids[(uint8_t)c.p[k]], '<', '>', at, false, k == 0 && !*pending);
 	if (all)
 		return status;
 	if (bpe->unk_id < 0)
 		return unknown_char(c.p, c.n, st->err);
 	if (*pending && !bpe->fuse_unk)
-		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, at, false);
+		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, at, false, false);
 	*pending = true;
 	return status;
 }
 
-/* The ids of all characters, stretch by stretch. */
-static enum moe_status put_all(struct stretch *st, bool byte_level)
+/* The ids of all characters, stretch by stretch; open: of those up to st->sure. */
+static enum moe_status put_all(struct stretch *st, bool byte_level, bool open)
 {
 	const struct moe_bpe *bpe = st->bpe;
 	const uint8_t *p = (const uint8_t *)st->piece.p;
@@ -274,13 +284,17 @@ static enum moe_status put_all(struct stretch *st, bool byte_level)
 			continue;
 		}
 		if (pending)
-			status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, i, false);
+			status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, i, false, false);
 		pending = false;
 		if (!status)
-			status = put(st, id, code, code, i, true);
+			status = put(st, id, code, code, i, true, true);
+	}
+	if (open) {
+		st->ids->n = status ? st->ids->n : st->n_sure;
+		return status;
 	}
 	if (pending && !status)
-		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, st->piece.n, false);
+		status = put(st, bpe->unk_id, bpe->unk_first, bpe->unk_last, st->piece.n, false, false);
 	return status || st->n == 0 ? status : close_stretch(st, st->piece.n);
 }
 
@@ -297,22 +311,28 @@ static int32_t whole_id(const struct moe_bpe *bpe, struct scratch *sc, struct mo
 	return moe_bpe_find(bpe, (struct moe_str){sc->mapped.p ? sc->mapped.p : "", sc->mapped.n});
 }
 
+static enum moe_status check_length(struct moe_str piece, struct moe_err *err)
+{
+	if (piece.n <= INT32_MAX / 4)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT,
+	                   "a piece of text of %zu bytes that nothing divides, at most %d are supported", piece.n,
+	                   INT32_MAX / 4);
+}
+
 static enum moe_status encode_piece(const struct moe_bpe *bpe, struct scratch *sc, struct moe_str piece,
                                     bool byte_level, struct moe_ids *ids, struct moe_err *err)
 {
 	struct stretch st = {.bpe = bpe, .sc = sc, .piece = piece, .ids = ids, .err = err};
+	enum moe_status status = check_length(piece, err);
 
-	if (piece.n > INT32_MAX / 4)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "a piece of text of %zu bytes that nothing divides, at most %d are supported",
-		                   piece.n, INT32_MAX / 4);
-	if (bpe->ignore_merges) {
+	if (!status && bpe->ignore_merges) {
 		int32_t id = whole_id(bpe, sc, piece, byte_level);
-		enum moe_status status = moe_buf_check(&sc->mapped, err);
-		if (status || id >= 0)
-			return status ? status : moe_ids_add(ids, id, err);
+		status = moe_buf_check(&sc->mapped, err);
+		if (!status && id >= 0)
+			return moe_ids_add(ids, id, err);
 	}
-	return put_all(&st, byte_level);
+	return status ? status : put_all(&st, byte_level, false);
 }
 
 enum moe_status moe_bpe_encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
@@ -328,5 +348,25 @@ enum moe_status moe_bpe_encode(const void *self, void *scratch, struct moe_str p
 	status = encode_piece(self, sc, piece, byte_level, ids, err);
 	if (!status)
 		moe_memo_put(slot, piece, ids->ids + first, ids->n - first);
+	return status;
+}
+
+enum moe_status moe_bpe_advance(const void *self, void *scratch, struct moe_str text, bool byte_level, bool begins,
+                                bool ends, size_t *n_used, struct moe_ids *ids, struct moe_err *err)
+{
+	const struct moe_bpe *bpe = self;
+	struct stretch st = {.bpe = bpe, .sc = scratch, .piece = text, .n_sure = ids->n, .ids = ids, .err = err};
+	enum moe_status status = check_length(text, err);
+
+	*n_used = ends ? text.n : 0;
+	if (begins && ends)
+		return moe_bpe_encode(self, scratch, text, byte_level, ids, err);
+	/* What has become longer than every entry is none as a whole. */
+	if (begins && bpe->ignore_merges && text.n <= bpe->longest)
+		return status;
+	if (!status)
+		status = put_all(&st, byte_level, !ends);
+	if (!ends)
+		*n_used = st.sure;
 	return status;
 }

@@ -20,6 +20,7 @@ struct moe_bpe {
 	size_t n;
 	uint32_t *slots;         /* [slot_mask + 1] index into entries + 1; 0: empty */
 	size_t slot_mask;
+	size_t longest;          /* bytes of an entry */
 	struct moe_merges merges;
 	struct moe_seams seams;  /* where merges join, if has_seams; otherwise they may anywhere */
 	bool has_seams;
@@ -48,5 +49,8 @@ void *moe_bpe_scratch_new(const void *self, size_t n_bytes);
 void moe_bpe_scratch_free(void *scratch);
 MOE_MUST_USE enum moe_status moe_bpe_encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
                                             struct moe_ids *ids, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_bpe_advance(const void *self, void *scratch, struct moe_str text, bool byte_level,
+                                             bool begins, bool ends, size_t *n_used, struct moe_ids *ids,
+                                             struct moe_err *err);
 
 #endif

@@ -137,25 +137,66 @@ static enum moe_status add_all(struct moe_codes *out, const uint32_t *p, size_t 
 	return status ? status : add_normalized(out, p + done, n - done, form, err);
 }
 
-enum moe_status moe_normal_form(struct moe_codes *text, struct moe_codes *spare, enum moe_form form,
-                                struct moe_err *err)
+/* Nothing is put before it, and it composes with nothing before it: no mark, and no jamo but a leading one. */
+static bool begins_decomposed(uint32_t code)
 {
-	size_t i = 0, n_lead = text->n_lead;
+	const utf8proc_property_t *property = utf8proc_get_property((utf8proc_int32_t)code);
+
+	return property->combining_class == 0 && property->category != UTF8PROC_CATEGORY_MN &&
+	       property->category != UTF8PROC_CATEGORY_MC && property->category != UTF8PROC_CATEGORY_ME &&
+	       !(code >= 0x1160 && code <= 0x11FF);
+}
+
+bool moe_normal_begins(uint32_t code, enum moe_form form)
+{
+	const int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (form & MOE_FORM_KD ? UTF8PROC_COMPAT : 0);
+	utf8proc_int32_t parts[MAX_DECOMPOSED];
+	int boundary = 0;
+	utf8proc_ssize_t n;
+
+	if (code < FIRST_COMBINING || is_plain(code, form) || is_barrier(code, form))
+		return true;
+	if (!begins_decomposed(code))
+		return false;
+	n = utf8proc_decompose_char((utf8proc_int32_t)code, parts, MAX_DECOMPOSED, options, &boundary);
+	return n > 0 && n <= MAX_DECOMPOSED && begins_decomposed((uint32_t)parts[0]);
+}
+
+/* How many of the first code points come from the beginning of the whole text, when those of the text do not yet have
+ * their form. */
+static enum moe_status form_lead(const struct moe_flow *in, struct moe_codes *out, enum moe_form form,
+                                 struct moe_err *err)
+{
+	const size_t before = out->n, n_lead = in->text.n_lead;
 	enum moe_status status = MOE_OK;
 
-	while (i < text->n && is_plain(text->p[i], form))
-		i++;
-	if (i == text->n)
-		return MOE_OK;
-	spare->n = 0;
-	if (n_lead > 0 && !is_plain(text->p[0], form)) {
-		status = add_all(spare, text->p, n_lead < text->n ? n_lead : text->n, form, err);
-		n_lead = spare->n;
-		spare->n = 0;
+	out->n_lead = n_lead;
+	if (n_lead > 0 && !is_plain(in->text.p[0], form)) {
+		status = add_all(out, in->text.p, n_lead < in->text.n ? n_lead : in->text.n, form, err);
+		out->n_lead = out->n - before;
+		out->n = before;
 	}
+	return status;
+}
+
+enum moe_status moe_normal_form(struct moe_flow *in, struct moe_codes *out, enum moe_form form, struct moe_err *err)
+{
+	size_t end = in->text.n, i = in->at;
+	const uint32_t *p = in->text.p;
+	enum moe_status status = MOE_OK;
+
+	while (!in->last && end > in->at && !(end < in->text.n && moe_normal_begins(p[end], form)))
+		end--;
+	if (end == in->at || (!in->begun && !in->last && end < in->text.n_lead))
+		return MOE_OK;
+	if (!in->begun)
+		status = form_lead(in, out, form, err);
+	in->begun = true;
+	while (i < end && is_plain(p[i], form))
+		i++;
 	if (!status)
-		status = add_all(spare, text->p, text->n, form, err);
-	if (!status)
-		moe_codes_swap(text, spare, n_lead);
+		status = i == end ? moe_codes_add(out, p + in->at, end - in->at, err)
+		                  : add_all(out, p + in->at, end - in->at, form, err);
+	in->at = end;
 	return status;
 }

@@ -8,7 +8,9 @@
 enum moe_form { MOE_FORM_D = 0, MOE_FORM_C = 1, MOE_FORM_KD = 2, MOE_FORM_KC = 3 };
 
 /* As moe_normalizer.apply. */
-MOE_MUST_USE enum moe_status moe_normal_form(struct moe_codes *text, struct moe_codes *spare, enum moe_form form,
+MOE_MUST_USE enum moe_status moe_normal_form(struct moe_flow *in, struct moe_codes *out, enum moe_form form,
                                              struct moe_err *err);
+/* Whether a character neither changes with what is before it nor changes that. */
+bool moe_normal_begins(uint32_t code, enum moe_form form);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/str.h"
 #include "text/pattern.h"
+#include "text/utf8.h"
 
 enum {
 	MAX_CLASSES = 256,
@@ -30,7 +31,9 @@ enum {
 
 struct moe_regex {
 	pcre2_code *code;
+	size_t behind;                 /* code points that look-behinds may step back, and one more */
 	char *where;
+	uint8_t ascii[128];            /* the classes of the first code points once more */
 	uint8_t *blocks;               /* [n_blocks][BLOCK] class of each code point */
 	size_t n_blocks;
 	uint16_t block_of[N_BLOCKS];
@@ -42,9 +45,11 @@ struct moe_regex_scan {
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack;
 	uint8_t *classes;              /* [n] */
+	size_t n, cap;
 	size_t n_calls;
 	double seconds;                /* of this thread that it may take */
-	double since;                  /* what the thread's clock said at the first look; 0: no look yet */
+	double spent;                  /* of these, up to when the text last went on */
+	double since, now;             /* what the thread's clock said at the first look since then, and at the last */
 	struct timespec tick;          /* the coarse clock's at the last look */
 };
 
@@ -155,6 +160,8 @@ static enum moe_status build_map(struct moe_regex *re, const struct division *dv
 		}
 		re->block_of[b] = (uint16_t)same;
 	}
+	for (uint32_t c = 0; c < sizeof re->ascii; c++)
+		re->ascii[c] = re->blocks[re->block_of[0] * (size_t)BLOCK + c];
 	return MOE_OK;
 }
 
@@ -193,6 +200,19 @@ static void emit_set(struct moe_buf *out, const struct moe_charset *set, const s
 	moe_buf_addc(out, ']');
 }
 
+/* One look-behind may be within another, and each steps back at most as far as PCRE2 says; one more code point shows
+ * that the text does not begin there. */
+static size_t count_behind(const struct moe_pattern *ps, const pcre2_code *code)
+{
+	uint32_t longest = 0;
+	size_t n = 1;
+
+	for (size_t i = 0; i < ps->n_items; i++)
+		n += ps->items[i].set < 0 && strstr(ps->items[i].syntax, "(?<") != NULL;
+	(void)pcre2_pattern_info(code, PCRE2_INFO_MAXLOOKBEHIND, &longest);
+	return n * longest + 1;
+}
+
 static enum moe_status emit(const struct moe_pattern *ps, const struct division *dv, struct moe_regex *re)
 {
 	struct moe_buf out = {0};
@@ -217,7 +237,8 @@ static enum moe_status emit(const struct moe_pattern *ps, const struct division 
 			                     (const char *)text);
 		} else {
 			/* Without JIT (not on this machine, or refused) PCRE2 interprets the same code. */
-			(void)pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE);
+			(void)pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
+			re->behind = count_behind(ps, re->code);
 		}
 	}
 	moe_buf_free(&out);
@@ -276,8 +297,12 @@ void moe_regex_free(struct moe_regex *regex)
 	free(regex);
 }
 
-enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_regex *regex, const uint32_t *codes,
-                                size_t n, struct moe_err *err)
+size_t moe_regex_behind(const struct moe_regex *regex)
+{
+	return regex->behind;
+}
+
+enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_regex *regex, struct moe_err *err)
 {
 	struct moe_regex_scan *scan = calloc(1, sizeof *scan);
 
@@ -285,21 +310,99 @@ enum moe_status moe_regex_begin(struct moe_regex_scan **out, const struct moe_re
 	if (!scan)
 		return moe_err_nomem(err, sizeof *scan, "a search");
 	scan->regex = regex;
+	scan->seconds = SECONDS;
 	scan->match = pcre2_match_data_create(1, NULL);
 	scan->context = pcre2_match_context_create(NULL);
-	scan->classes = malloc(n ? n : 1);
-	if (!scan->match || !scan->context || !scan->classes) {
+	if (!scan->match || !scan->context) {
 		moe_regex_finish(scan);
-		return moe_err_nomem(err, n, "a search");
+		return moe_err_nomem(err, sizeof *scan, "a search");
 	}
-	/* Enough for every pattern that takes linear time, on any text; one that takes more is stopped. */
-	pcre2_set_match_limit(scan->context, n < (UINT32_MAX - MATCH_STEPS_MIN) / MATCH_STEPS
-	                                     ? MATCH_STEPS_MIN + MATCH_STEPS * (uint32_t)n : UINT32_MAX);
-	for (size_t i = 0; i < n; i++)
-		scan->classes[i] = regex->blocks[regex->block_of[codes[i] / BLOCK] * (size_t)BLOCK + codes[i] % BLOCK];
-	scan->seconds = SECONDS + SECONDS_PER_CODE * (double)n;
 	*out = scan;
 	return MOE_OK;
+}
+
+/* Room for n more classes; starts the clock again. */
+static enum moe_status more_room(struct moe_regex_scan *scan, size_t n, struct moe_err *err)
+{
+	size_t cap = scan->cap ? scan->cap : 256;
+	uint8_t *grown;
+
+	scan->spent += scan->now - scan->since;
+	scan->since = scan->now = 0;
+	if (n <= scan->cap - scan->n)
+		return MOE_OK;
+	while (cap - scan->n < n)
+		cap += cap / 2;
+	grown = realloc(scan->classes, cap);
+	if (!grown)
+		return moe_err_nomem(err, cap, "a search");
+	scan->classes = grown;
+	scan->cap = cap;
+	return MOE_OK;
+}
+
+/* Enough for every pattern that takes linear time, on any text; one that takes more is stopped. */
+static void set_limits(struct moe_regex_scan *scan, size_t n_new)
+{
+	pcre2_set_match_limit(scan->context, scan->n < (UINT32_MAX - MATCH_STEPS_MIN) / MATCH_STEPS
+	                                     ? MATCH_STEPS_MIN + MATCH_STEPS * (uint32_t)scan->n : UINT32_MAX);
+	scan->seconds += SECONDS_PER_CODE * (double)n_new;
+}
+
+static uint8_t class_of(const struct moe_regex *regex, uint32_t code)
+{
+	return regex->blocks[regex->block_of[code / BLOCK] * (size_t)BLOCK + code % BLOCK];
+}
+
+enum moe_status moe_regex_add(struct moe_regex_scan *scan, const uint32_t *codes, size_t n, struct moe_err *err)
+{
+	const size_t n_old = scan->n;
+	enum moe_status status = more_room(scan, n - n_old, err);
+
+	if (status)
+		return status;
+	for (size_t i = n_old; i < n; i++)
+		scan->classes[i] = class_of(scan->regex, codes[i]);
+	scan->n = n;
+	set_limits(scan, n - n_old);
+	return MOE_OK;
+}
+
+enum moe_status moe_regex_add_utf8(struct moe_regex_scan *scan, const char *text, size_t n, struct moe_err *err)
+{
+	const uint8_t *p = (const uint8_t *)text, *end = p + n;
+	const struct moe_regex *regex = scan->regex;
+	const size_t n_old = scan->n;
+	enum moe_status status = more_room(scan, n, err);
+	uint8_t *to;
+
+	if (status)
+		return status;
+	to = scan->classes + scan->n;
+	while (p < end) {
+		if (*p < 0x80)
+			*to++ = regex->ascii[*p++];
+		else
+			*to++ = class_of(regex, moe_utf8_next(&p));
+	}
+	scan->n = (size_t)(to - scan->classes);
+	set_limits(scan, scan->n - n_old);
+	return MOE_OK;
+}
+
+size_t moe_regex_n(const struct moe_regex_scan *scan)
+{
+	return scan->n;
+}
+
+void moe_regex_drop(struct moe_regex_scan *scan, size_t n)
+{
+	if (n == 0 || scan->n == 0)
+		return;
+	if (n > scan->n)
+		n = scan->n;
+	memmove(scan->classes, scan->classes + n, scan->n - n);
+	scan->n -= n;
 }
 
 /* Whether the search has taken too long. The thread's clock takes a system call, so it is looked at only where the
@@ -314,57 +417,83 @@ static bool is_late(struct moe_regex_scan *scan)
 	scan->tick = now;
 	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) != 0)
 		return false;
-	const double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+	scan->now = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 	if (scan->since == 0)
-		scan->since = seconds;
-	return seconds - scan->since > scan->seconds;
+		scan->since = scan->now;
+	return scan->spent + scan->now - scan->since > scan->seconds;
 }
 
-/* The result of PCRE2 for a match that begins at `from` or up to STARTS behind it. */
-static int match(struct moe_regex_scan *scan, size_t first, size_t end, size_t from)
+/* The result of PCRE2 for a match that begins at `from` or up to STARTS behind it. With PCRE2_PARTIAL_HARD a search
+ * that comes upon the end of the piece says so at once, so that what it says otherwise stays true whatever follows. */
+static int match(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, uint32_t options)
 {
 	int rc;
 
 	pcre2_set_offset_limit(scan->context, from - first + STARTS);
-	rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
+	rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, options, scan->match,
 	                 scan->context);
 	if (rc == PCRE2_ERROR_JIT_STACKLIMIT && !scan->stack) {
 		/* The 32 KiB that PCRE2 takes from the caller's stack do for all but long runs of a repeated group. */
 		scan->stack = pcre2_jit_stack_create(1 << 15, MAX_JIT_STACK, NULL);
 		pcre2_jit_stack_assign(scan->context, NULL, scan->stack);
-		rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, 0, scan->match,
-		                 scan->context);
+		rc = pcre2_match(scan->regex->code, scan->classes + first, end - first, from - first, options,
+		                 scan->match, scan->context);
 	}
 	return rc;
 }
 
-enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool *found,
-                               size_t *start, size_t *stop, struct moe_err *err)
+enum moe_status moe_regex_find(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool more,
+                               enum moe_regex_found *found, size_t *start, size_t *stop, struct moe_err *err)
 {
 	const PCRE2_SIZE *at = pcre2_get_ovector_pointer(scan->match);
+	const uint32_t options = more ? PCRE2_PARTIAL_HARD : 0;
 	PCRE2_UCHAR text[256];
-	int rc = match(scan, first, end, from);
+	int rc = match(scan, first, end, from, options);
 	bool late = ++scan->n_calls % LOOK_AT_CLOCK == 0 && is_late(scan);
 
 	while (rc == PCRE2_ERROR_NOMATCH && end - from > STARTS && !late) {
 		from += STARTS + 1;
-		rc = match(scan, first, end, from);
+		rc = match(scan, first, end, from, options);
 		late = is_late(scan);
 	}
 	if (late)
 		return moe_err_set(err, MOE_EFORMAT,
 		                   "%s: the pattern takes more than %.0f seconds on a piece of %zu characters",
 		                   scan->regex->where, scan->seconds, end - first);
-	*found = rc >= 0;
+	*found = MOE_REGEX_NONE;
+	*start = *stop = end;
 	if (rc == PCRE2_ERROR_NOMATCH)
 		return MOE_OK;
+	if (rc == PCRE2_ERROR_PARTIAL) {
+		*found = MOE_REGEX_OPEN;
+		*start = first + at[0] > from ? first + at[0] : from;
+		return MOE_OK;
+	}
 	if (rc < 0) {
 		pcre2_get_error_message(rc, text, sizeof text);
 		return moe_err_set(err, MOE_EFORMAT, "%s: the pattern fails on a piece of %zu characters: %s",
 		                   scan->regex->where, end - first, (const char *)text);
 	}
+	if (more && first + at[0] == end)
+		return MOE_OK;
+	*found = MOE_REGEX_MATCH;
 	*start = first + at[0];
 	*stop = first + at[1];
+	return MOE_OK;
+}
+
+enum moe_status moe_regex_next(struct moe_regex_scan *scan, size_t first, size_t end, size_t from, bool behind_match,
+                               bool more, enum moe_regex_found *found, size_t *start, size_t *stop,
+                               struct moe_err *err)
+{
+	enum moe_status status = moe_regex_find(scan, first, end, from, more, found, start, stop, err);
+
+	if (status || *found != MOE_REGEX_MATCH || !behind_match || *start != from || *stop != from)
+		return status;
+	if (from + more < end)
+		return moe_regex_find(scan, first, end, from + 1, more, found, start, stop, err);
+	*found = MOE_REGEX_NONE;
+	*start = *stop = end;
 	return MOE_OK;
 }
 

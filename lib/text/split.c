@@ -1,207 +1,396 @@
-/* Dividing a text into pieces: the matches of a pattern or of characters, and what becomes of them. */
+/* The steps of pre-tokenizers on a stream of pieces. */
+#include "text/split.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "text/stage.h"
+#include "text/utf8.h"
 
-enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t start, size_t end, bool is_match, struct moe_err *err)
+enum moe_status moe_steps_add(struct moe_steps *steps, struct moe_step step, struct moe_err *err)
 {
-	if (pieces->n == pieces->cap) {
-		size_t cap = pieces->cap ? pieces->cap * 2 : 64;
-		struct moe_piece *grown = realloc(pieces->v, cap * sizeof *grown);
+	if (steps->n == steps->cap) {
+		size_t cap = steps->cap ? 2 * steps->cap : 8;
+		struct moe_step *grown = realloc(steps->v, cap * sizeof *grown);
+		if (!grown)
+			return moe_err_nomem(err, cap * sizeof *grown, "a pre-tokenizer");
+		steps->v = grown;
+		steps->cap = cap;
+	}
+	steps->v[steps->n++] = step;
+	return MOE_OK;
+}
+
+/* -- streams ------------------------------------------------------------------------------------------------------ */
+
+static enum moe_status add_end(struct moe_stream *stream, size_t end, struct moe_err *err)
+{
+	if (stream->n_ends == stream->cap_ends) {
+		size_t cap = stream->cap_ends ? stream->cap_ends * 2 : 64;
+		size_t *grown = realloc(stream->ends, cap * sizeof *grown);
 		if (!grown)
 			return moe_err_nomem(err, cap * sizeof *grown, "the pieces of a text");
-		pieces->v = grown;
-		pieces->cap = cap;
+		stream->ends = grown;
+		stream->cap_ends = cap;
 	}
-	pieces->v[pieces->n++] = (struct moe_piece){(uint32_t)start, (uint32_t)end, is_match};
+	stream->ends[stream->n_ends++] = end;
 	return MOE_OK;
 }
 
-void moe_split_free(struct moe_split *split)
-{
-	moe_codes_free(&split->text);
-	moe_codes_free(&split->spare_text);
-	free(split->pieces.v);
-	free(split->spare.v);
-	free(split->matches.v);
-	*split = (struct moe_split){0};
-}
-
-/* Appends to split->spare the pieces that split->matches, which cover a piece without a gap, make of it. */
-static enum moe_status add_by_behavior(struct moe_split *split, enum moe_behavior behavior, struct moe_err *err)
-{
-	const struct moe_pieces *m = &split->matches;
-	struct moe_pieces *out = &split->spare;
-	size_t first = out->n;
-
-	for (size_t i = 0; i < m->n; i++) {
-		const struct moe_piece *v = &m->v[i];
-		bool join = false;
-		enum moe_status status;
-
-		if (v->start == v->end && behavior == MOE_SPLIT_ISOLATED)
-			continue;
-		switch (behavior) {
-		case MOE_SPLIT_ISOLATED:
-			break;
-		case MOE_SPLIT_REMOVED:
-			if (v->is_match)
-				continue;
-			break;
-		case MOE_SPLIT_WITH_PREVIOUS:
-			join = v->is_match && !(i > 0 && m->v[i - 1].is_match);
-			break;
-		case MOE_SPLIT_WITH_NEXT:
-			join = i > 0 && m->v[i - 1].is_match && !v->is_match;
-			/* Of several matches in a row only the last goes with the gap behind them. */
-			break;
-		case MOE_SPLIT_CONTIGUOUS:
-			join = i > 0 && v->is_match == m->v[i - 1].is_match;
-			break;
-		}
-		if (join && out->n > first) {
-			out->v[out->n - 1].end = v->end;
-			continue;
-		}
-		status = moe_pieces_add(out, v->start, v->end, false, err);
-		if (status)
-			return status;
-	}
-	return MOE_OK;
-}
-
-/* The pieces gathered in spare become those of the split; empty ones go. */
-static void take_spare(struct moe_split *split)
-{
-	struct moe_pieces done = split->spare;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < done.n; i++) {
-		if (done.v[i].start < done.v[i].end)
-			done.v[kept++] = done.v[i];
-	}
-	done.n = kept;
-	split->spare = split->pieces;
-	split->pieces = done;
-}
-
-enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan, struct moe_piece piece,
-                                 bool invert, struct moe_err *err)
-{
-	size_t from = piece.start, gap = piece.start, start, stop;
-	bool found, any = false;
-	enum moe_status status;
-
-	out->n = 0;
-	while (from <= piece.end) {
-		status = moe_regex_find(scan, piece.start, piece.end, from, &found, &start, &stop, err);
-		if (status)
-			return status;
-		if (!found)
-			break;
-		if (start == stop && any && start == gap) {
-			from = from + 1;
-			continue;
-		}
-		if (gap != start)
-			status = moe_pieces_add(out, gap, start, invert, err);
-		if (!status)
-			status = moe_pieces_add(out, start, stop, !invert, err);
-		if (status)
-			return status;
-		from = gap = stop;
-		any = true;
-	}
-	return gap == piece.end ? MOE_OK : moe_pieces_add(out, gap, piece.end, invert, err);
-}
-
-enum moe_status moe_split_regex(struct moe_split *split, const struct moe_regex *regex, enum moe_behavior behavior,
-                                bool invert, struct moe_err *err)
-{
-	struct moe_regex_scan *scan;
-	enum moe_status status = moe_regex_begin(&scan, regex, split->text.p, split->text.n, err);
-
-	split->spare.n = 0;
-	for (size_t i = 0; i < split->pieces.n && !status; i++) {
-		status = moe_pieces_match(&split->matches, scan, split->pieces.v[i], invert, err);
-		if (!status)
-			status = add_by_behavior(split, behavior, err);
-	}
-	moe_regex_finish(scan);
-	take_spare(split);
-	return status;
-}
-
-/* A match is a character for which is() holds; without is(), a copy of `code`. */
-static enum moe_status split_by(struct moe_split *split, bool (*is)(uint32_t code), uint32_t code,
-                                enum moe_behavior behavior, struct moe_err *err)
-{
-	enum moe_status status = MOE_OK;
-
-	split->spare.n = 0;
-	for (size_t i = 0; i < split->pieces.n && !status; i++) {
-		struct moe_piece piece = split->pieces.v[i];
-		size_t gap = piece.start;
-
-		split->matches.n = 0;
-		for (size_t k = piece.start; k < piece.end && !status; k++) {
-			if (is ? !is(split->text.p[k]) : split->text.p[k] != code)
-				continue;
-			if (gap < k)
-				status = moe_pieces_add(&split->matches, gap, k, false, err);
-			if (!status)
-				status = moe_pieces_add(&split->matches, k, k + 1, true, err);
-			gap = k + 1;
-		}
-		if (!status && gap < piece.end)
-			status = moe_pieces_add(&split->matches, gap, piece.end, false, err);
-		if (!status)
-			status = add_by_behavior(split, behavior, err);
-	}
-	take_spare(split);
-	return status;
-}
-
-enum moe_status moe_split_where(struct moe_split *split, bool (*is)(uint32_t code), enum moe_behavior behavior,
-                                struct moe_err *err)
-{
-	return split_by(split, is, 0, behavior, err);
-}
-
-enum moe_status moe_split_code(struct moe_split *split, uint32_t code, enum moe_behavior behavior,
+enum moe_status moe_stream_put(struct moe_stream *stream, const char *text, size_t n, size_t n_lead,
                                struct moe_err *err)
 {
-	return split_by(split, NULL, code, behavior, err);
+	moe_buf_add(&stream->text, text, n);
+	stream->n_lead += n_lead;
+	stream->open |= n > 0;
+	return moe_buf_check(&stream->text, err);
 }
 
-enum moe_status moe_split_prefix(struct moe_split *split, uint32_t code, bool only_lead, struct moe_err *err)
+enum moe_status moe_stream_close(struct moe_stream *stream, struct moe_err *err)
 {
-	struct moe_codes *out = &split->spare_text;
-	size_t n_lead = 0;
+	if (!stream->open)
+		return MOE_OK;
+	stream->open = false;
+	return add_end(stream, stream->text.n, err);
+}
+
+void moe_stream_drop(struct moe_stream *stream, size_t n)
+{
+	stream->n_ends = 0;
+	if (n == 0)
+		return;
+	memmove(stream->text.p, stream->text.p + n, stream->text.n - n);
+	stream->text.n -= n;
+	stream->at -= n;
+	stream->n_lead -= n < stream->n_lead ? n : stream->n_lead;
+}
+
+void moe_stream_free(struct moe_stream *stream)
+{
+	moe_buf_free(&stream->text);
+	free(stream->ends);
+	*stream = (struct moe_stream){0};
+}
+
+/* -- writing ------------------------------------------------------------------------------------------------------ */
+
+/* What goes from one stream to the next: a run of text that is copied at once, with the pieces that end in it. */
+struct writer {
+	struct moe_splitter *sp;
+	struct moe_stream *out;
+	size_t from, to;   /* of sp->in, not yet copied */
+	struct moe_err *err;
+};
+
+static enum moe_status flush(struct writer *w)
+{
+	const struct moe_stream *in = &w->sp->in;
+	size_t n = w->to - w->from, n_lead = 0;
+
+	if (n == 0)
+		return MOE_OK;
+	if (w->from < in->n_lead)
+		n_lead = (w->to < in->n_lead ? w->to : in->n_lead) - w->from;
+	moe_buf_add(&w->out->text, in->text.p + w->from, n);
+	w->out->n_lead += n_lead;
+	w->from = w->to;
+	return moe_buf_check(&w->out->text, w->err);
+}
+
+/* The text up to `end` goes into the piece that is being written. */
+static enum moe_status copy_to(struct writer *w, size_t end)
+{
+	struct moe_stream *in = &w->sp->in;
 	enum moe_status status = MOE_OK;
 
-	out->n = 0;
-	for (size_t i = 0; i < split->pieces.n && !status; i++) {
-		struct moe_piece *v = &split->pieces.v[i];
-		size_t start = out->n;
-		bool leads = v->start < split->text.n_lead;
-
-		if (leads)
-			n_lead += (v->end < split->text.n_lead ? v->end : split->text.n_lead) - v->start;
-		if (split->text.p[v->start] != code && (leads || !only_lead)) {
-			status = moe_codes_add(out, &code, 1, err);
-			n_lead += leads;
-		}
-		if (!status)
-			status = moe_codes_add(out, split->text.p + v->start, v->end - v->start, err);
-		v->start = start;
-		v->end = out->n;
+	if (w->to != in->at) {
+		status = flush(w);
+		w->from = in->at;
 	}
-	moe_codes_swap(&split->text, out, n_lead);
+	w->out->open |= end > in->at;
+	w->to = in->at = end;
 	return status;
 }
+
+static enum moe_status close_piece(struct writer *w)
+{
+	if (!w->out->open)
+		return MOE_OK;
+	w->out->open = false;
+	return add_end(w->out, w->out->text.n + (w->to - w->from), w->err);
+}
+
+/* Whether a match or gap is of one piece with what is before it. */
+static bool joins(enum moe_behavior behavior, bool was_match, bool is_match)
+{
+	switch (behavior) {
+	case MOE_SPLIT_WITH_PREVIOUS:
+		return is_match && !was_match;
+	case MOE_SPLIT_WITH_NEXT:
+		/* Of several matches in a row only the last goes with the gap behind them. */
+		return was_match && !is_match;
+	case MOE_SPLIT_CONTIGUOUS:
+		return is_match == was_match;
+	case MOE_SPLIT_ISOLATED:
+	case MOE_SPLIT_REMOVED:
+		break;
+	}
+	return false;
+}
+
+/* The text up to `end` is a match or belongs to a gap. */
+static enum moe_status write_part(struct writer *w, size_t end, bool is_match, bool is_gap)
+{
+	struct moe_splitter *sp = w->sp;
+	enum moe_status status = MOE_OK;
+
+	if (!(is_gap && sp->in_gap)) {
+		if (sp->any && !joins(sp->step->behavior, sp->was_match, is_match))
+			status = close_piece(w);
+		sp->any = true;
+		sp->was_match = is_match;
+		sp->in_gap = is_gap;
+	}
+	if (is_match && sp->step->behavior == MOE_SPLIT_REMOVED)
+		sp->in.at = end;
+	else if (!status)
+		status = copy_to(w, end);
+	return status;
+}
+
+/* -- matching ----------------------------------------------------------------------------------------------------- */
+
+static enum moe_status match_chars(struct writer *w, size_t end)
+{
+	const struct moe_step *step = w->sp->step;
+	const char *p = w->sp->in.text.p;
+	size_t at = w->sp->in.at;
+	enum moe_status status = MOE_OK;
+
+	while (at < end && !status) {
+		const uint8_t *next = (const uint8_t *)p + at;
+		const uint32_t code = moe_utf8_next(&next);
+		const size_t after = (size_t)((const char *)next - p);
+
+		if (step->is ? step->is(code) : code == step->code) {
+			if (at > w->sp->in.at)
+				status = write_part(w, at, false, true);
+			if (!status)
+				status = write_part(w, after, true, false);
+		}
+		at = after;
+	}
+	if (!status && end > w->sp->in.at)
+		status = write_part(w, end, false, true);
+	return status;
+}
+
+/* Where the code point is in the text, at or behind in.at. */
+static size_t byte_of(const struct moe_splitter *sp, size_t code)
+{
+	const uint8_t *p = (const uint8_t *)sp->in.text.p;
+	size_t at = sp->in.at, n = code - sp->code_at;
+
+	/* All text that the scan has is ASCII, or all of it that is left. */
+	if (moe_regex_n(sp->scan) - sp->code_at == sp->n_scanned - at)
+		return at + n;
+	while (n-- > 0)
+		at += moe_utf8_length(p[at]);
+	return at;
+}
+
+static size_t count_codes(const char *p, size_t n)
+{
+	size_t n_codes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		n_codes += ((uint8_t)p[i] & 0xC0) != 0x80;
+	return n_codes;
+}
+
+/* The same as write_part up to a code point. */
+static enum moe_status write_codes(struct writer *w, size_t code, bool is_match, bool is_gap)
+{
+	enum moe_status status = write_part(w, byte_of(w->sp, code), is_match, is_gap);
+
+	w->sp->code_at = code;
+	return status;
+}
+
+/* What is found from code_at on; *goes_on: it is worth while to look again. */
+static enum moe_status match_next(struct writer *w, size_t end, bool closed, bool *goes_on)
+{
+	struct moe_splitter *sp = w->sp;
+	const bool invert = sp->step->invert;
+	enum moe_regex_found found;
+	size_t start, stop;
+	enum moe_status status = moe_regex_next(sp->scan, sp->first, end, sp->code_at, sp->fresh, !closed, &found,
+	                                        &start, &stop, w->err);
+
+	if (status)
+		return status;
+	*goes_on = found == MOE_REGEX_MATCH;
+	if (start > sp->code_at) {
+		sp->fresh = false;
+		status = write_codes(w, start, invert, true);
+	}
+	if (!*goes_on || status)
+		return status;
+	sp->fresh = true;
+	if (start == stop && sp->step->behavior == MOE_SPLIT_ISOLATED) {
+		sp->in_gap = false;
+		return MOE_OK;
+	}
+	return write_codes(w, stop, !invert, false);
+}
+
+/* The piece up to the byte `end`, with which it ends if it is closed. */
+static enum moe_status match_regex(struct writer *w, size_t end, bool closed)
+{
+	struct moe_splitter *sp = w->sp;
+	const size_t end_code = sp->code_at + count_codes(sp->in.text.p + sp->in.at, end - sp->in.at);
+	bool goes_on = true;
+	enum moe_status status = MOE_OK;
+
+	while (goes_on && !status && (closed || sp->code_at < end_code))
+		status = match_next(w, end_code, closed, &goes_on);
+	if (closed) {
+		sp->first = end_code;
+		sp->fresh = false;
+	}
+	return status;
+}
+
+/* -- the other steps ---------------------------------------------------------------------------------------------- */
+
+static enum moe_status put_char(struct writer *w, uint32_t code, bool is_lead)
+{
+	uint8_t utf8[4];
+	size_t n = moe_utf8_put(utf8, code);
+	enum moe_status status = flush(w);
+
+	return status ? status : moe_stream_put(w->out, (const char *)utf8, n, is_lead ? n : 0, w->err);
+}
+
+static enum moe_status add_prefix(struct writer *w, size_t end)
+{
+	const struct moe_splitter *sp = w->sp;
+	const uint8_t *p = (const uint8_t *)sp->in.text.p + sp->in.at;
+	const bool leads = sp->in.at < sp->in.n_lead;
+	enum moe_status status = MOE_OK;
+
+	if (end == sp->in.at)
+		return MOE_OK;
+	if (!sp->any && moe_utf8_next(&p) != sp->step->code && (leads || !sp->step->only_lead))
+		status = put_char(w, sp->step->code, leads);
+	w->sp->any = true;
+	return status ? status : copy_to(w, end);
+}
+
+static enum moe_status map_chars(struct writer *w, size_t end)
+{
+	struct moe_stream *in = &w->sp->in;
+	enum moe_status status = MOE_OK;
+
+	for (size_t at = in->at, after; at < end && !status; at = after) {
+		const uint8_t *next = (const uint8_t *)in->text.p + at;
+		const uint32_t code = moe_utf8_next(&next);
+
+		after = (size_t)((const char *)next - in->text.p);
+		if (code != w->sp->step->code)
+			continue;
+		if (at > in->at)
+			status = copy_to(w, at);
+		if (!status)
+			status = put_char(w, w->sp->step->to, at < in->n_lead);
+		in->at = after;
+	}
+	return status || in->at == end ? status : copy_to(w, end);
+}
+
+static enum moe_status run_piece(struct writer *w, size_t end, bool closed)
+{
+	struct moe_splitter *sp = w->sp;
+	enum moe_status status;
+
+	switch (sp->step->kind) {
+	case MOE_STEP_PREFIX:
+		status = add_prefix(w, end);
+		break;
+	case MOE_STEP_MAP:
+		status = map_chars(w, end);
+		break;
+	case MOE_STEP_MATCH:
+	default:
+		status = sp->step->regex ? match_regex(w, end, closed) : match_chars(w, end);
+		break;
+	}
+	if (!closed || status)
+		return status;
+	sp->any = sp->in_gap = false;
+	return close_piece(w);
+}
+
+/* Lets go of what is used up and out of sight. */
+static void let_go(struct moe_splitter *sp)
+{
+	struct moe_stream *in = &sp->in;
+	size_t at = in->at, behind = sp->scan ? moe_regex_behind(sp->step->regex) : 0;
+
+	/* Nobody looks behind the beginning of a piece. */
+	if (sp->scan && behind > sp->code_at - sp->first)
+		behind = sp->code_at - sp->first;
+	for (size_t i = 0; i < behind; i++) {
+		while (((uint8_t)in->text.p[--at] & 0xC0) == 0x80)
+			continue;
+	}
+	if (sp->scan) {
+		const size_t n = sp->code_at - behind;
+		moe_regex_drop(sp->scan, n);
+		sp->code_at = behind;
+		sp->first -= n < sp->first ? n : sp->first;
+		sp->n_scanned -= at;
+	}
+	moe_stream_drop(in, at);
+}
+
+enum moe_status moe_splitter_run(struct moe_splitter *sp, struct moe_stream *out, struct moe_err *err)
+{
+	struct moe_stream *in = &sp->in;
+	struct writer w = {sp, out, in->at, in->at, err};
+	enum moe_status status = MOE_OK;
+
+	if (in->n_ends == 0 && in->text.n - in->at < sp->need)
+		return MOE_OK;
+	if (sp->step->regex) {
+		if (!sp->scan)
+			status = moe_regex_begin(&sp->scan, sp->step->regex, err);
+		if (!status)
+			status = moe_regex_add_utf8(sp->scan, in->text.p + sp->n_scanned, in->text.n - sp->n_scanned,
+			                            err);
+		sp->n_scanned = in->text.n;
+	}
+	for (size_t i = 0; i < in->n_ends && !status; i++)
+		status = run_piece(&w, in->ends[i], true);
+	if (!status && in->at < in->text.n)
+		status = run_piece(&w, in->text.n, false);
+	if (!status)
+		status = flush(&w);
+	if (status)
+		return status;
+	sp->need = 2 * (in->text.n - in->at);
+	let_go(sp);
+	return MOE_OK;
+}
+
+void moe_splitter_free(struct moe_splitter *sp)
+{
+	moe_stream_free(&sp->in);
+	moe_regex_finish(sp->scan);
+	*sp = (struct moe_splitter){0};
+}
+
+/* -- reading ------------------------------------------------------------------------------------------------------ */
 
 enum moe_status moe_stage_behavior(const json_t *obj, const char *where, enum moe_behavior *out, struct moe_err *err)
 {

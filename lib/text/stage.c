@@ -111,28 +111,13 @@ void moe_codes_free(struct moe_codes *codes)
 	*codes = (struct moe_codes){0};
 }
 
-void moe_codes_swap(struct moe_codes *text, struct moe_codes *spare, size_t n_lead)
+void moe_codes_drop(struct moe_codes *codes, size_t n)
 {
-	struct moe_codes old = *text;
-
-	*text = *spare;
-	*spare = old;
-	text->n_lead = n_lead;
-}
-
-enum moe_status moe_normalize(const struct moe_stage *normalizer, struct moe_codes *text, struct moe_codes *spare,
-                              size_t limit, struct moe_err *err)
-{
-	const struct moe_normalizer *kind = (const struct moe_normalizer *)normalizer->part;
-	enum moe_status status;
-
-	if (!kind)
-		return MOE_OK;
-	/* Members exchange the two. */
-	text->limit = spare->limit = limit;
-	status = kind->apply(normalizer->self, text, spare, err);
-	text->limit = spare->limit = 0;
-	return status;
+	if (n == 0)
+		return;
+	memmove(codes->p, codes->p + n, (codes->n - n) * sizeof *codes->p);
+	codes->n -= n;
+	codes->n_lead -= n < codes->n_lead ? n : codes->n_lead;
 }
 
 enum moe_status moe_decode_emit(struct moe_decode_link *link, struct moe_str text, bool begins, struct moe_err *err)

@@ -18,7 +18,7 @@ struct moe_codes {
 	uint32_t *p;   /* [n] */
 	size_t n, cap;
 	size_t limit;  /* n may not pass it; 0: none */
-	size_t n_lead; /* how many of the first come from the first character of the whole text */
+	size_t n_lead; /* how many of the first come from the first character of the whole text; may be more than n */
 };
 
 /* Room for n more behind p + n. */
@@ -28,8 +28,8 @@ MOE_MUST_USE enum moe_status moe_codes_add(struct moe_codes *codes, const uint32
 MOE_MUST_USE enum moe_status moe_codes_add_utf8(struct moe_codes *codes, const char *text, size_t n,
                                                 struct moe_err *err);
 void moe_codes_free(struct moe_codes *codes);
-/* text and spare change places; the first n_lead code points of what becomes the text come from its beginning. */
-void moe_codes_swap(struct moe_codes *text, struct moe_codes *spare, size_t n_lead);
+/* Takes the first n off. */
+void moe_codes_drop(struct moe_codes *codes, size_t n);
 
 /* What every member begins with. parse gets the member's object; `where` is its key path, for messages. On failure it
  * leaves nothing behind. free takes what parse gave. */
@@ -39,74 +39,49 @@ struct moe_part {
 	void (*free)(void *self);
 };
 
+/* A text on its way through a normalizer, which comes bit by bit. */
+struct moe_flow {
+	struct moe_codes text;   /* what has come of it, but for what is used up and let go */
+	size_t at;               /* what is before is used up, and is there for those who look behind */
+	size_t behind;           /* how many code points before `at` are to be kept */
+	bool begun;              /* something has been given out; for the member that reads it */
+	bool last;               /* nothing follows */
+	struct moe_regex_scan *scan;   /* of a member with a pattern, freed by others */
+	bool fresh;              /* a match ends at `at` */
+};
+
 struct moe_normalizer {
 	struct moe_part part;
-	/* text becomes its normal form, n_lead included; spare is scratch, and the two may be exchanged. */
-	enum moe_status (*apply)(const void *self, struct moe_codes *text, struct moe_codes *spare,
-	                         struct moe_err *err);
+	/* Appends to out what the text from in->at on becomes, as far as nothing that follows can change it, and moves
+	 * in->at there; to the end if in->last. What comes from the beginning of the whole text comes out at once, with
+	 * out->n_lead. */
+	enum moe_status (*apply)(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err);
+	/* A sequence has children and nothing else. */
+	const struct moe_stage *(*children)(const void *self, size_t *n);
 };
 
-/* A range of code points; is_match: whether the pattern that divides the text matched it. A long text has one for every
- * second or third character, so they are small. */
-struct moe_piece {
-	uint32_t start, end;
-	bool is_match;
+/* The normalizers of a text, one behind the other. Zero-initialise. */
+struct moe_norm {
+	struct moe_norm_link *links;   /* [n] */
+	size_t n;
+	struct moe_codes out;          /* what has come out, to be taken off by who reads it */
 };
 
-struct moe_pieces {
-	struct moe_piece *v;   /* [n] */
-	size_t n, cap;
-};
+/* Without a normalizer what goes in comes out. limit: code points that may come out of each link, at least 1. */
+MOE_MUST_USE enum moe_status moe_norm_new(struct moe_norm *norm, const struct moe_stage *normalizer, size_t limit,
+                                          struct moe_err *err);
+struct moe_codes *moe_norm_in(struct moe_norm *norm);   /* what is appended here goes in */
+/* Brings to norm->out what can be said by now; last: all of it, and what comes then is another text. */
+MOE_MUST_USE enum moe_status moe_norm_run(struct moe_norm *norm, bool last, struct moe_err *err);
+void moe_norm_free(struct moe_norm *norm);
 
-MOE_MUST_USE enum moe_status moe_pieces_add(struct moe_pieces *pieces, size_t start, size_t end, bool is_match,
-                                            struct moe_err *err);
-
-/* Replaces *out by the matches within a piece and the gaps between them, which together cover it. An empty match right
- * behind another match does not count. invert exchanges matches and gaps. */
-MOE_MUST_USE enum moe_status moe_pieces_match(struct moe_pieces *out, struct moe_regex_scan *scan,
-                                              struct moe_piece piece, bool invert, struct moe_err *err);
-
-/* A text being split, and scratch for those who split it. */
-struct moe_split {
-	struct moe_codes text, spare_text;
-	struct moe_pieces pieces;            /* of text, in order, none empty */
-	struct moe_pieces spare, matches;
-	bool byte_level;                     /* the pieces go to the model as bytes, mapped to visible characters */
-};
-
-void moe_split_free(struct moe_split *split);
-
-/* What becomes of the matches of a pattern and of the gaps between them. */
-enum moe_behavior {
-	MOE_SPLIT_ISOLATED,       /* each match and each gap is a piece */
-	MOE_SPLIT_REMOVED,        /* each gap is a piece */
-	MOE_SPLIT_WITH_PREVIOUS,  /* a match goes with the gap before it */
-	MOE_SPLIT_WITH_NEXT,      /* a match goes with the gap behind it */
-	MOE_SPLIT_CONTIGUOUS,     /* as isolated, but matches without a gap between them are one piece */
-};
+struct moe_steps;
 
 struct moe_pretokenizer {
 	struct moe_part part;
-	/* Divides every piece further; may change the text. */
-	enum moe_status (*split)(const void *self, struct moe_split *split, struct moe_err *err);
+	/* Appends the steps that it takes; see split.h. */
+	enum moe_status (*steps)(const void *self, struct moe_steps *out, struct moe_err *err);
 };
-
-/* Divides every piece by a pattern; invert exchanges matches and gaps. */
-MOE_MUST_USE enum moe_status moe_split_regex(struct moe_split *split, const struct moe_regex *regex,
-                                             enum moe_behavior behavior, bool invert, struct moe_err *err);
-/* The same, where every character for which is() holds is a match. */
-MOE_MUST_USE enum moe_status moe_split_where(struct moe_split *split, bool (*is)(uint32_t code),
-                                             enum moe_behavior behavior, struct moe_err *err);
-/* The same, where every copy of a character is a match. */
-MOE_MUST_USE enum moe_status moe_split_code(struct moe_split *split, uint32_t code, enum moe_behavior behavior,
-                                            struct moe_err *err);
-/* Puts a character before each piece that does not begin with it; only_lead: only before those that begin where the
- * whole text does. */
-MOE_MUST_USE enum moe_status moe_split_prefix(struct moe_split *split, uint32_t code, bool only_lead,
-                                              struct moe_err *err);
-/* obj["behavior"]; not there: *out stays as it is. */
-MOE_MUST_USE enum moe_status moe_stage_behavior(const json_t *obj, const char *where, enum moe_behavior *out,
-                                                struct moe_err *err);
 
 struct moe_text_model {
 	struct moe_part part;
@@ -122,6 +97,11 @@ struct moe_text_model {
 	/* Appends the ids of a piece in UTF-8. byte_level: its bytes are looked up as visible characters. */
 	enum moe_status (*encode)(const void *self, void *scratch, struct moe_str piece, bool byte_level,
 	                          struct moe_ids *ids, struct moe_err *err);
+	/* The same for a piece that comes bit by bit. Appends the ids of the first *n_used bytes, which nothing that
+	 * follows can change; the others come again, before what follows. begins: none of the piece has been used yet;
+	 * ends: nothing follows, so all are used. */
+	enum moe_status (*advance)(const void *self, void *scratch, struct moe_str text, bool byte_level, bool begins,
+	                           bool ends, size_t *n_used, struct moe_ids *ids, struct moe_err *err);
 };
 
 /* Bytes that a decoder may make of one token that is not as long itself. */
@@ -169,10 +149,10 @@ MOE_MUST_USE enum moe_status moe_stage_new(struct moe_stage *stage, enum moe_sta
                                            const char *where, struct moe_err *err);
 void moe_stage_free(struct moe_stage *stage);   /* zero-initialised is fine */
 
-/* text becomes its normal form, which may have at most `limit` code points, at least 1; spare is scratch. Without a
+/* text becomes its normal form, which may have at most `limit` code points, at least 1. Without a
  * normalizer text stays as it is. */
-MOE_MUST_USE enum moe_status moe_normalize(const struct moe_stage *normalizer, struct moe_codes *text,
-                                           struct moe_codes *spare, size_t limit, struct moe_err *err);
+MOE_MUST_USE enum moe_status moe_normalize(const struct moe_stage *normalizer, struct moe_codes *text, size_t limit,
+                                           struct moe_err *err);
 
 /* A list of stages, for the sequences of three kinds. */
 struct moe_stages {

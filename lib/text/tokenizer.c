@@ -99,7 +99,7 @@ static bool is_written(const struct moe_codes *codes, struct moe_str text)
  * normalised themselves. */
 static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err)
 {
-	struct moe_codes codes = {0}, spare = {0};
+	struct moe_codes codes = {0};
 	const char *at;
 	enum moe_status status = MOE_OK;
 
@@ -110,7 +110,7 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 		codes.n = 0;
 		status = moe_codes_add_utf8(&codes, added->content.p, added->content.n, err);
 		if (!status && added->normalized)
-			status = moe_normalize(&tok->normalizer, &codes, &spare, 64 * codes.n + 256, err);
+			status = moe_normalize(&tok->normalizer, &codes, 64 * codes.n + 256, err);
 		added->altered = !is_written(&codes, added->content);
 		if (!status && !*set)
 			status = moe_added_set_new(set, tok->added, err);
@@ -128,7 +128,6 @@ static enum moe_status build_sets(struct moe_tokenizer *tok, struct moe_err *err
 		at += tok->added[i].shown.n;
 	}
 	moe_codes_free(&codes);
-	moe_codes_free(&spare);
 	return status;
 }
 

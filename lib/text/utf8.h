@@ -46,6 +46,34 @@ static inline uint32_t moe_utf8_take(const uint8_t *p, size_t n, size_t *used)
 	return code;
 }
 
+/* The character at *p, of text that is valid UTF-8; *p goes behind it. */
+static inline uint32_t moe_utf8_next(const uint8_t **p)
+{
+	const uint8_t *c = *p;
+
+	if (c[0] < 0x80) {
+		*p += 1;
+		return c[0];
+	}
+	if (c[0] < 0xE0) {
+		*p += 2;
+		return (uint32_t)(c[0] & 0x1F) << 6 | (c[1] & 0x3F);
+	}
+	if (c[0] < 0xF0) {
+		*p += 3;
+		return (uint32_t)(c[0] & 0x0F) << 12 | (uint32_t)(c[1] & 0x3F) << 6 | (c[2] & 0x3F);
+	}
+	*p += 4;
+	return (uint32_t)(c[0] & 0x07) << 18 | (uint32_t)(c[1] & 0x3F) << 12 | (uint32_t)(c[2] & 0x3F) << 6 |
+	       (c[3] & 0x3F);
+}
+
+/* The length of a valid character by its first byte. */
+static inline size_t moe_utf8_length(uint8_t first)
+{
+	return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
 /* Writes a code point; returns its length, 1 to 4. */
 static inline size_t moe_utf8_put(uint8_t *p, uint32_t code)
 {

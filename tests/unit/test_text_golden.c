@@ -11,7 +11,11 @@
 #include "../tap.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/rng.h"
+#include "text/encode.h"
+#include "text/parts.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 /* Calls check() with each line of a file. */
 static void each_line(const char *path, const struct moe_tokenizer *tok,
@@ -52,6 +56,30 @@ static void show(const char *what, const int32_t *ids, size_t n)
 	printf("\n");
 }
 
+/* The ids do not depend on how much of the text is taken at a time. */
+static bool check_windows(const struct moe_tokenizer *tok, struct moe_str text, const struct moe_ids *want,
+                          const char *where)
+{
+	static const size_t windows[] = {1, 2, 3, 4, 7, 11, 16, 29, 64};
+	bool same = true;
+
+	for (size_t i = 0; i < sizeof windows / sizeof *windows && same; i++) {
+		struct moe_ids ids = {0};
+		struct moe_err err = {0};
+
+		if (moe_tokenizer_encode_by(tok, text.p, text.n, windows[i], &ids, &err))
+			printf("# %s: %s\n", where, err.text);
+		same = ids.n == want->n && (ids.n == 0 || memcmp(ids.ids, want->ids, ids.n * sizeof *ids.ids) == 0);
+		if (!same) {
+			printf("# %s: encode by windows of %zu\n", where, windows[i]);
+			show("expected", want->ids, want->n);
+			show("found   ", ids.ids, ids.n);
+		}
+		moe_ids_free(&ids);
+	}
+	return same;
+}
+
 static bool check_encode(const struct moe_tokenizer *tok, const json_t *line, const char *where)
 {
 	const json_t *text = json_object_get(line, "text"), *want = json_object_get(line, "ids");
@@ -71,6 +99,8 @@ static bool check_encode(const struct moe_tokenizer *tok, const json_t *line, co
 		show("expected", expected, n);
 		show("found   ", ids.ids, ids.n);
 	}
+	same = same && check_windows(tok, (struct moe_str){json_string_value(text), json_string_length(text)}, &ids,
+	                             where);
 	free(expected);
 	moe_ids_free(&ids);
 	return same;
@@ -111,12 +141,91 @@ static bool check_decode(const struct moe_tokenizer *tok, const json_t *line, co
 	return same && same_stream && !status;
 }
 
+/* Below n. */
+static size_t draw(uint64_t *drawn, size_t n)
+{
+	return moe_rng_u64(20, 1, (*drawn)++) % n;
+}
+
+/* A stretch of one kind of text. */
+static void add_random(struct moe_buf *out, const struct moe_tokenizer *tok, uint64_t *drawn)
+{
+	static const char *const words[] = {
+		" the", "The ", "'ll", "'LL", "don't", " ", "  ", "\n", "\r\n", "\t \n", "\u00a0", "\u3000", "_",
+		"\u2581", "1", "12345", "...", "#!", "(x)", "aa", "ij", "q", "xxx", "yyz", "\u01c5", "\u0130",
+		"stra\u00dfe", "|",
+	};
+	/* First and last of ranges: marks, jamo, Devanagari, Hangul, ideographs, pictures, selectors, anything. */
+	static const uint32_t ranges[][2] = {{0x300, 0x36F}, {0x1100, 0x11FF}, {0x900, 0x97F}, {0xAC00, 0xD7A3},
+	                                     {0x4E00, 0x4FFF}, {0x1F300, 0x1F6FF}, {0xFE00, 0xFE0F}, {0x200B, 0x200F},
+	                                     {0x20, 0x7E}, {0xA0, 0x24F}, {0x1E00, 0x1FFF}, {0xF900, 0xFAFF},
+	                                     {0x2000, 0x33FF}, {0x300, 0x315}, {0x1, 0x10FFFF}};
+	enum { N_RANGES = sizeof ranges / sizeof *ranges, N_WORDS = sizeof words / sizeof *words };
+	const size_t kind = draw(drawn, N_RANGES + 5), n = 1 + draw(drawn, draw(drawn, 9) ? 4 : 40);
+	const char *word = words[draw(drawn, N_WORDS)];
+
+	for (size_t i = 0; i < n; i++) {
+		uint8_t utf8[4];
+		uint32_t code;
+
+		if (kind < N_RANGES) {
+			code = ranges[kind][0] + (uint32_t)draw(drawn, ranges[kind][1] - ranges[kind][0] + 1);
+			/* Surrogates come out as bytes that are invalid. */
+			moe_buf_add(out, utf8, moe_utf8_put(utf8, code));
+		} else if (kind == N_RANGES) {
+			moe_buf_addc(out, (char)draw(drawn, 256));
+		} else if (kind == N_RANGES + 1 && tok->n_added > 0) {
+			const struct moe_str token = tok->added[draw(drawn, tok->n_added)].content;
+			moe_buf_add(out, token.p, token.n - (draw(drawn, 4) ? 0 : draw(drawn, token.n)));
+		} else if (kind == N_RANGES + 2) {
+			moe_buf_adds(out, word);
+		} else {
+			moe_buf_adds(out, words[draw(drawn, N_WORDS)]);
+		}
+	}
+}
+
+/* Windows of every length give the ids that the whole text gives at once. */
+static void check_random(const struct moe_tokenizer *tok, const char *name)
+{
+	enum { N_TEXTS = 100 };
+	uint64_t drawn = 0;
+	struct moe_buf text = {0};
+	int n_good = 0;
+
+	for (int i = 0; i < N_TEXTS; i++) {
+		const size_t window = 1 + draw(&drawn, 64), n_parts = 1 + draw(&drawn, 40);
+		struct moe_ids whole = {0}, ids = {0};
+		struct moe_err err = {0};
+		enum moe_status status, again;
+
+		text.n = 0;
+		for (size_t k = 0; k < n_parts; k++)
+			add_random(&text, tok, &drawn);
+		status = moe_tokenizer_encode_by(tok, text.p, text.n, text.n, &whole, &err);
+		again = moe_tokenizer_encode_by(tok, text.p, text.n, window, &ids, &err);
+		if (status == again && (status || (ids.n == whole.n &&
+		                                   !memcmp(ids.ids, whole.ids, ids.n * sizeof *ids.ids)))) {
+			n_good++;
+		} else {
+			printf("# text %d of %zu bytes by windows of %zu: %s\n", i, text.n, window, err.text);
+			show("expected", whole.ids, whole.n);
+			show("found   ", ids.ids, ids.n);
+		}
+		moe_ids_free(&whole);
+		moe_ids_free(&ids);
+	}
+	is_i64(n_good, N_TEXTS, "%s: texts that do not depend on the window", name);
+	moe_buf_free(&text);
+}
+
 /* Takes tok over. */
 static void check_tokenizer(struct moe_tokenizer *tok, const char *name, const char *encode, const char *decode)
 {
 	ok(true, "%s is read", name);
 	each_line(encode, tok, check_encode);
 	each_line(decode, tok, check_decode);
+	check_random(tok, name);
 	moe_tokenizer_free(tok);
 }
 

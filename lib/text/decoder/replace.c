@@ -70,28 +70,39 @@ static bool is_full(const struct moe_buf *out, struct moe_str token)
 	return out->n > MOE_DECODED_MAX && out->n > token.n;
 }
 
+static void add_codes(struct moe_buf *out, const uint32_t *codes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint8_t utf8[4];
+		moe_buf_add(out, utf8, moe_utf8_put(utf8, codes[i]));
+	}
+}
+
 static enum moe_status replace_matches(const struct replace *rp, struct moe_str token, struct moe_buf *out,
                                        struct moe_err *err)
 {
 	struct moe_codes codes = {0};
-	struct moe_pieces matches = {0};
 	struct moe_regex_scan *scan = NULL;
+	size_t at = 0, start, stop;
+	enum moe_regex_found found = MOE_REGEX_NONE;
 	enum moe_status status = moe_codes_add_utf8(&codes, token.p, token.n, err);
 
 	if (!status)
-		status = moe_regex_begin(&scan, rp->regex, codes.p, codes.n, err);
-	if (!status && codes.n > 0)
-		status = moe_pieces_match(&matches, scan, (struct moe_piece){0, codes.n, false}, false, err);
-	moe_regex_finish(scan);
-	for (size_t i = 0; i < matches.n && !status && !is_full(out, token); i++) {
-		if (matches.v[i].is_match)
-			moe_buf_add(out, rp->content.p, rp->content.n);
-		for (size_t k = matches.v[i].start; k < matches.v[i].end && !matches.v[i].is_match; k++) {
-			uint8_t utf8[4];
-			moe_buf_add(out, utf8, moe_utf8_put(utf8, codes.p[k]));
-		}
+		status = moe_regex_begin(&scan, rp->regex, err);
+	if (!status)
+		status = moe_regex_add(scan, codes.p, codes.n, err);
+	while (codes.n > 0 && !status && !is_full(out, token)) {
+		status = moe_regex_next(scan, 0, codes.n, at, found == MOE_REGEX_MATCH, false, &found, &start, &stop,
+		                        err);
+		if (status)
+			break;
+		add_codes(out, codes.p + at, start - at);
+		if (found != MOE_REGEX_MATCH)
+			break;
+		moe_buf_add(out, rp->content.p, rp->content.n);
+		at = stop;
 	}
-	free(matches.v);
+	moe_regex_finish(scan);
 	moe_codes_free(&codes);
 	return status ? status : moe_buf_check(out, err);
 }

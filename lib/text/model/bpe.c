@@ -160,4 +160,5 @@ const struct moe_text_model moe_text_model_bpe = {
 	.scratch_new = moe_bpe_scratch_new,
 	.scratch_free = moe_bpe_scratch_free,
 	.encode = moe_bpe_encode,
+	.advance = moe_bpe_advance,
 };

@@ -38,7 +38,7 @@ static enum moe_status list_add(struct list *list, struct found found, struct mo
 }
 
 /* All ways to divide an entry into two others. */
-static enum moe_status divide(const struct moe_bpe *bpe, const struct moe_bpe_entry *e, uint32_t rank,
+static enum moe_status divide(struct moe_bpe *bpe, const struct moe_bpe_entry *e, uint32_t rank,
                               struct list *list, struct moe_err *err)
 {
 	enum moe_status status = MOE_OK;
@@ -49,7 +49,11 @@ static enum moe_status divide(const struct moe_bpe *bpe, const struct moe_bpe_en
 
 		(void)moe_utf8_take((const uint8_t *)e->text + i, e->n_bytes - i, &used);
 		right = left < 0 ? -1 : moe_bpe_find(bpe, (struct moe_str){e->text + i, e->n_bytes - i});
-		if (right >= 0)
+		if (right < 0)
+			continue;
+		status = moe_seams_add(&bpe->seams, (struct moe_str){e->text, i},
+		                       (struct moe_str){e->text + i, e->n_bytes - i}, err);
+		if (!status)
 			status = list_add(list, (struct found){left, right, e->id, rank}, err);
 	}
 	return status;
@@ -138,6 +142,7 @@ static enum moe_status make_merges(struct moe_bpe *bpe, const json_t *scores, co
 	for (size_t i = 0; i < list.n && !status; i++)
 		moe_merges_put(&bpe->merges, list.v[i].left, list.v[i].right, list.v[i].id, list.v[i].rank);
 	bpe->any_merges = list.n > 0;
+	bpe->has_seams = true;
 	free(list.v);
 	free(ranks);
 	return status;
@@ -182,4 +187,5 @@ const struct moe_text_model moe_text_model_ranks = {
 	.scratch_new = moe_bpe_scratch_new,
 	.scratch_free = moe_bpe_scratch_free,
 	.encode = moe_bpe_encode,
+	.advance = moe_bpe_advance,
 };

@@ -2,7 +2,8 @@
  *
  * The sums are doubles, added from left to right over a whole piece of text, and the first of equal ones is kept: the
  * bits decide, as in the reference. Wherever no piece reaches across a place, the path through it is certain; what is
- * before is given out there, so that memory does not grow with the text. */
+ * before is given out there, so that memory does not grow with the text. Where there is no such place for long, the
+ * best paths to all places that are still open are followed back to where they are one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 
 enum {
 	GIVE_OUT = 512,            /* bytes that are certain before they are given out */
+	JOIN = 1 << 14,            /* bytes without such a place before the best paths are followed back to one */
 	MAX_PIECE = INT32_MAX,     /* bytes of text that nothing divides */
 };
 
@@ -31,6 +33,7 @@ struct unigram {
 	char *blob;
 	struct entry *entries;     /* [n] by id */
 	size_t n;
+	size_t longest;            /* bytes of an entry, or of a character */
 	struct moe_trie trie;
 	double unk_score;
 	int32_t unk_id;            /* -1: none */
@@ -59,6 +62,8 @@ struct scratch {
 	uint32_t *ends;            /* [cap_ends] of the pieces being given out */
 	size_t cap_ends;
 	struct moe_buf mapped;
+	double score;              /* of a piece that comes bit by bit, at its `done` */
+	size_t n_unknown;          /* bytes before that */
 };
 
 static int32_t find(const void *self, struct moe_str text)
@@ -104,6 +109,9 @@ static enum moe_status read_vocab(struct unigram *ug, const json_t *vocab, const
 		at += ug->entries[i].text.n;
 		worst = i == 0 || ug->entries[i].score < worst ? ug->entries[i].score : worst;
 	}
+	ug->longest = 4;
+	for (size_t i = 0; i < ug->n; i++)
+		ug->longest = ug->entries[i].text.n > ug->longest ? ug->entries[i].text.n : ug->longest;
 	ug->unk_score = worst - UNKNOWN_PENALTY;
 	return status;
 }
@@ -244,15 +252,12 @@ static enum moe_status end_unknown(const struct unigram *ug, struct path *path, 
 	return text.n > 0 ? add_unknown(ug, text, ids, err) : MOE_OK;
 }
 
-/* Gives out the best pieces up to nodes[n], through which every path goes, and begins anew there. */
-static enum moe_status give_out(const struct unigram *ug, struct scratch *sc, struct path *path, size_t n,
-                                struct moe_ids *ids, struct moe_err *err)
+/* The ends of the best pieces up to nodes[n], last first, to sc->ends. */
+static enum moe_status follow_back(struct scratch *sc, size_t n, size_t *n_ends, struct moe_err *err)
 {
-	size_t n_ends = 0;
-	enum moe_status status = MOE_OK;
-
+	*n_ends = 0;
 	for (size_t at = n; at > 0; at = sc->nodes[at].start) {
-		if (n_ends == sc->cap_ends) {
+		if (*n_ends == sc->cap_ends) {
 			size_t cap = sc->cap_ends ? 2 * sc->cap_ends : GIVE_OUT;
 			uint32_t *grown = realloc(sc->ends, cap * sizeof *grown);
 			if (!grown)
@@ -260,9 +265,19 @@ static enum moe_status give_out(const struct unigram *ug, struct scratch *sc, st
 			sc->ends = grown;
 			sc->cap_ends = cap;
 		}
-		sc->ends[n_ends++] = (uint32_t)at;
+		sc->ends[(*n_ends)++] = (uint32_t)at;
 	}
-	while (n_ends-- > 0 && !status) {
+	return MOE_OK;
+}
+
+/* Gives out the best pieces up to nodes[n], through which every path goes, and begins anew there. */
+static enum moe_status give_out(const struct unigram *ug, struct scratch *sc, struct path *path, size_t n,
+                                struct moe_ids *ids, struct moe_err *err)
+{
+	size_t n_ends;
+	enum moe_status status = follow_back(sc, n, &n_ends, err);
+
+	while (!status && n_ends-- > 0) {
 		const struct node *node = &sc->nodes[sc->ends[n_ends]];
 		size_t end = path->done + sc->ends[n_ends];
 
@@ -275,6 +290,48 @@ static enum moe_status give_out(const struct unigram *ug, struct scratch *sc, st
 	}
 	sc->nodes[0].score = sc->nodes[n].score;
 	path->done += n;
+	return status;
+}
+
+/* The last place that the best paths to nodes[at] and to all behind it have in common; 0: where they begin. */
+static enum moe_status find_join(struct scratch *sc, size_t at, size_t furthest, size_t *join, struct moe_err *err)
+{
+	size_t n_ends, i = 0;
+	enum moe_status status = follow_back(sc, at, &n_ends, err);
+
+	for (size_t k = at + 1; k <= furthest && !status && i < n_ends; k++) {
+		size_t place = k;
+
+		if (sc->nodes[k].start == NO_START)
+			continue;
+		/* What is before sc->ends[i] is on no path but those that go through it. */
+		while (i < n_ends && place != sc->ends[i]) {
+			if (place > sc->ends[i])
+				place = sc->nodes[place].start;
+			else
+				i++;
+		}
+	}
+	*join = !status && i < n_ends ? sc->ends[i] : 0;
+	return status;
+}
+
+/* Gives out what is certain of the nodes up to `furthest`, which then begin where that ends; *n is its length. */
+static enum moe_status give_out_joined(const struct unigram *ug, struct scratch *sc, struct path *path, size_t at,
+                                       size_t furthest, size_t *n, struct moe_ids *ids, struct moe_err *err)
+{
+	enum moe_status status = find_join(sc, at, furthest, n, err);
+
+	if (status || *n == 0)
+		return status;
+	status = give_out(ug, sc, path, *n, ids, err);
+	for (size_t k = 1; k <= furthest - *n && !status; k++) {
+		struct node *node = &sc->nodes[k];
+		*node = sc->nodes[k + *n];
+		/* Those that begin before are on no best path any more. */
+		if (node->start != NO_START)
+			node->start = node->start > *n ? node->start - (uint32_t)*n : 0;
+	}
 	return status;
 }
 
@@ -330,63 +387,113 @@ static enum moe_status extend(const struct unigram *ug, struct scratch *sc, cons
 	return MOE_OK;
 }
 
-static enum moe_status encode_path(const struct unigram *ug, struct scratch *sc, struct moe_str text,
+/* The ids of the piece from path->done on; open: more of it follows, and what depends on that is not given out. */
+static enum moe_status encode_path(const struct unigram *ug, struct scratch *sc, struct path *path, bool open,
                                    struct moe_ids *ids, struct moe_err *err)
 {
-	struct path path = {text, 0, 0};
-	size_t at = 0, furthest = 0, n_char;
+	const size_t n = path->text.n, ahead = open ? ug->longest : 1;
+	size_t at = 0, furthest = 0, joined = JOIN, n_char;
 	enum moe_status status = node_room(sc, 0, err);
 
 	if (status)
 		return status;
-	sc->nodes[0] = (struct node){0, NO_START, -1};
-	while (path.done + at < text.n && !status) {
+	sc->nodes[0] = (struct node){sc->score, NO_START, -1};
+	while (n - path->done - at >= ahead && !status) {
 		if (at == furthest && at >= GIVE_OUT) {
-			status = give_out(ug, sc, &path, at, ids, err);
+			status = give_out(ug, sc, path, at, ids, err);
 			at = furthest = 0;
+			joined = JOIN;
 			continue;
 		}
-		status = extend(ug, sc, &path, at, &n_char, &furthest, err);
+		if (at >= joined) {
+			size_t n_joined;
+			status = give_out_joined(ug, sc, path, at, furthest, &n_joined, ids, err);
+			at -= n_joined;
+			furthest -= n_joined;
+			joined = at > JOIN / 2 ? 2 * at : JOIN;
+			continue;
+		}
+		status = extend(ug, sc, path, at, &n_char, &furthest, err);
 		at += n_char;
 	}
-	if (!status)
-		status = give_out(ug, sc, &path, at, ids, err);
-	return status ? status : end_unknown(ug, &path, text.n, ids, err);
+	sc->score = sc->nodes[0].score;
+	if (open || status)
+		return status;
+	status = give_out(ug, sc, path, at, ids, err);
+	return status ? status : end_unknown(ug, path, n, ids, err);
+}
+
+static enum moe_status map_bytes(struct scratch *sc, struct moe_str *piece, struct moe_err *err)
+{
+	sc->mapped.n = 0;
+	for (size_t i = 0; i < piece->n; i++) {
+		uint8_t utf8[4];
+		moe_buf_add(&sc->mapped, utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)piece->p[i])));
+	}
+	*piece = (struct moe_str){sc->mapped.p ? sc->mapped.p : "", sc->mapped.n};
+	return moe_buf_check(&sc->mapped, err);
+}
+
+static enum moe_status check_length(struct moe_str piece, struct moe_err *err)
+{
+	if (piece.n < MAX_PIECE)
+		return MOE_OK;
+	return moe_err_set(err, MOE_EFORMAT,
+	                   "a piece of text of %zu bytes that nothing divides, at most %d are supported", piece.n,
+	                   MAX_PIECE);
 }
 
 static enum moe_status encode(const void *self, void *scratch, struct moe_str piece, bool byte_level,
                               struct moe_ids *ids, struct moe_err *err)
 {
 	struct scratch *sc = scratch;
+	struct path path = {.text = piece};
 	struct moe_memo_slot *slot;
 	size_t first = ids->n;
-	enum moe_status status = MOE_OK;
+	enum moe_status status = byte_level ? map_bytes(sc, &path.text, err) : MOE_OK;
 
-	if (byte_level) {
-		sc->mapped.n = 0;
-		for (size_t i = 0; i < piece.n; i++) {
-			uint8_t utf8[4];
-			moe_buf_add(&sc->mapped, utf8, moe_utf8_put(utf8, moe_bytechar((uint8_t)piece.p[i])));
-		}
-		status = moe_buf_check(&sc->mapped, err);
-		if (status)
-			return status;
-		piece = (struct moe_str){sc->mapped.p, sc->mapped.n};
-	}
-	if (piece.n >= MAX_PIECE)
-		return moe_err_set(err, MOE_EFORMAT,
-		                   "a piece of text of %zu bytes that nothing divides, at most %d are supported",
-		                   piece.n, MAX_PIECE);
-	slot = moe_memo_slot(&sc->memo, piece);
-	if (moe_memo_holds(slot, piece)) {
+	if (!status)
+		status = check_length(path.text, err);
+	if (status)
+		return status;
+	slot = moe_memo_slot(&sc->memo, path.text);
+	if (moe_memo_holds(slot, path.text)) {
 		for (size_t i = 0; i < slot->n_ids && !status; i++)
 			status = moe_ids_add(ids, slot->ids[i], err);
 		return status;
 	}
-	status = encode_path(self, sc, piece, ids, err);
+	sc->score = 0;
+	status = encode_path(self, sc, &path, false, ids, err);
 	if (!status)
-		moe_memo_put(slot, piece, ids->ids + first, ids->n - first);
+		moe_memo_put(slot, path.text, ids->ids + first, ids->n - first);
 	return status;
+}
+
+static enum moe_status advance(const void *self, void *scratch, struct moe_str text, bool byte_level, bool begins,
+                               bool ends, size_t *n_used, struct moe_ids *ids, struct moe_err *err)
+{
+	struct scratch *sc = scratch;
+	struct path path = {.text = text};
+	enum moe_status status = byte_level ? map_bytes(sc, &path.text, err) : MOE_OK;
+
+	*n_used = text.n;
+	if (!status)
+		status = check_length(path.text, err);
+	if (status)
+		return status;
+	if (begins) {
+		sc->score = 0;
+		sc->n_unknown = 0;
+	}
+	path.done = sc->n_unknown;
+	status = encode_path(self, sc, &path, !ends, ids, err);
+	if (ends || status)
+		return status;
+	sc->n_unknown = path.done - path.unknown;
+	*n_used = path.unknown;
+	for (size_t i = 0; i < path.unknown && byte_level; i++)
+		*n_used -= ((uint8_t)path.text.p[i] & 0xC0) == 0x80;
+	return MOE_OK;
 }
 
 const struct moe_text_model moe_text_model_unigram = {
@@ -397,4 +504,5 @@ const struct moe_text_model moe_text_model_unigram = {
 	.scratch_new = scratch_new,
 	.scratch_free = scratch_free,
 	.encode = encode,
+	.advance = advance,
 };

@@ -4,38 +4,37 @@
 
 #define DOTTED_I 0x130u   /* the only one that becomes two: i and U+0307 */
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
-	static const uint32_t dotted[] = {'i', 0x307};
-	size_t n_lead = text->n_lead, n_dotted = 0;
-	enum moe_status status;
+	const size_t n = in->text.n - in->at;
+	uint32_t *to;
+	enum moe_status status = moe_codes_room(out, n, err);
 
 	(void)self;
-	for (size_t i = 0; i < text->n; i++) {
-		uint32_t c = text->p[i];
-
-		n_dotted += c == DOTTED_I;
-		n_lead += c == DOTTED_I && i < text->n_lead;
-		if (c < 0x80)
-			text->p[i] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-		else if (c != DOTTED_I)
-			text->p[i] = moe_unicode_to_lower(c);
-	}
-	if (n_dotted == 0)
-		return MOE_OK;
-	spare->n = 0;
-	status = moe_codes_room(spare, text->n + n_dotted, err);
 	if (status)
 		return status;
-	for (size_t i = 0; i < text->n; i++) {
-		if (text->p[i] != DOTTED_I) {
-			spare->p[spare->n++] = text->p[i];
-			continue;
+	to = out->p + out->n;
+	for (; in->at < in->text.n; in->at++) {
+		const uint32_t c = in->text.p[in->at];
+
+		out->n_lead += in->at < in->text.n_lead;
+		if (c == DOTTED_I) {
+			/* Room for what is left and one more. */
+			*to++ = 'i';
+			out->n = (size_t)(to - out->p);
+			status = moe_codes_room(out, in->text.n - in->at, err);
+			if (status)
+				return status;
+			to = out->p + out->n;
+			*to++ = 0x307;
+			out->n_lead += in->at < in->text.n_lead;
+		} else if (c < 0x80) {
+			*to++ = c >= 'A' && c <= 'Z' ? c + 32 : c;
+		} else {
+			*to++ = moe_unicode_to_lower(c);
 		}
-		spare->p[spare->n++] = dotted[0];
-		spare->p[spare->n++] = dotted[1];
 	}
-	moe_codes_swap(text, spare, n_lead);
+	out->n = (size_t)(to - out->p);
 	return MOE_OK;
 }
 

@@ -1,10 +1,10 @@
 /* Unicode normalization form D: canonical decomposition. */
 #include "text/normal.h"
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
 	(void)self;
-	return moe_normal_form(text, spare, MOE_FORM_D, err);
+	return moe_normal_form(in, out, MOE_FORM_D, err);
 }
 
 const struct moe_normalizer moe_normalizer_nfd = {

@@ -12,21 +12,20 @@ static bool is_blank(uint32_t c)
 	       c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
 }
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
-	size_t kept = 0, n_lead = text->n_lead;
+	enum moe_status status = moe_codes_room(out, in->text.n - in->at, err);
 
-	(void)self, (void)spare, (void)err;
-	for (size_t i = 0; i < text->n; i++) {
-		uint32_t c = text->p[i];
+	(void)self;
+	for (; in->at < in->text.n && !status; in->at++) {
+		const uint32_t c = in->text.p[in->at];
 
-		n_lead -= is_removed(c) && i < text->n_lead;
-		text->p[kept] = is_blank(c) ? ' ' : c;
-		kept += !is_removed(c);
+		if (is_removed(c))
+			continue;
+		out->p[out->n++] = is_blank(c) ? ' ' : c;
+		out->n_lead += in->at < in->text.n_lead;
 	}
-	text->n = kept;
-	text->n_lead = n_lead;
-	return MOE_OK;
+	return status;
 }
 
 const struct moe_normalizer moe_normalizer_nmt = {

@@ -221,7 +221,6 @@ struct pass {
 	const struct precompiled *pc;
 	struct moe_codes *out;
 	struct origin origin;
-	bool modified;
 	struct moe_err *err;
 };
 
@@ -233,7 +232,6 @@ static enum moe_status put(struct pass *ps, const char *text, const uint32_t *co
 	                              : moe_codes_add(ps->out, codes, 1, ps->err);
 
 	follow(&ps->origin, n_old, ps->out->n - n);
-	ps->modified |= text != NULL;
 	return status;
 }
 
@@ -255,19 +253,31 @@ static enum moe_status put_grapheme(struct pass *ps, const uint32_t *codes, size
 	return status;
 }
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+/* A grapheme is known by what follows it. Until it is certain what comes from the beginning of the whole text, nothing
+ * comes out. */
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
-	struct pass ps = {self, spare, {.n_in = text->n_lead}, false, err};
+	struct pass ps = {self, out, {.n_in = in->begun ? 0 : in->text.n_lead}, err};
+	const size_t before = out->n;
+	size_t at = in->at;
 	enum moe_status status = MOE_OK;
 
-	spare->n = 0;
-	for (size_t i = 0, end; i < text->n && !status; i = end) {
-		end = moe_grapheme_end(&ps.pc->graphemes, text->p, text->n, i);
-		status = put_grapheme(&ps, text->p + i, end - i);
+	while (at < in->text.n && !status) {
+		size_t end = moe_grapheme_end(&ps.pc->graphemes, in->text.p, in->text.n, at);
+		if (end == in->text.n && !in->last)
+			break;
+		status = put_grapheme(&ps, in->text.p + at, end - at);
+		at = end;
 	}
 	settle(&ps.origin);
-	if (!status && ps.modified)
-		moe_codes_swap(text, spare, ps.origin.n_in ? ps.origin.n_out : 0);
+	if (!in->last && ps.origin.n_in && ps.origin.n_taken <= ps.origin.n_in) {
+		out->n = before;
+		return status;
+	}
+	if (ps.origin.n_in)
+		out->n_lead = ps.origin.n_out;
+	in->begun |= at > in->at;
+	in->at = at;
 	return status;
 }
 

@@ -32,19 +32,21 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
 	const struct moe_codes *prefix = self;
-	enum moe_status status;
+	enum moe_status status = MOE_OK;
 
-	if (text->n == 0)
+	if (in->at == in->text.n)
 		return MOE_OK;
-	spare->n = 0;
-	status = moe_codes_add(spare, prefix->p, prefix->n, err);
+	if (!in->begun) {
+		status = moe_codes_add(out, prefix->p, prefix->n, err);
+		out->n_lead = in->text.n_lead ? in->text.n_lead + prefix->n : 0;
+		in->begun = true;
+	}
 	if (!status)
-		status = moe_codes_add(spare, text->p, text->n, err);
-	if (!status)
-		moe_codes_swap(text, spare, text->n_lead ? text->n_lead + prefix->n : 0);
+		status = moe_codes_add(out, in->text.p + in->at, in->text.n - in->at, err);
+	in->at = in->text.n;
 	return status;
 }
 

@@ -40,32 +40,71 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+/* Appends what the text up to `end` becomes: itself, or, for a match, the content. */
+static enum moe_status put(const struct replace *rp, struct moe_flow *in, size_t end, bool is_match,
+                           struct moe_codes *out, struct moe_err *err)
+{
+	const size_t n_lead = in->text.n_lead;
+	size_t start = in->at;
+
+	in->at = end;
+	if (is_match) {
+		/* What replaces a match comes from where the last character of the match does. */
+		if (n_lead && (end == 0 || end - 1 < n_lead))
+			out->n_lead += rp->content.n;
+		return moe_codes_add(out, rp->content.p, rp->content.n, err);
+	}
+	if (start < n_lead)
+		out->n_lead += (end < n_lead ? end : n_lead) - start;
+	return moe_codes_add(out, in->text.p + start, end - start, err);
+}
+
+static enum moe_status replace_all(const struct replace *rp, struct moe_flow *in, struct moe_codes *out,
+                                   struct moe_err *err)
+{
+	const size_t end = in->text.n;
+
+	while (in->last ? in->at <= end : in->at < end) {
+		enum moe_regex_found found;
+		size_t start, stop;
+		enum moe_status status = moe_regex_next(in->scan, 0, end, in->at, in->fresh, !in->last, &found, &start,
+		                                        &stop, err);
+
+		if (!status && start > in->at)
+			status = put(rp, in, start, false, out, err);
+		if (!status && found == MOE_REGEX_MATCH)
+			status = put(rp, in, stop, true, out, err);
+		in->fresh = found == MOE_REGEX_MATCH;
+		if (status || !in->fresh)
+			return status;
+	}
+	return MOE_OK;
+}
+
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
 	const struct replace *rp = self;
-	struct moe_pieces matches = {0};
-	size_t n_lead = 0;
-	struct moe_regex_scan *scan;
-	enum moe_status status = moe_regex_begin(&scan, rp->regex, text->p, text->n, err);
+	const size_t before = out->n, old_lead = out->n_lead;
+	enum moe_status status = MOE_OK;
 
-	if (!status && text->n > 0)
-		status = moe_pieces_match(&matches, scan, (struct moe_piece){0, text->n, false}, false, err);
-	moe_regex_finish(scan);
-	spare->n = 0;
-	for (size_t i = 0; i < matches.n && !status; i++) {
-		const struct moe_piece *v = &matches.v[i];
-
-		/* What replaces a match comes from where the last character of the match does. */
-		if (text->n_lead && v->is_match && (v->end == 0 || v->end - 1 < text->n_lead))
-			n_lead += rp->content.n;
-		else if (!v->is_match && v->start < text->n_lead)
-			n_lead += (v->end < text->n_lead ? v->end : text->n_lead) - v->start;
-		status = v->is_match ? moe_codes_add(spare, rp->content.p, rp->content.n, err)
-		                     : moe_codes_add(spare, text->p + v->start, v->end - v->start, err);
-	}
-	free(matches.v);
+	if (in->text.n == in->at && !in->begun)
+		return MOE_OK;
+	if (!in->scan)
+		status = moe_regex_begin(&in->scan, rp->regex, err);
+	in->behind = moe_regex_behind(rp->regex);
 	if (!status)
-		moe_codes_swap(text, spare, n_lead);
+		status = moe_regex_add(in->scan, in->text.p, in->text.n, err);
+	if (!status)
+		status = replace_all(rp, in, out, err);
+	/* What comes from the beginning of the whole text comes out at once. */
+	if (!in->begun && !in->last && in->at <= in->text.n_lead) {
+		out->n = before;
+		out->n_lead = old_lead;
+		in->at = 0;
+		in->fresh = false;
+		return status;
+	}
+	in->begun = true;
 	return status;
 }
 

@@ -27,23 +27,26 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+/* White space is held back until something else follows. */
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
 	const struct strip *sp = self;
-	size_t start = 0, end = text->n;
-	enum moe_status status;
+	size_t end = in->text.n;
+	enum moe_status status = MOE_OK;
 
-	while (sp->right && end > 0 && moe_unicode_is_space(text->p[end - 1]))
+	while (sp->left && !in->begun && in->at < end && moe_unicode_is_space(in->text.p[in->at]))
+		in->at++;
+	while (sp->right && end > in->at && moe_unicode_is_space(in->text.p[end - 1]))
 		end--;
-	while (sp->left && start < end && moe_unicode_is_space(text->p[start]))
-		start++;
-	text->n = end;
-	if (start == 0)
-		return MOE_OK;
-	spare->n = 0;
-	status = moe_codes_add(spare, text->p + start, end - start, err);
-	if (!status)
-		moe_codes_swap(text, spare, text->n_lead > start ? text->n_lead - start : 0);
+	if (in->at < end) {
+		if (!in->begun && in->text.n_lead > in->at)
+			out->n_lead = in->text.n_lead - in->at;
+		in->begun = true;
+		status = moe_codes_add(out, in->text.p + in->at, end - in->at, err);
+		in->at = end;
+	}
+	if (in->last)
+		in->at = in->text.n;
 	return status;
 }
 

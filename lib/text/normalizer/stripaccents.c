@@ -2,21 +2,20 @@
 #include "text/stage.h"
 #include "text/unicode.h"
 
-static enum moe_status apply(const void *self, struct moe_codes *text, struct moe_codes *spare, struct moe_err *err)
+static enum moe_status apply(const void *self, struct moe_flow *in, struct moe_codes *out, struct moe_err *err)
 {
-	size_t kept = 0, n_lead = text->n_lead;
+	enum moe_status status = moe_codes_room(out, in->text.n - in->at, err);
 
-	(void)self, (void)spare, (void)err;
-	for (size_t i = 0; i < text->n; i++) {
-		bool is_mark = text->p[i] >= 0x300 &&
-		               moe_unicode_in(moe_unicode_accent, moe_unicode_n_accent, text->p[i]);
-		n_lead -= is_mark && i < text->n_lead;
-		text->p[kept] = text->p[i];
-		kept += !is_mark;
+	(void)self;
+	for (; in->at < in->text.n && !status; in->at++) {
+		const uint32_t c = in->text.p[in->at];
+
+		if (c >= 0x300 && moe_unicode_in(moe_unicode_accent, moe_unicode_n_accent, c))
+			continue;
+		out->p[out->n++] = c;
+		out->n_lead += in->at < in->text.n_lead;
 	}
-	text->n = kept;
-	text->n_lead = n_lead;
-	return MOE_OK;
+	return status;
 }
 
 const struct moe_normalizer moe_normalizer_stripaccents = {

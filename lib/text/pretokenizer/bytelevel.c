@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "text/stage.h"
+#include "text/split.h"
 
 struct bytelevel {
 	bool add_prefix_space;
@@ -45,20 +45,20 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const struct bytelevel *bl = self;
 	enum moe_status status = MOE_OK;
 
 	if (bl->add_prefix_space)
-		status = moe_split_prefix(split, ' ', false, err);
+		status = moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_PREFIX, .code = ' '}, err);
 	if (!status && bl->regex)
-		status = moe_split_regex(split, bl->regex, MOE_SPLIT_ISOLATED, false, err);
-	split->byte_level = true;
+		status = moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .regex = bl->regex}, err);
+	out->byte_level = true;
 	return status;
 }
 
 const struct moe_pretokenizer moe_pretokenizer_bytelevel = {
 	.part = {.type = "ByteLevel", .parse = parse, .free = bytelevel_free},
-	.split = split,
+	.steps = steps,
 };

@@ -1,7 +1,7 @@
 /* Splits at every copy of a character, which goes. */
 #include <stdlib.h>
 
-#include "text/stage.h"
+#include "text/split.h"
 
 static enum moe_status parse(void **self, const json_t *obj, const char *where, struct moe_err *err)
 {
@@ -19,14 +19,15 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const uint32_t *delimiter = self;
 
-	return moe_split_code(split, *delimiter, MOE_SPLIT_REMOVED, err);
+	return moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .code = *delimiter,
+	                                            .behavior = MOE_SPLIT_REMOVED}, err);
 }
 
 const struct moe_pretokenizer moe_pretokenizer_chardelimitersplit = {
 	.part = {.type = "CharDelimiterSplit", .parse = parse, .free = free},
-	.split = split,
+	.steps = steps,
 };

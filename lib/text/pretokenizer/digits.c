@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "text/stage.h"
+#include "text/split.h"
 #include "text/unicode.h"
 
 struct digits {
@@ -25,15 +25,16 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const struct digits *dg = self;
 
-	return moe_split_where(split, moe_unicode_is_numeric,
-	                       dg->individual ? MOE_SPLIT_ISOLATED : MOE_SPLIT_CONTIGUOUS, err);
+	return moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .is = moe_unicode_is_numeric,
+	                                            .behavior = dg->individual ? MOE_SPLIT_ISOLATED
+	                                                                       : MOE_SPLIT_CONTIGUOUS}, err);
 }
 
 const struct moe_pretokenizer moe_pretokenizer_digits = {
 	.part = {.type = "Digits", .parse = parse, .free = free},
-	.split = split,
+	.steps = steps,
 };

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "text/stage.h"
+#include "text/split.h"
 
 enum scheme { ALWAYS, FIRST, NEVER };
 
@@ -61,23 +61,24 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const struct metaspace *ms = self;
 	enum moe_status status = MOE_OK;
 
-	for (size_t i = 0; i < split->text.n; i++) {
-		if (split->text.p[i] == ' ')
-			split->text.p[i] = ms->replacement;
-	}
-	if (ms->scheme != NEVER)
-		status = moe_split_prefix(split, ms->replacement, ms->scheme == FIRST, err);
+	if (ms->replacement != ' ')
+		status = moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MAP, .code = ' ', .to = ms->replacement},
+		                       err);
+	if (!status && ms->scheme != NEVER)
+		status = moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_PREFIX, .code = ms->replacement,
+		                                              .only_lead = ms->scheme == FIRST}, err);
 	if (!status && ms->split)
-		status = moe_split_code(split, ms->replacement, MOE_SPLIT_WITH_NEXT, err);
+		status = moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .code = ms->replacement,
+		                                              .behavior = MOE_SPLIT_WITH_NEXT}, err);
 	return status;
 }
 
 const struct moe_pretokenizer moe_pretokenizer_metaspace = {
 	.part = {.type = "Metaspace", .parse = parse, .free = free},
-	.split = split,
+	.steps = steps,
 };

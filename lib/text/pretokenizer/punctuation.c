@@ -1,7 +1,7 @@
 /* Splits at punctuation. */
 #include <stdlib.h>
 
-#include "text/stage.h"
+#include "text/split.h"
 #include "text/unicode.h"
 
 struct punctuation {
@@ -25,14 +25,15 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status split(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const struct punctuation *pn = self;
 
-	return moe_split_where(split, moe_unicode_is_punctuation, pn->behavior, err);
+	return moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .is = moe_unicode_is_punctuation,
+	                                            .behavior = pn->behavior}, err);
 }
 
 const struct moe_pretokenizer moe_pretokenizer_punctuation = {
 	.part = {.type = "Punctuation", .parse = parse, .free = free},
-	.split = split,
+	.steps = steps,
 };

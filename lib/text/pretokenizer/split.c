@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "text/stage.h"
+#include "text/split.h"
 
 struct split {
 	struct moe_regex *regex;
@@ -42,14 +42,15 @@ static enum moe_status parse(void **self, const json_t *obj, const char *where, 
 	return status;
 }
 
-static enum moe_status apply(const void *self, struct moe_split *split, struct moe_err *err)
+static enum moe_status steps(const void *self, struct moe_steps *out, struct moe_err *err)
 {
 	const struct split *sp = self;
 
-	return moe_split_regex(split, sp->regex, sp->behavior, sp->invert, err);
+	return moe_steps_add(out, (struct moe_step){.kind = MOE_STEP_MATCH, .regex = sp->regex,
+	                                            .behavior = sp->behavior, .invert = sp->invert}, err);
 }
 
 const struct moe_pretokenizer moe_pretokenizer_split = {
 	.part = {.type = "Split", .parse = parse, .free = split_free},
-	.split = apply,
+	.steps = steps,
 };
