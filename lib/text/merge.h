@@ -14,6 +14,7 @@ struct merge;
 struct moe_merges {
 	struct merge *slots;     /* [mask + 1] */
 	size_t mask;
+	uint32_t max_rank;
 };
 
 /* Once, before anything is put: room for n merges. */
@@ -22,12 +23,12 @@ MOE_MUST_USE enum moe_status moe_merges_room(struct moe_merges *merges, size_t n
 void moe_merges_put(struct moe_merges *merges, int32_t left, int32_t right, int32_t id, uint32_t rank);
 void moe_merges_free(struct moe_merges *merges);
 
-/* The symbols of one piece, and scratch. Zero-initialise. */
+/* The symbols of one piece, and scratch: 5 to 6 bytes per symbol of a long piece. Zero-initialise. */
 struct moe_merging {
-	int32_t *symbols;        /* [cap] ids; -1 during merging: merged away */
-	int32_t *prev, *next;    /* [cap] neighbours, -1: none */
+	int32_t *symbols;        /* [cap] ids */
 	struct candidate *heap;  /* [cap_heap] */
 	size_t cap, n_heap, cap_heap;
+	size_t heap_max;         /* pairs of a piece that go to the heap at once; 0: as many as are worth while */
 };
 
 /* Room for n symbols; n is at most INT32_MAX. */
