@@ -30,6 +30,7 @@ static enum moe_status prepare_model(struct route *route, struct moe_err *err)
 		.n_prompts = cfg->prompts.n,
 		.files = route->ctx->operands + 1,
 		.n_files = route->ctx->n_operands - 1,
+		.watch = route->ctx->watch,
 	};
 	enum moe_status status = cfg->mtp ? moe_setup_mtp(&route->setup, err) : MOE_OK;
 	if (!status)

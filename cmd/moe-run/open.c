@@ -61,6 +61,7 @@ enum moe_status run_read_inputs(struct run *run, int64_t window, struct moe_err 
 		.n_prompts = cfg->prompts.n,
 		.files = run->ctx->operands + 1,
 		.n_files = run->ctx->n_operands - 1,
+		.watch = run->ctx->watch,
 	};
 	if (inputs.tokenizer && inputs.encoder && cfg->score)
 		return moe_err_set(err, MOE_EUSAGE,

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-
 static enum moe_status add(struct moe_sequences *seqs, const struct moe_sequence *seq, struct moe_err *err)
 {
 	if (seqs->n == seqs->cap) {
@@ -224,6 +222,27 @@ static enum moe_status add_any(struct moe_sequences *seqs, const struct moe_inpu
 	                     : moe_sequences_add_ids(seqs, label, name, in->n_vocab, in->encoder, text, n, err);
 }
 
+/* A file is mapped; what is none, or says that it is empty, as those of /proc do, is read. */
+static enum moe_status add_file(struct moe_sequences *seqs, const struct moe_inputs *in, const char *label,
+                                const char *path, struct moe_err *err)
+{
+	struct moe_map map = { 0 };
+	struct moe_buf text = { 0 };
+	enum moe_status status = MOE_OK;
+	if (strcmp(path, "-") && moe_is_file(path))
+		status = moe_map_open(&map, path, in->watch, err);
+	if (!status && !map.data)
+		status = moe_read_all(path, 0, &text, err);
+	if (!status && map.data)
+		status = add_any(seqs, in, label, path, (const char *)map.data, map.n_bytes, err);
+	else if (!status)
+		status = add_any(seqs, in, label, strcmp(path, "-") ? path : "stdin", text.p ? text.p : "", text.n,
+		                 err);
+	moe_map_close(&map);
+	moe_buf_free(&text);
+	return status;
+}
+
 enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *in, struct moe_err *err)
 {
 	enum moe_status status = MOE_OK;
@@ -241,14 +260,8 @@ enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_
 	const char **labels = NULL;
 	if (!status)
 		status = moe_source_labels(&seqs->arena, files, n_files, &labels, err);
-	for (int i = 0; i < n_files && !status; i++) {
-		struct moe_buf text = { 0 };
-		status = moe_read_all(files[i], 0, &text, err);
-		if (!status)
-			status = add_any(seqs, in, labels[i], strcmp(files[i], "-") ? files[i] : "stdin",
-			                 text.p ? text.p : "", text.n, err);
-		moe_buf_free(&text);
-	}
+	for (int i = 0; i < n_files && !status; i++)
+		status = add_file(seqs, in, labels[i], files[i], err);
 	return status;
 }
 

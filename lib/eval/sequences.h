@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
@@ -66,6 +67,7 @@ struct moe_inputs {
 	int n_prompts;
 	char *const *files;
 	int n_files;
+	struct moe_watch *watch;   /* told of files that are mapped; NULL: nobody watches */
 };
 MOE_MUST_USE enum moe_status moe_sequences_read(struct moe_sequences *seqs, const struct moe_inputs *inputs,
                                                 struct moe_err *err);
