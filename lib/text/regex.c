@@ -21,6 +21,7 @@ enum {
 	MATCH_STEPS_MIN = 10000000,
 	STARTS = 64,             /* places at which one call of PCRE2 tries to begin a match */
 	LOOK_AT_CLOCK = 256,     /* after as many matches */
+	KEEP_CLASSES = 1 << 22,  /* room for an empty text; more has been for a long piece */
 };
 
 /* Seconds of one thread that a search through a text may take, and more per code point: hundreds of times what
@@ -401,8 +402,13 @@ void moe_regex_drop(struct moe_regex_scan *scan, size_t n)
 		return;
 	if (n > scan->n)
 		n = scan->n;
-	memmove(scan->classes, scan->classes + n, scan->n - n);
 	scan->n -= n;
+	memmove(scan->classes, scan->classes + n, scan->n);
+	if (scan->cap > KEEP_CLASSES && scan->n < KEEP_CLASSES / 2) {
+		uint8_t *less = realloc(scan->classes, KEEP_CLASSES);
+		scan->classes = less ? less : scan->classes;
+		scan->cap = less ? KEEP_CLASSES : scan->cap;
+	}
 }
 
 /* Whether the search has taken too long. The thread's clock takes a system call, so it is looked at only where the

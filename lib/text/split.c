@@ -21,6 +21,8 @@ enum moe_status moe_steps_add(struct moe_steps *steps, struct moe_step step, str
 	return MOE_OK;
 }
 
+enum { KEEP_BYTES = 1 << 22 };   /* of a buffer that is empty again; a larger one has held a long piece */
+
 /* -- streams ------------------------------------------------------------------------------------------------------ */
 
 static enum moe_status add_end(struct moe_stream *stream, size_t end, struct moe_err *err)
@@ -56,13 +58,20 @@ enum moe_status moe_stream_close(struct moe_stream *stream, struct moe_err *err)
 
 void moe_stream_drop(struct moe_stream *stream, size_t n)
 {
+	struct moe_buf *text = &stream->text;
+
 	stream->n_ends = 0;
 	if (n == 0)
 		return;
-	memmove(stream->text.p, stream->text.p + n, stream->text.n - n);
-	stream->text.n -= n;
+	text->n -= n;
+	memmove(text->p, text->p + n, text->n);
 	stream->at -= n;
 	stream->n_lead -= n < stream->n_lead ? n : stream->n_lead;
+	if (text->cap > KEEP_BYTES && text->n < KEEP_BYTES / 2) {
+		char *less = realloc(text->p, KEEP_BYTES);
+		text->p = less ? less : text->p;
+		text->cap = less ? KEEP_BYTES : text->cap;
+	}
 }
 
 void moe_stream_free(struct moe_stream *stream)
