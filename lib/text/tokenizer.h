@@ -46,7 +46,7 @@ void moe_ids_free(struct moe_ids *ids);
  * Beside the text and its ids this takes a few megabytes, however long the text is. It takes more only for what cannot
  * be known before its end: 3 to 6 bytes per byte of a match of a pre-tokenizer's pattern, of white space that a Strip
  * normalizer or an added token may take, of combining characters in a row that a normalizer sorts, or of characters
- * without a token in a row; and 30 bytes per byte of text that the model can neither divide, such as one letter
+ * without a token in a row; and 8 bytes per byte of text that the model cannot divide either, such as one letter
  * repeated, where merges join any two neighbours. */
 MOE_MUST_USE enum moe_status moe_tokenizer_encode(const struct moe_tokenizer *tok, const char *text, size_t n_bytes,
                                                   struct moe_ids *ids, struct moe_err *err);
