@@ -215,10 +215,10 @@ enum moe_status moe_ckpt_check_replicas(const struct moe_ckpt *ckpt, struct moe_
 	return MOE_OK;
 }
 
-enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, struct moe_err *err)
+enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, bool stacks, struct moe_err *err)
 {
 	for (size_t i = 0; i < ckpt->n_tensors; i++)
-		if (ckpt->tensors[i].parted)
+		if (ckpt->tensors[i].parted && (stacks || ckpt->tensors[i].n_dims == 2))
 			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' lies in %d parts: moe-convert puts them "
 			                   "together", ckpt->path, ckpt->tensors[i].name,
 			                   ckpt->tensors[i].parted->n);
@@ -305,10 +305,10 @@ enum moe_status moe_ckpt_open(struct moe_ckpt **out, const char *path, struct mo
 		status = ckpt->format->open(ckpt, path, err);
 	if (!status)
 		status = index_names(ckpt, err);
-	if (!status && ckpt->format->naming == MOE_NAMING_HF) {
+	if (!status) {
 		const size_t n = ckpt->n_tensors;
 
-		status = moe_ckpt_unstack(ckpt, err);
+		status = (ckpt->format->naming == MOE_NAMING_HF ? moe_ckpt_unstack : moe_ckpt_unmerge)(ckpt, err);
 		if (!status && ckpt->n_tensors != n)
 			status = index_names(ckpt, err);
 	}

@@ -95,8 +95,9 @@ MOE_MUST_USE enum moe_status moe_ckpt_translate(json_t **config, const char *whe
 MOE_MUST_USE enum moe_status moe_ckpt_give_config(struct moe_ckpt *ckpt, const char *path, struct moe_err *err);
 /* Are the files' copies of what they all hold the same? Reads them. */
 MOE_MUST_USE enum moe_status moe_ckpt_check_replicas(const struct moe_ckpt *ckpt, struct moe_err *err);
-/* MOE_EFORMAT where a tensor lies in parts: who cannot put it together asks first. */
-MOE_MUST_USE enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, struct moe_err *err);
+/* MOE_EFORMAT where a matrix lies in parts, or (stacks) one of experts that are whole: who cannot put it together asks
+ * first. */
+MOE_MUST_USE enum moe_status moe_ckpt_check_whole(const struct moe_ckpt *ckpt, bool stacks, struct moe_err *err);
 /* Identity of a checkpoint: XXH3-128 over config.json's bytes and every tensor's name, dtype, dims and stored bytes
  * (full: reads everything) or over names, dtypes and dims only (quick). 32 hex digits. */
 MOE_MUST_USE enum moe_status moe_ckpt_hash(const struct moe_ckpt *ckpt, bool full, char out[33], struct moe_err *err);

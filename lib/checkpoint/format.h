@@ -19,6 +19,8 @@ bool moe_format_is_utf8(const uint8_t *p, size_t n);
 bool moe_format_plain_name(const char *name, size_t n);
 /* Takes stacks of experts apart (stacks.c); names are indexed before it and have to be afterwards. */
 MOE_MUST_USE enum moe_status moe_ckpt_unstack(struct moe_ckpt *ckpt, struct moe_err *err);
+/* Takes gate and up of GGUF's merged experts apart (stacks.c); names have to be indexed afterwards. */
+MOE_MUST_USE enum moe_status moe_ckpt_unmerge(struct moe_ckpt *ckpt, struct moe_err *err);
 /* Sorts ckpt->companions by name and parses the one called config.json into ckpt->config. */
 MOE_MUST_USE enum moe_status moe_format_take_config(struct moe_ckpt *ckpt, struct moe_err *err);
 

@@ -137,3 +137,82 @@ enum moe_status moe_ckpt_unstack(struct moe_ckpt *ckpt, struct moe_err *err)
 	ckpt->n_tensors = n;
 	return MOE_OK;
 }
+
+/* ---- GGUF ---- */
+
+#define MERGED ".ffn_gate_up_exps.weight"
+
+/* Is it gate over up for every expert in one tensor, [E, 2 I, d], as newer files may have them? */
+static bool is_merged(const struct moe_tensor *t)
+{
+	const size_t n = strlen(t->name), m = strlen(MERGED);
+
+	return n > m && !strcmp(t->name + n - m, MERGED) && t->n_dims == 3 && t->dims[1] % 2 == 0 && t->n_bytes > 0 &&
+	       t->dims[0] <= INT32_MAX;
+}
+
+/* Half h of every expert as a stack in parts, called PREFIX.ffn_`part`_exps.weight. */
+static enum moe_status add_half(struct moe_ckpt *ckpt, const struct moe_tensor *t, int h, struct moe_tensor *out,
+                                struct moe_buf *name, struct moe_err *err)
+{
+	const int32_t n = (int32_t)t->dims[0];
+	const size_t half = t->n_bytes / (size_t)n / 2;
+	struct moe_weight *parts = MOE_NEW(&ckpt->arena, struct moe_weight, n);
+	struct moe_parted *parted = MOE_NEW(&ckpt->arena, struct moe_parted, 1);
+
+	if (!parts || !parted)
+		return moe_err_nomem(err, (size_t)n * sizeof *parts, "the experts of stacks");
+	name->n = 0;
+	moe_buf_addf(name, "%.*s.ffn_%s_exps.weight", (int)(strlen(t->name) - strlen(MERGED)), t->name,
+	             h ? "up" : "gate");
+	*out = *t;
+	out->dims[1] /= 2;
+	out->n_bytes /= 2;
+	out->data = NULL;
+	for (int32_t e = 0; e < n; e++)
+		parts[e] = (struct moe_weight){ .codec = t->codec, .rows = out->dims[1], .cols = out->dims[2],
+		                                .data = t->data + (2 * (size_t)e + (size_t)h) * half };
+	*parted = (struct moe_parted){ .n = n, .parts = parts };
+	out->parted = parted;
+	enum moe_status st = moe_buf_check(name, err);
+	if (st)
+		return st;
+	out->name = moe_arena_strndup(&ckpt->arena, name->p, name->n);
+	return out->name ? MOE_OK : moe_err_nomem(err, name->n, "a tensor's name");
+}
+
+enum moe_status moe_ckpt_unmerge(struct moe_ckpt *ckpt, struct moe_err *err)
+{
+	struct moe_buf name = {0};
+	struct moe_tensor *tensors;
+	size_t n = ckpt->n_tensors, at = 0;
+	enum moe_status st = MOE_OK;
+
+	for (size_t i = 0; i < ckpt->n_tensors; i++)
+		n += is_merged(&ckpt->tensors[i]);
+	if (n == ckpt->n_tensors)
+		return MOE_OK;
+	tensors = reallocarray(NULL, n, sizeof *tensors);
+	if (!tensors)
+		return moe_err_nomem(err, n * sizeof *tensors, "the experts of stacks");
+	for (size_t i = 0; i < ckpt->n_tensors && !st; i++) {
+		const struct moe_tensor *t = &ckpt->tensors[i];
+
+		if (!is_merged(t)) {
+			tensors[at++] = *t;
+			continue;
+		}
+		st = add_half(ckpt, t, 0, &tensors[at++], &name, err);
+		if (!st)
+			st = add_half(ckpt, t, 1, &tensors[at++], &name, err);
+	}
+	moe_buf_free(&name);
+	if (st) {
+		free(tensors);
+		return st;
+	}
+	free(ckpt->tensors);
+	ckpt->tensors = tensors;
+	ckpt->n_tensors = n;
+	return MOE_OK;
+}

@@ -114,6 +114,9 @@ static bool make(struct moe_view *view, struct moe_seen *seen, struct moe_buf *n
 		moe_names_format(view->config, &seen->id, view->naming, name);
 		seen->a = name->failed ? NULL : moe_ckpt_find(view->ckpt, name->p);
 	}
+	/* a stack in parts is one of experts like any other */
+	if (seen->a && seen->a->parted && seen->n_dims == 3)
+		seen->a = NULL;
 	if (seen->a)
 		return true;
 	if (seen->id.spec->made)

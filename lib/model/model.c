@@ -375,7 +375,7 @@ enum moe_status moe_model_bind(struct moe_model **out, const struct moe_ckpt *ck
 	m->ckpt = ckpt;
 	b.config = &m->config;
 	b.where = where;
-	st = moe_ckpt_check_whole(ckpt, err);
+	st = moe_ckpt_check_whole(ckpt, false, err);
 	if (!st)
 		st = moe_config_json_of(&json, ckpt, NULL, where, err);
 	if (st)

@@ -90,7 +90,9 @@ enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_mode
 		status = moe_err_nomem(err, ckpt->n_tensors * sizeof *layers, "the parts of tensors");
 		goto out;
 	}
-	status = classify(layout, model, layers, &n_layers, err);
+	status = moe_ckpt_check_whole(ckpt, true, err);
+	if (!status)
+		status = classify(layout, model, layers, &n_layers, err);
 	if (!status)
 		status = copy_plan(layout, plan, err);
 	if (!status)

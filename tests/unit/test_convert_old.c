@@ -1,4 +1,5 @@
-/* Old files of GGUF, which are read and never written: kv_b in one piece, beside its halves in some; experts apart. */
+/* Forms of GGUF that are read and never written: kv_b in one piece, beside its halves in some; experts apart, or with
+ * gate and up in one tensor. */
 #include "../tap.h"
 #include "../ckpt.h"
 
@@ -6,9 +7,35 @@
 #include "convert/check.h"
 #include "convert/view.h"
 
-/* Every tensor of the source under its old name, and one of the name `extra` (NULL: none) that newer files have. */
+/* Gate over up of every expert in one tensor: appends what stands for `seen`, the stack of gates. */
+static enum moe_status write_merged(struct moe_ckpt_out *out, const struct moe_ckpt *src, const struct moe_seen *seen,
+                                    struct moe_err *err)
+{
+	static const char *const halves[] = {"gate", "up"};
+	const size_t n = (size_t)seen->dims[1] * (size_t)seen->dims[2];
+	float *values = malloc(n * sizeof *values);
+	enum moe_status st = values ? MOE_OK : MOE_EIO;
+
+	for (int64_t i = 0; i < 2 * seen->dims[0] && !st; i++) {
+		char name[256];
+
+		snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%d.%s_proj.weight", seen->id.layer,
+		         (int)(i / 2), halves[i % 2]);
+		const struct moe_tensor *t = moe_ckpt_find(src, name);
+		if (!t)
+			st = moe_err_set(err, MOE_EFORMAT, "no %s", name);
+		else
+			t->codec->decode(t->data, values, n);
+		if (!st)
+			st = moe_ckpt_out_write(out, values, n * sizeof *values, err);
+	}
+	free(values);
+	return st;
+}
+
+/* Every tensor of the source under its old name, or (merged) its new one but for experts, and one of the name `extra` (NULL: none) that newer files have. */
 static enum moe_status write_old(const struct moe_ckpt *src, const struct moe_config *config, const char *path,
-                                 const char *extra, struct moe_err *err)
+                                 const char *extra, bool merged, struct moe_err *err)
 {
 	const int64_t extra_dims[] = {4, 32};
 	const float zeros[128] = {0};
@@ -19,13 +46,22 @@ static enum moe_status write_old(const struct moe_ckpt *src, const struct moe_co
 	                         config->family->gguf_arch);
 	const struct moe_ckpt_out_opts opts = { .format = moe_format_by_name("gguf"), .path = path, .metadata = keys,
 		.flags = MOE_OUT_FORCE, .n_companions = src->n_companions, .companions = src->companions };
-	enum moe_status st = moe_view_make(&view, src, config, MOE_NAMING_GGUF_OLD, err);
+	enum moe_status st = moe_view_make(&view, src, config, merged ? MOE_NAMING_GGUF : MOE_NAMING_GGUF_OLD, err);
 
 	if (!st)
 		st = moe_ckpt_out_open(&out, &opts, err);
-	for (size_t i = 0; i < view.n && !st; i++)
-		st = moe_ckpt_out_declare(out, view.seen[i].name, moe_codec_by_name("f32"), view.seen[i].dims,
-		                          view.seen[i].n_dims, err);
+	for (size_t i = 0; i < view.n && !st; i++) {
+		const struct moe_seen *seen = &view.seen[i];
+		const int64_t both[] = {seen->dims[0], 2 * seen->dims[1], seen->dims[2]};
+		char name[64];
+
+		snprintf(name, sizeof name, "blk.%d.ffn_gate_up_exps.weight", seen->id.layer);
+		if (!merged || (seen->id.spec->part != MOE_PART_EXPERT_GATE && seen->id.spec->part != MOE_PART_EXPERT_UP))
+			st = moe_ckpt_out_declare(out, seen->name, moe_codec_by_name("f32"), seen->dims, seen->n_dims,
+			                          err);
+		else if (seen->id.spec->part == MOE_PART_EXPERT_GATE)
+			st = moe_ckpt_out_declare(out, name, moe_codec_by_name("f32"), both, 3, err);
+	}
 	if (!st && extra)
 		st = moe_ckpt_out_declare(out, extra, moe_codec_by_name("f32"), extra_dims, 2, err);
 	if (!st)
@@ -33,7 +69,12 @@ static enum moe_status write_old(const struct moe_ckpt *src, const struct moe_co
 	for (size_t i = 0; i < view.n && !st; i++) {
 		struct moe_tile_walk walk = { .view = &view, .seen = &view.seen[i] };
 		struct moe_tile tile;
+		const enum moe_part part = view.seen[i].id.spec->part;
 
+		if (merged && part == MOE_PART_EXPERT_GATE)
+			st = write_merged(out, src, &view.seen[i], err);
+		if (merged && (part == MOE_PART_EXPERT_GATE || part == MOE_PART_EXPERT_UP))
+			continue;
 		while (!st && moe_tile_next(&walk, &tile)) {
 			const uint8_t *bytes;
 			size_t n_bytes;
@@ -81,7 +122,7 @@ static char *hashes(const struct moe_ckpt *ckpt, size_t *n)
 	return text;
 }
 
-static void reads(const char *name, const char *extra, const char *old_name)
+static void reads(const char *name, const char *extra, bool merged, const char *old_name)
 {
 	char source[512], path[512], *dir = make_dir();
 	struct moe_ckpt *src = NULL, *old = NULL;
@@ -97,7 +138,7 @@ static void reads(const char *name, const char *extra, const char *old_name)
 	if (!st)
 		st = moe_config_of(&config, src, &err);
 	if (!st)
-		st = write_old(src, &config, path, extra, &err);
+		st = write_old(src, &config, path, extra, merged, &err);
 	if (!st)
 		st = moe_ckpt_open(&old, path, NULL, &err);
 	if (!ok(!st, "%s: an old file%s", name, extra ? ", with more" : ""))
@@ -124,10 +165,13 @@ static void reads(const char *name, const char *extra, const char *old_name)
 
 int main(void)
 {
-	reads("deepseek_v2_lite", NULL, "blk.0.attn_kv_b.weight");
-	reads("deepseek_v2_lite", "blk.0.attn_k_b.weight", "blk.0.attn_kv_b.weight");
-	reads("deepseek_v3", NULL, "blk.2.attn_kv_b.weight");
-	reads("mixtral", NULL, "blk.1.ffn_gate.3.weight");
-	reads("mixtral", "blk.0.ffn_gate_exps.weight", "blk.1.ffn_down.7.weight");
+	reads("deepseek_v2_lite", NULL, false, "blk.0.attn_kv_b.weight");
+	reads("deepseek_v2_lite", "blk.0.attn_k_b.weight", false, "blk.0.attn_kv_b.weight");
+	reads("deepseek_v3", NULL, false, "blk.2.attn_kv_b.weight");
+	reads("mixtral", NULL, false, "blk.1.ffn_gate.3.weight");
+	reads("mixtral", "blk.0.ffn_gate_exps.weight", false, "blk.1.ffn_down.7.weight");
+	/* newer ones with gate and up of all experts in one tensor */
+	reads("deepseek_v2_lite", NULL, true, "blk.1.ffn_gate_exps.weight");
+	reads("qwen3_moe", NULL, true, "blk.1.ffn_up_exps.weight");
 	return done();
 }
