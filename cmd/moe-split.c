@@ -56,6 +56,11 @@ static const struct moe_opt options[] = {
 	            "gigabytes that a rank sends to other nodes in a second"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 1, 1e9,
 	            "status 3 if a layer's peak_to_average exceeds X"),
+	MOE_OPT_GROUP("Pipelines"),
+	MOE_OPT_INT(0, "stages", "P", struct config, stages, 1, 1 << 20,
+	            "cut the layers of a table of costs into stages of a pipeline"),
+	MOE_OPT_STR(0, "cost", "COLUMN", struct config, cost, "the column that holds what a layer costs [cost]"),
+	MOE_OPT_INT(0, "micro-batches", "M", struct config, micro_batches, 1, 1 << 30, "of a step [2 P]"),
 	MOE_OPT_GROUP("Other forms of plans"),
 	MOE_OPT_LISTED(0, "import", "FORM", form_word, struct config, import,
 	               "print the plan that FILE of this form holds"),
@@ -78,7 +83,7 @@ static const struct tool tool = {"moe-split",
                                  "--plan PLAN -o DIR MODEL\n--plan PLAN --fits SIZE MODEL\n"
                                  "--plan PLAN --verify DIR MODEL\n--merge -o OUT DIR ...\n"
                                  "--import FORM [-n RANKS] FILE\n"
-                                 "--export FORM [-o FILE] PLAN\n--list-planners\n--list-forms",
+                                 "--export FORM [-o FILE] PLAN\n--stages P COSTS\n--list-planners\n--list-forms",
                                  "Place experts on ranks; cut checkpoints accordingly, and put them together again.",
                                  options};
 
@@ -131,12 +136,15 @@ static const char *find_misuse(const struct config *cfg)
 	                (cfg->topology && !cfg->evaluate.n) || cfg->slots ||
 	                cfg->replicas >= 0 || cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
 	                cfg->max_moves >= 0 || cfg->slack >= 0 || cfg->pin || cfg->max_bytes || cfg->expert_bytes;
-	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export;
+	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export &&
+	               !cfg->stages;
 
 	if (cfg->list + cfg->list_forms + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + !!cfg->import + !!cfg->export +
-	    planning > 1)
-		return "planning, --evaluate, --plan, --merge, --import, --export and lists are different tasks: ask "
-		       "for one";
+	    !!cfg->stages + planning > 1)
+		return "planning, --evaluate, --plan, --merge, --import, --export, --stages and lists are different "
+		       "tasks: ask for one";
+	if ((cfg->cost || cfg->micro_batches) && !cfg->stages)
+		return "--cost and --micro-batches go with --stages";
 	if (cfg->layers && !cfg->import)
 		return "--layers goes with --import";
 	if ((cfg->fits || cfg->verify) && !cfg->plan)
@@ -189,6 +197,8 @@ int main(int argc, char **argv)
 		status = split_import(&ctx, &cfg, &err);
 	else if (cfg.export)
 		status = split_export(&ctx, &cfg, &err);
+	else if (cfg.stages)
+		status = split_stages(&ctx, &cfg, &err);
 	else if (cfg.merge)
 		status = split_merge(&ctx, &err);
 	else if (cfg.plan)

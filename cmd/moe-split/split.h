@@ -17,7 +17,8 @@
 
 struct config {
 	int32_t ranks, nodes, groups, slots, replicas, time_ms, max_moves;
-	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers, *pin;
+	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers, *pin, *cost;
+	int32_t stages, micro_batches;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
 	int64_t hidden_size;    /* 0: nobody asks for bytes */
@@ -84,6 +85,7 @@ void split_print_plan(const struct moe_plan *plan, bool json, struct moe_buf *ou
 
 MOE_MUST_USE enum moe_status split_import(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_export(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+MOE_MUST_USE enum moe_status split_stages(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_list_forms(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_plan(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_evaluate(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
