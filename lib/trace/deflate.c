@@ -9,7 +9,7 @@
 #include <zlib.h>
 #endif
 
-#define LEVEL 6   /* never another, so that bytes depend on the data and the library alone */
+#define LEVEL 4   /* never another, so that bytes depend on the data and the library alone */
 
 #ifdef MOE_HAVE_LIBDEFLATE
 struct moe_deflate {

@@ -100,13 +100,15 @@ static enum moe_status grow(struct moe_reroute *r, int64_t n_tokens, int32_t n_l
 static const float *prepare(const struct moe_reroute *r, const struct moe_routing *from, int64_t first, int64_t n,
                             struct space *space, struct moe_policy_params *params)
 {
+	/* keys are what costs most beside a kernel: only where somebody draws by them */
+	const bool keys = space->logits || r->policy->reads & (MOE_NEEDS_PLACE | MOE_READS_SECOND);
 	const int32_t n_experts = params->n_experts;
 	params->bias = r->biases ? moe_bias_at(r->biases, from->layer) : NULL;
 	params->tokens = r->source->tokens + first;
-	params->positions = space->positions;
-	params->keys = space->keys;
+	params->positions = keys ? space->positions : NULL;
+	params->keys = keys ? space->keys : NULL;
 	params->seed = r->seed;
-	for (int64_t t = 0; t < n; t++) {
+	for (int64_t t = 0; keys && t < n; t++) {
 		const int64_t pos = r->source->pos + first + t;
 		space->positions[t] = pos;
 		space->keys[t] = moe_token_key(r->seed, from->layer, r->source->seq, pos);
