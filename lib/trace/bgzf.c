@@ -82,9 +82,9 @@ const char *moe_bgzf_out_path(const struct moe_bgzf_out *out)
 	return moe_out_path(out->file);
 }
 
-/* Bytes that no packing makes much smaller: all values about equally often, so that codes gain less than a part in 64,
- * and hardly any four of them twice. Known in a tenth of the time that a packer takes to find out, and unpacked in none:
- * most planes of floats are of this kind. */
+/* Bytes that no packing makes much smaller: all values about equally often, so that codes gain less than a part in
+ * 64, and hardly any four of them twice. Known in a tenth of the time that a packer takes to find out, and unpacked in
+ * none: most planes of floats are of this kind. */
 static bool is_noise(const uint8_t *data, size_t n)
 {
 	enum { LEAST = 4096, SLOTS = 1 << 12 };
@@ -103,7 +103,8 @@ static bool is_noise(const uint8_t *data, size_t n)
 		const uint64_t count = counts[0][byte] + counts[1][byte] + counts[2][byte] + counts[3][byte];
 		squares += count * count;
 	}
-	/* With shares (1 + d) / 256 the loss is about the mean of d^2 / (2 ln 2) bits, the squares n^2 / 256 (1 + d^2). */
+	/* Of shares (1 + d) / 256 the loss is about the mean of d^2 / (2 ln 2) bits, and the squares add up to
+	 * n^2 (1 + d^2) / 256. */
 	if (256 * squares > (uint64_t)n * n + (uint64_t)n * n / 6)
 		return false;
 	/* Fours that begin with a certain pattern of bits, wherever they lie: repeats meet themselves among them. */

@@ -19,7 +19,7 @@ c_files()
 
 # The headers through which other folders may enter; every header of base/ is one.
 FRONT_DOORS='
-tensor/blocks.h tensor/tensor.h device/device.h checkpoint/checkpoint.h checkpoint/write.h checkpoint/imatrix.h
+tensor/blocks.h tensor/half.h tensor/tensor.h device/device.h checkpoint/checkpoint.h checkpoint/write.h checkpoint/imatrix.h
 text/tokenizer.h text/pre.h
 text/chat.h model/model.h model/names.h model/inputs.h model/stored.h model/account.h model/gguf_keys.h route/route.h plan/plan.h
 plan/topology.h
