@@ -33,7 +33,8 @@ static enum moe_status write_merged(struct moe_ckpt_out *out, const struct moe_c
 	return st;
 }
 
-/* Every tensor of the source under its old name, or (merged) its new one but for experts, and one of the name `extra` (NULL: none) that newer files have. */
+/* Every tensor of the source under its old name, or (merged) its new one but for experts; and one of the name `extra`
+ * (NULL: none) that newer files have. */
 static enum moe_status write_old(const struct moe_ckpt *src, const struct moe_config *config, const char *path,
                                  const char *extra, bool merged, struct moe_err *err)
 {
@@ -56,10 +57,12 @@ static enum moe_status write_old(const struct moe_ckpt *src, const struct moe_co
 		char name[64];
 
 		snprintf(name, sizeof name, "blk.%d.ffn_gate_up_exps.weight", seen->id.layer);
-		if (!merged || (seen->id.spec->part != MOE_PART_EXPERT_GATE && seen->id.spec->part != MOE_PART_EXPERT_UP))
+		const enum moe_part part = seen->id.spec->part;
+
+		if (!merged || (part != MOE_PART_EXPERT_GATE && part != MOE_PART_EXPERT_UP))
 			st = moe_ckpt_out_declare(out, seen->name, moe_codec_by_name("f32"), seen->dims, seen->n_dims,
 			                          err);
-		else if (seen->id.spec->part == MOE_PART_EXPERT_GATE)
+		else if (part == MOE_PART_EXPERT_GATE)
 			st = moe_ckpt_out_declare(out, name, moe_codec_by_name("f32"), both, 3, err);
 	}
 	if (!st && extra)
