@@ -300,7 +300,7 @@ same()
 	for task in intent summary; do
 		tar -xf "$DATA/esft/$task.tar.xz"
 		text=$(cat $task/expert_weights_*.txt | gzip -6 | wc -c)
-		for part in f32:102 f16:85 8bit:60 none:60; do
+		for part in f32:105 f16:85 8bit:60 none:60; do
 			moe-route -q --force --from esft --model-config "$DATA/configs/deepseek-v2-lite.json" \
 				--gates "${part%:*}" -o x.trace $task
 			size=$(stat -c %s x.trace)
