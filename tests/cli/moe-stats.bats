@@ -216,6 +216,73 @@ esft()
 	[ "$(moe-stats --list --json | wc -l)" = "$(($(wc -l <list) - 1))" ]
 }
 
+@test "the names that scripts rely on" {
+	for m in count share maxvio maxvio_batch peak_to_average cv gini entropy entropy_norm effective_experts dead \
+		top8_share loss_v1_expert loss_v1_device loss_v2_comm loss_v3_seq loss_switch loss_gshard loss_hf \
+		loss_megatron z_loss loss_importance loss_load coactivation affinity specialisation saturation margin \
+		gate_mass overlap fanout miss_curve; do
+		echo "$m"
+	done | sort >want
+	[ "$(wc -l <want)" = 32 ]
+	moe-stats --list | tail -n +2 | cut -f 1 | sort >names
+	comm -23 want names >missing
+	cat missing
+	[ ! -s missing ]
+	excerpt
+	[ "$(moe-stats --metric miss_curve x.trace | head -n 1)" = 'layer	resident	lru	lfu	static	belady' ]
+	moe-stats --metric miss_curve x.trace | awk 'NR > 1 { for (i = 3; i <= 6; i++) if ($i < 0 || $i > 1) exit 1 }'
+	[ "$(moe-stats --metric coactivation x.trace | head -n 1)" = 'layer	expert	other	count	lift' ]
+	[ "$(moe-stats x.trace | grep -v '^#' | head -n 1)" = "$HEAD" ]
+}
+
+@test "every metric has an example in the page, which the tests run" {
+	sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$TOP/man/moe-stats.1" | grep '^[$>]' >commands
+	for m in $(moe-stats --list | tail -n +2 | cut -f 1); do
+		grep -qE "[-]-metric( |.*,)$m( |,|\$)" commands || grep -qE "[ ,]$m([ ,]|\$)" commands || echo "$m"
+	done >missing
+	cat missing
+	[ ! -s missing ]
+	# Formula, unit and source stand beside the code too.
+	for f in "$TOP"/lib/stats/metric/*.c; do
+		grep -q '\.unit = "' "$f" && grep -q '\.formula = "' "$f" && grep -q '\.source = "' "$f" || echo "$f"
+	done >missing
+	cat missing
+	[ ! -s missing ]
+}
+
+@test "--by with every metric and picture: rows of each label, or a reason" {
+	moe-route -q --window 40 --logits --margin tiny-v3 -p 'Text of one kind, a little longer than the other.' -o a.trace
+	moe-route -q --window 40 --logits --margin tiny-v3 -p 'int main(void) { return 0; }' -o b.trace
+	cat a.trace b.trace >x.trace
+	moe-stats x.trace | moe-split -q -n 4 --nodes 2 --planner contiguous - >plan.tsv
+	moe-stats --list | tail -n +2 | while IFS='	' read -r m _ keys _ _ _ reads; do
+		with=()
+		[[ $reads != *groups* ]] || with=(--groups 4)
+		[[ $reads != *against* ]] || with=(--against x.trace)
+		[[ $reads != *plan* ]] || with=(--plan plan.tsv --hidden-size 64 --bytes-per-element 2)
+		for by in source window=20 position; do
+			moe-stats -j 1 --layer 2 --by $by --metric "$m" "${with[@]}" x.trace >rows || exit 1
+			column=${by%%=*}
+			head -n 1 rows | grep -q "^$column	" || { echo "$m $by"; exit 1; }
+		done
+		if [ "$keys" = 'layer expert' ]; then
+			[ "$(moe-stats -j 1 --by expert --metric "$m" x.trace | tail -n +2 | wc -l)" = 32 ] || { echo "$m"; exit 1; }
+		fi
+	done
+	for m in cv overlap coactivation lorenz; do
+		fails 2 moe-stats --by expert --metric $m x.trace
+		expect_message "^moe-stats: --by expert: '$m' has no number per expert"
+	done
+	moe-stats --by domain --metric cv x.trace >rows
+	moe-stats --by source --metric cv x.trace | cmp - rows
+	fails 2 moe-stats --by token x.trace
+	fails 2 moe-stats --by window=0 x.trace
+	for by in expert source position; do
+		fails 2 moe-stats --plot load --by $by x.trace
+		expect_message '^moe-stats: --plot draws all layers of one load'
+	done
+}
+
 @test "by source: the source comes first, and the parts add up to the whole" {
 	for s in en zh.txt; do
 		cp -r "$DATA/esft-excerpt/intent" "$s"
