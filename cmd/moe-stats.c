@@ -56,6 +56,8 @@ static const struct moe_opt options[] = {
                     "the model whose tokenizer writes out token ids"),
 	MOE_OPT_GROUP("How"),
 	MOE_OPT_FLAG(0, "ci", struct config, ci, "with each number of --metric the bounds of its 95 % interval"),
+	MOE_OPT_STR(0, "max", "METRIC=X,...", struct config, max,
+                    "status 3 if a metric exceeds X in a layer"),
 	MOE_OPT_F64(0, "max-imbalance", "X", struct config, max_imbalance, 0, 1e9,
                     "status 3 if a layer's peak_to_average exceeds X"),
 	MOE_OPT_STR(0, "title", "TEXT", struct config, title, "what stands above the picture"),
@@ -154,7 +156,6 @@ static enum moe_status write_result(struct job *job, struct moe_err *err)
 
 static enum moe_status run(struct job *job, char *const *paths, int n_paths, struct moe_err *err)
 {
-	const struct moe_metric *drawn[1] = {stats_plot_metric((enum plot)job->cfg->plot)};
 	struct moe_gather_opts opts = {.by_source = job->cfg->by == MOE_BY_SOURCE,
 	                               .by_position = job->cfg->by == MOE_BY_POSITION,
 	                               .window_tokens = job->cfg->window_tokens,
@@ -163,8 +164,8 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	                               .seed = (uint64_t)job->ctx->common.seed,
 	                               .source = job->cfg->source,
 	                               .layers = job->cfg->layers,
-	                               .metrics = job->report.metrics,
-	                               .n_metrics = job->report.n_metrics,
+	                               .metrics = job->metrics,
+	                               .n_metrics = job->n_metrics,
 	                               .params = &job->cfg->params,
 	                               .progress = show_progress,
 	                               .arg = job,
@@ -173,10 +174,6 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	const char *to = job->ctx->common.output;
 	enum moe_status status;
 
-	if (drawn[0]) {
-		opts.metrics = drawn;
-		opts.n_metrics = 1;
-	}
 	opts.no_weights = !prints_loads(job);
 	status = tool_pool(job->ctx, &opts.pool, err);
 	for (int i = 0; i < 3 && !status; i++)
@@ -202,8 +199,8 @@ static enum moe_status run(struct job *job, char *const *paths, int n_paths, str
 	status = print_result(job, err);
 	if (!status)
 		status = write_result(job, err);
-	if (!status && job->cfg->max_imbalance >= 0)
-		status = moe_stats_report_imbalance(&job->report, job->cfg->max_imbalance, err);
+	if (!status)
+		status = moe_stats_report_limits(&job->report, &job->limits, err);
 	if (!status && job->cfg->diff)
 		status = moe_stats_report_diff(&job->report, err);
 	return status;
@@ -249,11 +246,35 @@ static const char *take_diff(struct tool_ctx *ctx, struct config *cfg)
 	return NULL;
 }
 
+/* The limits of --max and --max-imbalance; then all metrics that are to be gathered. */
+static enum moe_status choose_metrics(struct job *job, struct moe_err *err)
+{
+	const struct config *cfg = job->cfg;
+	const struct moe_metric *drawn = stats_plot_metric((enum plot)cfg->plot);
+	enum moe_status status = MOE_OK;
+
+	if (cfg->metrics)
+		status = moe_stats_report_choose(&job->report, cfg->metrics, err);
+	if (!status && cfg->max)
+		status = moe_stats_limits_add(&job->limits, cfg->max, err);
+	if (!status && cfg->max_imbalance >= 0 && job->limits.n < MOE_STATS_LIMITS) {
+		job->limits.metrics[job->limits.n] = moe_metric_imbalance();
+		job->limits.limits[job->limits.n++] = cfg->max_imbalance;
+	}
+	for (int i = 0; i < job->report.n_metrics; i++)
+		job->metrics[job->n_metrics++] = job->report.metrics[i];
+	for (int i = 0; i < job->limits.n; i++)
+		job->metrics[job->n_metrics++] = job->limits.metrics[i];
+	if (drawn)
+		job->metrics[job->n_metrics++] = drawn;
+	return status;
+}
+
 /* What is given and nobody reads. */
 static const char *find_unread(const struct job *job)
 {
 	const struct config *cfg = job->cfg;
-	unsigned needs = moe_metrics_need(job->report.metrics, job->report.n_metrics);
+	unsigned needs = moe_metrics_need(job->metrics, job->n_metrics);
 
 	if (cfg->diff && !moe_stats_report_compares(&job->report))
 		return "--diff goes with --metric flips or flip_list";
@@ -292,8 +313,8 @@ static const char *find_misuse(const struct tool_ctx *ctx, const struct config *
 		return "pictures are SVG or PNG: expected -o NAME.svg or NAME.png";
 	if (cfg->title && !picture)
 		return "--title goes with --plot";
-	if (cfg->plot == PLOT_TABLE && (cfg->layers || cfg->source || cfg->max_imbalance >= 0))
-		return "--plot table draws a table as it is: --layer, --source and --max-imbalance go without it";
+	if (cfg->plot == PLOT_TABLE && (cfg->layers || cfg->source || cfg->max || cfg->max_imbalance >= 0))
+		return "--plot table draws a table as it is: --layer, --source and --max go without it";
 	if (cfg->plot == PLOT_TABLE && ctx->n_operands > 1)
 		return "--plot table draws one table";
 	return NULL;
@@ -333,7 +354,7 @@ int main(int argc, char **argv)
 		status = write_result(&job, &err);
 		goto out;
 	}
-	if (cfg.metrics && moe_stats_report_choose(&job.report, cfg.metrics, &err))
+	if (choose_metrics(&job, &err))
 		return tool_misuse(&ctx, "%s", err.text);
 	misuse = find_unread(&job);
 	if (misuse)

@@ -17,7 +17,7 @@ enum plot {
 };
 
 struct config {
-	const char *metrics, *layers, *source, *by_text, *against, *plan, *topology, *tokenizer, *title;
+	const char *metrics, *layers, *source, *by_text, *against, *plan, *topology, *tokenizer, *title, *max;
 	bool load, summary, list, ascii, diff, ci;
 	int32_t by, plot;
 	int64_t window_tokens; /* of --by window=N */
@@ -30,6 +30,10 @@ struct job {
 	struct tool_ctx *ctx;
 	struct config *cfg;
 	struct moe_stats_report report;
+	struct moe_stats_limits limits;
+	/* All that are gathered: those shown, that of the picture, those with limits. */
+	const struct moe_metric *metrics[MOE_STATS_METRICS + MOE_STATS_LIMITS + 1];
+	int n_metrics;
 	struct moe_gather gather;
 	struct moe_buf out;
 	struct moe_plan plan;

@@ -342,41 +342,6 @@ void moe_stats_report_loads(const struct moe_stats_report *report, struct moe_bu
 	}
 }
 
-enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit, struct moe_err *err)
-{
-	const struct moe_metric *metric = moe_metric_imbalance();
-	double worst = -1;
-	size_t worst_source = 0;
-	int32_t worst_layer = 0, n_over = 0;
-
-	for (size_t s = 0; s < report->gather->n; s++) {
-		const struct moe_load *load = &report->gather->loads[s];
-		double *values;
-		enum moe_status status = moe_metric_values(metric, load, NULL, &values, err);
-
-		if (status)
-			return status;
-		for (int32_t l = 0; l < load->n_layers; l++) {
-			n_over += values[l] > limit;
-			if (values[l] > worst) {
-				worst = values[l];
-				worst_layer = load->layers[l];
-				worst_source = s;
-			}
-		}
-		free(values);
-	}
-	if (n_over == 0)
-		return MOE_OK;
-	if (moe_by_label(report->by))
-		return moe_err_set(err, MOE_ECHECK,
-		                   "%s '%.400s', layer %d: %s is %.4g, more than %g (%d %s too high)",
-		                   moe_by_label(report->by), report->gather->sources[worst_source], worst_layer,
-		                   metric->name, worst, limit, n_over, n_over == 1 ? "layer is" : "layers are");
-	return moe_err_set(err, MOE_ECHECK, "layer %d: %s is %.4g, more than %g (%d of %d layers too high)",
-	                   worst_layer, metric->name, worst, limit, n_over, report->gather->loads[0].n_layers);
-}
-
 bool moe_stats_report_compares(const struct moe_stats_report *report)
 {
 	return report->n_metrics > 0 && report->metrics[0]->stream == &moe_stream_flips;

@@ -36,9 +36,20 @@ MOE_MUST_USE enum moe_status moe_stats_report_metrics(const struct moe_stats_rep
                                                       struct moe_err *err);
 /* The load table, with its meta lines where it is one. */
 void moe_stats_report_loads(const struct moe_stats_report *report, struct moe_buf *out);
-/* MOE_ECHECK, and a sentence with the worst layer, if the imbalance of a layer exceeds the limit. */
-MOE_MUST_USE enum moe_status moe_stats_report_imbalance(const struct moe_stats_report *report, double limit,
-                                                        struct moe_err *err);
+/* Metrics per layer, and what they may be at most. */
+enum { MOE_STATS_LIMITS = 32 };
+struct moe_stats_limits {
+	const struct moe_metric *metrics[MOE_STATS_LIMITS];
+	double limits[MOE_STATS_LIMITS];
+	int n;
+};
+/* "cv=0.5,dead=0" behind those there are; MOE_EUSAGE otherwise. */
+MOE_MUST_USE enum moe_status moe_stats_limits_add(struct moe_stats_limits *limits, const char *text,
+                                                  struct moe_err *err);
+/* MOE_ECHECK, and a sentence with the worst layer, if a metric of a layer exceeds its limit: the first that does. The
+ * metrics were gathered. A value that is not a number exceeds nothing. */
+MOE_MUST_USE enum moe_status moe_stats_report_limits(const struct moe_stats_report *report,
+                                                     const struct moe_stats_limits *limits, struct moe_err *err);
 /* Do the metrics tell whether two traces differ? */
 bool moe_stats_report_compares(const struct moe_stats_report *report);
 /* If they do: MOE_ECHECK, and a sentence that says in how much, if any token chose otherwise. */

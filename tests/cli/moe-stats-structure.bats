@@ -48,8 +48,23 @@ nine()
 		awk -v OFS='\t' '{ for (i = 3; i <= 6; i++) $i = sprintf("%.9f", $i); print }' | sort | diff want -
 	# Best first, as traces have it: only lru and ties of lfu see a difference.
 	moe-route --from esft --model-config "$CONFIG" intent -o intent.trace -q
-	moe-stats --metric miss_curve intent.trace | awk '$1 == "all" && $2 == 8 { printf "%.3f %.3f\n", $3, $6 }' |
-		diff - <(echo '0.308 0.541')
+	moe-stats --metric miss_curve intent.trace |
+		awk '$1 == "all" && ($2 == 8 || $2 == 16 || $2 == 32) { printf "%.3f %.3f\n", $3, $6 }' |
+		diff - <(printf '%s\n' '0.308 0.541' '0.504 0.715' '0.735 0.882')
+}
+
+@test "ESFT summary: hits of caches as a second program counts them" {
+	tar -xJf "$DATA/esft/summary.tar.xz"
+	mkdir listed
+	head -n 3 summary/expert_weights_1.txt >listed/expert_weights_1.txt
+	head -n 3 summary/expert_weights_26.txt >listed/expert_weights_2.txt
+	jq '.num_hidden_layers = 3' "$CONFIG" >three.json
+	perl -i -F'\t' -lane '$n = @F >> 1; print join "\t", @F[0 .. $n - 1], "", map { 6 - $_ % 6 } 0 .. $n - 1' listed/*
+	moe-route --from esft --model-config three.json listed -o listed.trace -q
+	moe-stats --metric miss_curve listed.trace |
+		awk -v OFS='\t' '$1 != "layer" && ($2 == 8 || $2 == 16 || $2 == 32) { for (i = 3; i <= 6; i++) $i = sprintf("%.9f", $i); print }' |
+		sort >got
+	awk -v E=64 -v K=6 -v sizes='8 16 32' -f "$TOP/tests/ref/esft_caches.awk" listed/*.txt | sort | diff - got
 }
 
 @test "caches: curves rise, the best is best, parts begin empty, one layer shares with itself" {

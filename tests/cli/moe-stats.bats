@@ -76,6 +76,16 @@ esft()
 
 @test "ESFT summary: loads as awk counts them, the published unevenness" {
 	esft summary 3.28 .35 .946 .74 .309
+	# By gates in place of choices the eight experts with the largest sums take more: .40 of intent, .34 of summary.
+	awk -F '\t' '{ for (i = 1; $i != ""; i++) id[i] = $i; for (j = i + 1; j <= NF; j++) { w[FILENAME, id[j - i]] += $j; all[FILENAME] += $j } }
+		END { for (f in all) { sum = 0; delete taken
+				for (n = 0; n < 8; n++) { best = -1
+					for (e = 0; e < 64; e++) if (!(e in taken) && (best < 0 || w[f, e] > w[f, best])) best = e
+					taken[best]; sum += w[f, best] }
+				mean += sum / all[f] / 26 }
+			printf "%.5f\n", mean }' summary/expert_weights_*.txt >want
+	moe-stats --metric gate_mass --top 8 summary.trace | awk 'NR > 1 && $1 != "all" { s += $3 / 26 } END { printf "%.5f\n", s }' | diff want -
+	[ "$(cut -c 1-4 want)" = 0.34 ]
 }
 
 @test "the load table is the default in a pipe, with every pair and the number of tokens" {
@@ -413,6 +423,42 @@ esft()
 	[ -s x.svg ]
 	fails 2 moe-stats --max-imbalance no small.tsv
 	fails 2 moe-stats --max-imbalance -1 small.tsv
+}
+
+@test "limits on metrics end with 3, whether or not they are printed" {
+	small
+	moe-stats --max cv=1,dead=4,gini=0.5 small.tsv >got
+	moe-stats small.tsv | cmp - got
+	run_split moe-stats --max cv=1,dead=0 --metric maxvio small.tsv
+	expect_status 3
+	expect_message '^moe-stats: layer 2: dead is 4, more than 0 .2 of 3 layers too high.$'
+	expect_line 'layer	maxvio'
+	run_split moe-stats --max peak_to_average=1.5 small.tsv
+	cp .err err
+	run_split moe-stats --max-imbalance 1.5 small.tsv
+	expect_same err .err
+	run_split moe-stats --max cv=1 --max-imbalance 1.5 small.tsv
+	expect_status 3
+	excerpt
+	overlap=$(moe-stats --metric overlap x.trace | awk '$1 == 7 { print $2 }')
+	run_split moe-stats --max "overlap=$overlap" --layer 7 x.trace
+	expect_status 0
+	run_split moe-stats --max overlap=0.01 --layer 7 --metric cv x.trace
+	expect_status 3
+	expect_message 'layer 7: overlap is 0'
+	run_split moe-stats --by source --max overlap=0.01 --layer 7 --plot load x.trace
+	expect_status 2
+	run_split moe-stats --max maxvio_batch=0.1 --layer 5 --plot load -o x.svg x.trace
+	expect_status 3
+	[ -s x.svg ]
+	fails 2 moe-stats --max overlap=0.1 small.tsv
+	fails 2 moe-stats --max count=5 small.tsv
+	expect_message "a metric with a number per layer, found 'count'"
+	fails 2 moe-stats --max cv small.tsv
+	expect_message "METRIC=NUMBER, found 'cv'"
+	fails 2 moe-stats --max cv=x small.tsv
+	fails 2 moe-stats --max '' small.tsv
+	fails 2 moe-stats --max nothing=1 small.tsv
 }
 
 @test "pictures are whole SVG files, whatever the labels" {
