@@ -104,7 +104,8 @@ static void check_random(void)
 			/* those that deal out by a fixed rule keep groups together only by chance */
 			int32_t groups = p->groups ? n_groups : 1;
 
-			if (p->from || (p->max_slots && capacity * n_ranks > p->max_slots))
+			/* What needs more than a load is looked at in test_placement_property. */
+			if (p->from || p->together || (p->max_slots && capacity * n_ranks > p->max_slots))
 				continue;
 			s = plan_load(p, &load, n_ranks, capacity * n_ranks, groups, n_nodes, NULL, one, &err);
 			if (s.mean < 0) {
