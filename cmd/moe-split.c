@@ -70,6 +70,7 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "list-forms", struct config, list_forms, "which forms there are"),
 	MOE_OPT_GROUP("Sharding"),
 	MOE_OPT_FILE(0, "plan", "PLAN", struct config, plan, "write the shards of MODEL into the directory of -o"),
+	MOE_OPT_FLAG(0, "resume", struct config, resume, "go on where an earlier run with --resume was interrupted"),
 	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits,
 	              "print what each rank needs; status 3 if one exceeds SIZE"),
 	MOE_OPT_DIR(0, "verify", "DIR", struct config, verify,
@@ -126,7 +127,10 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 		status = moe_watch_add_input(ctx->watch, cfg->evaluate.items[i], err);
 	if (!status)
 		status = tool_files(ctx, 0, &table, 1, err);
-	return !status && to && directory ? tool_out_dir(ctx, to, err) : status;
+	if (status || !to || !directory)
+		return status;
+	/* what is there may be finished shards: the library looks into it */
+	return cfg->resume ? moe_outdir_check(to, MOE_OUT_FORCE, ctx->watch, err) : tool_out_dir(ctx, to, err);
 }
 
 /* What contradicts itself on the command line, or NULL. */
@@ -149,6 +153,8 @@ static const char *find_misuse(const struct config *cfg)
 		return "--layers goes with --import";
 	if ((cfg->fits || cfg->verify) && !cfg->plan)
 		return "--fits and --verify need --plan PLAN and a MODEL";
+	if (cfg->resume && (!cfg->plan || cfg->fits || cfg->verify))
+		return "--resume goes with --plan PLAN -o DIR";
 	if (cfg->fits && cfg->verify)
 		return "--fits and --verify are different questions: ask one";
 	if (cfg->max_imbalance > 0 && !judging)

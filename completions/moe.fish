@@ -192,6 +192,7 @@ complete -c moe-split -l export -x -a '(moe-split --complete-words export 2>/dev
 complete -c moe-split -l layers -x -d 'the model\'s layers that FILE has rows of, as 3-60 [from 0 on]'
 complete -c moe-split -l list-forms -d 'which forms there are'
 complete -c moe-split -l plan -r -F -d 'write the shards of MODEL into the directory of -o'
+complete -c moe-split -l resume -d 'go on where an earlier run with --resume was interrupted'
 complete -c moe-split -l fits -x -d 'print what each rank needs; status 3 if one exceeds SIZE'
 complete -c moe-split -l verify -x -a '(__fish_complete_directories)' -d 'status 3 unless the shards in DIR are what PLAN and MODEL say'
 complete -c moe-split -l merge -d 'give the source of the shards in DIR back as -o'

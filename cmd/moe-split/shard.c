@@ -77,6 +77,7 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 	struct moe_shard_opts opts = {.plan = plan, .out = cfg->verify ? cfg->verify : ctx->common.output,
 	                              .flags = tool_out_flags(ctx), .pool = ctx->pool, .watch = ctx->watch,
 	                              .progress = advance, .progress_arg = &progress};
+	struct moe_shard_done done = {0};
 	enum moe_status status = MOE_OK;
 	char a[24];
 
@@ -101,10 +102,25 @@ static enum moe_status shard_model(struct tool_ctx *ctx, const struct config *cf
 		goto out;
 	/* Every shard is open at once. */
 	tool_raise_open_files();
+	opts.resume = cfg->resume;
+	opts.done = &done;
+	if (cfg->resume)
+		tool_on_interrupt(ctx, "what is complete is kept: the same command with --resume goes on with it");
 	tool_progress_start(&progress, ctx, "writing shards", (int64_t)total, TOOL_BYTES);
 	status = moe_shard_write(model, &opts, err);
 	tool_progress_finish(&progress);
-	if (!status)
+	tool_on_interrupt(ctx, NULL);
+	if (status == MOE_EIO && cfg->resume) {
+		const struct moe_err why = *err;
+
+		status = moe_err_set(err, status, "%s; what is complete is kept: --resume goes on with it", why.text);
+	}
+	if (!status && done.complete)
+		tool_note(ctx, "%s is complete: nothing was left to do", ctx->common.output);
+	else if (!status && done.n_kept)
+		tool_note(ctx, "%s: went on behind the %lld tensors that were there", ctx->common.output,
+		          (long long)done.n_kept);
+	if (!status && !done.complete)
 		tool_note(ctx, "%s: %d shards, %s", ctx->common.output, plan->n_ranks,
 		          moe_format_bytes(a, (double)total));
 out:

@@ -24,7 +24,7 @@ struct config {
 	int64_t hidden_size;    /* 0: nobody asks for bytes */
 	int32_t element_bytes, expert_width;
 	double flops, gbps, slack;   /* slack < 0: not given */
-	bool list, list_forms, merge, ci;
+	bool list, list_forms, merge, ci, resume;
 	uint64_t fits, max_bytes, expert_bytes;
 	double max_imbalance; /* 0: not asked */
 };

@@ -279,6 +279,8 @@ enum moe_status moe_resume_open(struct moe_ckpt_out *out, const char *recipe, st
 	if (!status)
 		status = take_stock(out, r, head, err);
 	moe_buf_free(&r->text);
+	free(r->bytes);
+	r->bytes = NULL;   /* many outputs may be open at once */
 	return status;
 }
 

@@ -188,6 +188,14 @@ bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, i
 	return false;
 }
 
+uint64_t moe_layout_bytes(const struct moe_tensor *tensor, const int64_t dims[MOE_MAX_DIMS])
+{
+	size_t n_bytes;
+
+	/* the whole tensor was counted when it was read, and this is no more */
+	return moe_dims_bytes(tensor->codec, dims, tensor->n_dims, &n_bytes) ? n_bytes : 0;
+}
+
 /* moe.slots.LAYER of every layer: the rank's experts in slot order, an array in GGUF and its text in safetensors, where
  * metadata are strings. */
 static int add_slots(const struct moe_layout *layout, int32_t rank, json_t *metadata)
@@ -266,8 +274,8 @@ json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank)
 }
 
 enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank, const char *path,
-                                   const json_t *metadata, unsigned flags, struct moe_watch *watch,
-                                   struct moe_ckpt_out **out, struct moe_err *err)
+                                   const json_t *metadata, unsigned flags, const char *recipe,
+                                   struct moe_watch *watch, struct moe_ckpt_out **out, struct moe_err *err)
 {
 	const struct moe_ckpt *ckpt = layout->ckpt;
 	/* In GGUF they are among the keys of the metadata already. */
@@ -276,6 +284,7 @@ enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank
 		                          .path = path,
 		                          .flags = flags,
 		                          .metadata = metadata,
+		                          .recipe = recipe,
 		                          .watch = watch,
 		                          .n_companions = beside ? ckpt->n_companions : 0,
 		                          .companions = ckpt->companions };

@@ -40,13 +40,16 @@ const struct moe_plan_entry *moe_layout_copies(const struct moe_layout *layout, 
 const struct moe_plan_entry *moe_layout_slots(const struct moe_layout *layout, int32_t layer, int32_t rank, int32_t *n);
 /* Does the rank hold tensor i, or a part of it? *dims gets its shape there (n_dims as in the source). */
 bool moe_layout_holds(const struct moe_layout *layout, size_t i, int32_t rank, int64_t dims[MOE_MAX_DIMS]);
+/* Bytes of a tensor in that shape. */
+uint64_t moe_layout_bytes(const struct moe_tensor *tensor, const int64_t dims[MOE_MAX_DIMS]);
 /* Metadata of a rank's shard, a new reference: the source's, and moe.rank, moe.ranks, moe.plan_hash, moe.model_hash,
  * where there are stacks also moe.slots.LAYER; NULL when out of memory. */
 json_t *moe_layout_metadata(const struct moe_layout *layout, int32_t rank);
-/* Opens a writer and declares all tensors of a rank. metadata must live as long as *out. */
+/* Opens a writer and declares all tensors of a rank. metadata must live as long as *out; recipe as in write.h. */
 MOE_MUST_USE enum moe_status moe_layout_declare(const struct moe_layout *layout, int32_t rank, const char *path,
-                                                const json_t *metadata, unsigned flags, struct moe_watch *watch,
-                                                struct moe_ckpt_out **out, struct moe_err *err);
+                                                const json_t *metadata, unsigned flags, const char *recipe,
+                                                struct moe_watch *watch, struct moe_ckpt_out **out,
+                                                struct moe_err *err);
 /* "DIR/rank-007" or "DIR/rank-007.gguf", malloc'd. */
 char *moe_layout_path(const char *dir, int32_t rank, enum moe_naming naming);
 

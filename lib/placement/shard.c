@@ -4,118 +4,23 @@
  * writes what the rank holds of it; the pieces run side by side, each output being touched by its own alone. */
 #include "placement/shard.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/hash.h"
+#include "placement/begun.h"
 #include "placement/kept.h"
 #include "placement/layout.h"
+#include "placement/predict.h"
 #include "placement/source.h"
 #include "tensor/tensor.h"
 
 #define BATCH_BYTES ((uint64_t)32 << 20)
 #define SPARE_FILES 24   /* beside one for each rank: the source, standard streams, what libraries hold */
-
-/* The record of the source as text, hashes as they are. */
-static enum moe_status record_text(const struct moe_source *source, struct moe_buf *text, struct moe_err *err)
-{
-	moe_source_print(source, text);
-	return moe_buf_check(text, err);
-}
-
-static enum moe_status predict_rank(const struct moe_layout *layout, int32_t rank, uint64_t *bytes, struct moe_err *err)
-{
-	json_t *metadata = moe_layout_metadata(layout, rank);
-	struct moe_ckpt_out *out;
-	enum moe_status status;
-
-	if (!metadata)
-		return moe_err_nomem(err, 0, "metadata");
-	status = moe_layout_declare(layout, rank, "shard", metadata, 0, NULL, &out, err);
-	if (!status) {
-		*bytes = moe_ckpt_out_total(out);
-		if (!*bytes)
-			status = moe_err_set(err, MOE_EFORMAT,
-			                     "the shard of rank %d cannot be laid out: its metadata or tensors "
-			                     "do not fit the container",
-			                     rank);
-		moe_ckpt_out_abort(out);
-	}
-	json_decref(metadata);
-	return status;
-}
-
-static int n_digits(int32_t rank)
-{
-	int n = 1;
-
-	for (; rank >= 10; rank /= 10)
-		n++;
-	return n;
-}
-
-/* Ranks without experts differ in their number alone: one is laid out for each count of its digits. */
-static enum moe_status predict_ranks(const struct moe_layout *layout, uint64_t *bytes, struct moe_err *err)
-{
-	const struct moe_plan *plan = &layout->plan;
-	bool *holds = calloc((size_t)plan->n_ranks, sizeof *holds);
-	uint64_t empty[11] = {0};
-	enum moe_status status = MOE_OK;
-
-	if (!holds)
-		return moe_err_nomem(err, (size_t)plan->n_ranks * sizeof *holds, "sizes of shards");
-	for (int64_t i = 0; i < plan->n_entries; i++)
-		holds[plan->entries[i].rank] = true;
-	for (int32_t r = 0; r < plan->n_ranks && !status; r++) {
-		uint64_t *same = &empty[n_digits(r)];
-
-		if (!holds[r] && *same)
-			bytes[r] = *same;
-		else
-			status = predict_rank(layout, r, &bytes[r], err);
-		if (!holds[r])
-			*same = bytes[r];
-	}
-	free(holds);
-	return status;
-}
-
-static enum moe_status predict(const struct moe_layout *layout, const struct moe_source *source, uint64_t *bytes,
-                               struct moe_err *err)
-{
-	struct moe_buf text = {0};
-	enum moe_status status = predict_ranks(layout, bytes, err);
-
-	if (!status)
-		status = record_text(source, &text, err);
-	if (!status)
-		bytes[0] += text.n + source->n_between;
-	for (size_t f = 0; f < source->n_files; f++)
-		if (source->files[f].kept)
-			bytes[0] += source->files[f].n_bytes;
-	moe_buf_free(&text);
-	return status;
-}
-
-enum moe_status moe_shard_predict(const struct moe_model *model, const struct moe_plan *plan, uint64_t *bytes,
-                                  struct moe_err *err)
-{
-	struct moe_layout layout;
-	struct moe_source source;
-	enum moe_status status = moe_layout_make(&layout, model, plan, err);
-
-	if (status)
-		return status;
-	status = moe_source_of(&source, &layout, err);
-	if (!status) {
-		status = predict(&layout, &source, bytes, err);
-		moe_source_free(&source);
-	}
-	moe_layout_free(&layout);
-	return status;
-}
 
 /* Bytes [from, to) of a tensor; the whole where it is a stack. */
 struct unit {
@@ -131,6 +36,9 @@ struct job {
 	struct moe_ckpt_out **outs;      /* [n_ranks] */
 	uint64_t *written;               /* [n_ranks] of the batch */
 	struct moe_err *errs;            /* [n_ranks] */
+	struct moe_begun begun;          /* where the work can be gone on with */
+	char work[33];
+	size_t *kept;                    /* [n_ranks] tensors that are there and still to come by */
 	struct unit *units;              /* [n_units] the batch */
 	size_t n_units, cap;
 	struct moe_hash *file_hash, *tensor_hash;
@@ -188,6 +96,21 @@ static enum moe_status write_bytes(struct job *job, int32_t rank, const uint8_t 
 	return moe_ckpt_out_write(job->outs[rank], bytes, n, &job->errs[rank]);
 }
 
+/* Is the unit of a tensor that an earlier run wrote? */
+static bool is_kept(struct job *job, int32_t rank, const struct unit *unit)
+{
+	const struct moe_tensor *t = tensor_of(job, unit);
+	bool stack = job->source->tensors[unit->tensor].layer >= 0;
+	int64_t dims[MOE_MAX_DIMS];
+
+	if (!job->opts->resume || !job->kept[rank] || !moe_layout_holds(job->layout, unit->tensor, rank, dims))
+		return false;
+	job->written[rank] += stack ? moe_layout_bytes(t, dims) : unit->to - unit->from;
+	if (unit->to == t->n_bytes)
+		job->kept[rank]--;
+	return true;
+}
+
 static enum moe_status write_unit(struct job *job, int32_t rank, const struct unit *unit)
 {
 	const struct moe_layout_tensor *part = &job->layout->tensors[unit->tensor];
@@ -197,6 +120,8 @@ static enum moe_status write_unit(struct job *job, int32_t rank, const struct un
 	size_t slice;
 	int32_t n;
 
+	if (is_kept(job, rank, unit))
+		return MOE_OK;
 	if (part->layer < 0)
 		return write_bytes(job, rank, t->data + unit->from, unit->to - unit->from);
 	if (part->expert >= 0) {
@@ -378,7 +303,11 @@ static enum moe_status write_record(struct job *job, struct moe_err *err)
 		json = moe_source_path(moe_path_base(shard), job->source->gguf, ".json");
 		bin = moe_source_path(moe_path_base(shard), job->source->gguf, ".bin");
 	}
-	status = json && bin ? record_text(job->source, &text, err) : moe_err_nomem(err, 64, "a path");
+	status = json && bin ? MOE_OK : moe_err_nomem(err, 64, "a path");
+	if (!status) {
+		moe_source_print(job->source, &text);
+		status = moe_buf_check(&text, err);
+	}
 	if (!status)
 		status = moe_outdir_file(job->dir, json, &sink.out, err);
 	if (status)
@@ -419,10 +348,14 @@ static enum moe_status open_rank(struct job *job, int32_t rank, struct moe_err *
 		status = moe_err_nomem(err, 0, "metadata");
 		goto out;
 	}
-	status = moe_layout_declare(job->layout, rank, path, metadata, job->opts->flags, job->opts->watch,
-	                            &job->outs[rank], err);
+	/* what is inside a directory that is gone on with is replaced without asking */
+	status = moe_layout_declare(job->layout, rank, path, metadata,
+	                            job->opts->flags | (job->opts->resume ? MOE_OUT_FORCE : 0),
+	                            job->opts->resume ? job->work : NULL, job->opts->watch, &job->outs[rank], err);
 	if (!status)
 		status = moe_ckpt_out_begin(job->outs[rank], err);
+	if (!status)
+		job->kept[rank] = moe_ckpt_out_kept(job->outs[rank]);
 out:
 	json_decref(metadata);
 	free(path);
@@ -443,19 +376,36 @@ static enum moe_status commit_ranks(struct job *job, struct moe_err *err)
 	return MOE_OK;
 }
 
-static enum moe_status check_files(int32_t n_ranks, struct moe_err *err)
+static enum moe_status check_files(const struct moe_shard_opts *opts, struct moe_err *err)
 {
+	/* an output each, and its journal */
+	const int64_t n = (int64_t)opts->plan->n_ranks * (opts->resume ? 2 : 1) + SPARE_FILES;
 	struct rlimit limit;
 
-	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur != RLIM_INFINITY &&
-	    limit.rlim_cur < (rlim_t)n_ranks + SPARE_FILES)
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < (rlim_t)n)
 		return moe_err_set(err, MOE_EIO,
 		                   "%d shards are written at once, but only %llu files may be open: raise the "
-		                   "limit with 'ulimit -n %d'",
-		                   n_ranks, (unsigned long long)limit.rlim_cur, n_ranks + SPARE_FILES);
+		                   "limit with 'ulimit -n %lld'",
+		                   opts->plan->n_ranks, (unsigned long long)limit.rlim_cur, (long long)n);
 	return MOE_OK;
 }
 
+/* Bytes of the first n tensors that a rank holds. */
+static uint64_t bytes_kept(const struct moe_layout *layout, int32_t rank, size_t n)
+{
+	uint64_t sum = 0;
+	int64_t dims[MOE_MAX_DIMS];
+
+	for (size_t i = 0; i < layout->ckpt->n_tensors && n; i++) {
+		if (!moe_layout_holds(layout, i, rank, dims))
+			continue;
+		sum += moe_layout_bytes(&layout->ckpt->tensors[i], dims);
+		n--;
+	}
+	return sum;
+}
+
+/* Is there room for what is still to be written? */
 static enum moe_status check_room(const struct job *job, struct moe_err *err)
 {
 	int32_t n_ranks = job->layout->plan.n_ranks;
@@ -464,9 +414,9 @@ static enum moe_status check_room(const struct job *job, struct moe_err *err)
 
 	if (!bytes)
 		return moe_err_nomem(err, (size_t)n_ranks * sizeof *bytes, "sizes of shards");
-	status = predict(job->layout, job->source, bytes, err);
-	for (int32_t r = 0; r < n_ranks; r++)
-		total += bytes[r];
+	status = moe_predict(job->layout, job->source, bytes, err);
+	for (int32_t r = 0; r < n_ranks && !status; r++)
+		total += bytes[r] - bytes_kept(job->layout, r, job->kept[r]);
 	if (!status)
 		status = moe_outdir_room(job->dir, total, err);
 	free(bytes);
@@ -484,14 +434,53 @@ static void name_final(struct moe_err *err, const char *temp, const char *final)
 	snprintf(at, sizeof err->text - (size_t)(at - err->text), "%s%s", final, rest);
 }
 
+/* The directory and the files of all ranks, open, and room for them. */
+static enum moe_status open_all(struct job *job, struct moe_err *err)
+{
+	const struct moe_shard_opts *opts = job->opts;
+	unsigned flags = opts->flags | (opts->resume ? MOE_OUT_RESUME : 0);
+	enum moe_status status = MOE_OK;
+
+	if (opts->resume) {
+		status = moe_begun_work(job->layout, job->work, err);
+		if (!status)
+			status = moe_begun_open(&job->begun, opts->out, job->work, opts->flags, err);
+	}
+	if (!status)
+		status = moe_outdir_open(&job->dir, opts->out, flags, opts->watch, err);
+	if (!status && !opts->resume)
+		status = check_room(job, err);
+	for (int32_t r = 0; r < job->layout->plan.n_ranks && !status; r++) {
+		status = open_rank(job, r, err);
+		if (opts->done)
+			opts->done->n_kept += (int64_t)job->kept[r];
+	}
+	return !status && opts->resume ? check_room(job, err) : status;
+}
+
+/* The journals of the ranks have done their work. */
+static enum moe_status remove_journals(const struct job *job, struct moe_err *err)
+{
+	enum moe_status status = MOE_OK;
+
+	for (int32_t r = 0; r < job->layout->plan.n_ranks && job->opts->resume && !status; r++) {
+		char *path = moe_layout_path(moe_outdir_temp(job->dir), r, job->layout->ckpt->format->naming),
+		     *journal = path ? moe_partial_path(path, "journal") : NULL;
+
+		if (!journal)
+			status = moe_err_nomem(err, 64, "a path");
+		else if (unlink(journal) != 0 && errno != ENOENT)
+			status = moe_err_sys(err, "%s: cannot remove", journal);
+		free(journal);
+		free(path);
+	}
+	return status;
+}
+
 static enum moe_status write_all(struct job *job, struct moe_err *err)
 {
-	enum moe_status status = moe_outdir_open(&job->dir, job->opts->out, job->opts->flags, job->opts->watch, err);
+	enum moe_status status = open_all(job, err);
 
-	if (!status)
-		status = check_room(job, err);
-	for (int32_t r = 0; r < job->layout->plan.n_ranks && !status; r++)
-		status = open_rank(job, r, err);
 	if (!status)
 		status = stream(job, err);
 	if (!status)
@@ -502,35 +491,63 @@ static enum moe_status write_all(struct job *job, struct moe_err *err)
 	}
 	if (!status)
 		status = write_record(job, err);
+	if (!status)
+		status = remove_journals(job, err);
 	for (int32_t r = 0; r < job->layout->plan.n_ranks; r++)
 		moe_ckpt_out_abort(job->outs[r]);
-	if (!status)
-		return moe_outdir_commit(job->dir, err);
+	if (!status) {
+		status = moe_outdir_commit(job->dir, err);
+		if (!status && job->opts->resume)
+			moe_begun_finish(&job->begun);
+		return status;
+	}
 	if (job->dir)
 		name_final(err, moe_outdir_temp(job->dir), job->opts->out);
 	moe_outdir_abort(job->dir);
 	return status;
 }
 
+/* Are finished shards of this plan and model there? What an interrupted run left beside them goes. */
+static bool is_done(const struct moe_model *model, const struct moe_shard_opts *opts)
+{
+	struct moe_shard_opts look = *opts;
+	struct moe_begun begun = {0};
+
+	look.watch = NULL;   /* it may yet become an output */
+	if (!opts->resume || !moe_is_dir(opts->out) || moe_shard_verify(model, &look, NULL))
+		return false;
+	if (opts->done)
+		opts->done->complete = true;
+	if (!moe_begun_open(&begun, opts->out, "", MOE_OUT_FORCE, NULL))
+		moe_begun_finish(&begun);
+	moe_begun_free(&begun);
+	return true;
+}
+
 enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_shard_opts *opts, struct moe_err *err)
 {
 	struct moe_layout layout;
 	struct moe_source source = {0};
-	struct job job = { .opts = opts, .layout = &layout, .source = &source };
-	enum moe_status status = check_files(opts->plan->n_ranks, err);
+	struct job job = { .opts = opts, .layout = &layout, .source = &source, .begun.fd = -1 };
+	enum moe_status status = check_files(opts, err);
 	size_t n;
 
-	if (!status)
-		status = moe_layout_make(&layout, model, opts->plan, err);
+	if (status || is_done(model, opts))
+		return status;
+	if (opts->resume && !(opts->flags & MOE_OUT_FORCE) && moe_is_dir(opts->out))
+		return moe_err_set(err, MOE_EUSAGE, "'%s' exists and is not what this run would write: use --force to "
+		                   "replace it", opts->out);
+	status = moe_layout_make(&layout, model, opts->plan, err);
 	if (status)
 		return status;
 	n = (size_t)layout.plan.n_ranks;
 	job.outs = calloc(n, sizeof(struct moe_ckpt_out *));
 	job.written = calloc(n, sizeof *job.written);
 	job.errs = calloc(n, sizeof *job.errs);
+	job.kept = calloc(n, sizeof *job.kept);
 	job.file_hash = moe_hash_new();
 	job.tensor_hash = moe_hash_new();
-	if (job.outs && job.written && job.errs && job.file_hash && job.tensor_hash) {
+	if (job.outs && job.written && job.errs && job.kept && job.file_hash && job.tensor_hash) {
 		status = moe_source_of(&source, &layout, err);
 		if (!status)
 			status = write_all(&job, err);
@@ -539,7 +556,9 @@ enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_
 	}
 	moe_hash_free(job.tensor_hash);
 	moe_hash_free(job.file_hash);
+	moe_begun_free(&job.begun);
 	free(job.units);
+	free(job.kept);
 	free(job.errs);
 	free(job.written);
 	free(job.outs);

@@ -2,6 +2,9 @@
 #ifndef MOE_PLACEMENT_SHARD_H
 #define MOE_PLACEMENT_SHARD_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/err.h"
 #include "base/file.h"
 #include "base/pool.h"
@@ -10,10 +13,20 @@
 #include "model/model.h"
 #include "plan/plan.h"
 
+/* What a run that can be gone on with found. */
+struct moe_shard_done {
+	bool complete;             /* the shards were there; nothing was written */
+	int64_t n_kept;            /* tensors that an earlier run had written, over all ranks */
+};
+
 struct moe_shard_opts {
 	const struct moe_plan *plan;
 	const char *out;           /* directory */
 	unsigned flags;
+	/* Writing goes on in OUT.partial where an earlier run stopped, and what is written outlives failures and kills.
+	 * The source is read from its beginning all the same, because its hashes are part of what is written. */
+	bool resume;
+	struct moe_shard_done *done;   /* filled, or NULL */
 	struct moe_pool *pool;
 	struct moe_watch *watch;
 	void (*progress)(void *arg, uint64_t n_bytes);   /* bytes written since the last call; NULL: none */
