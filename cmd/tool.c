@@ -14,6 +14,7 @@
 
 #include "base/str.h"
 #include "base/table.h"
+#include "route/route.h"
 
 #define BAR_INTERVAL_NS INT64_C(100000000)
 #define PLAIN_INTERVAL_NS INT64_C(2000000000)
@@ -279,6 +280,11 @@ void tool_start(int argc, char **argv, const struct tool *tool, void *cfg, struc
 	if (ctx->common.help || ctx->common.version || ctx->common.complete || ctx->common.words_of) {
 		moe_opt_free(tables, bases);
 		leave(true);
+	}
+	if (moe_cpu_check(&err)) {
+		complain("%s", err.text);
+		moe_opt_free(tables, bases);
+		exit(err.status == MOE_EUSAGE ? TOOL_MISUSE : TOOL_FAILED);
 	}
 	ctx->operands = argv + first;
 	ctx->n_operands = argc - first;

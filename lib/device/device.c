@@ -11,6 +11,12 @@ const char *moe_device_at(size_t i)
 	return i < sizeof names / sizeof *names ? names[i] : NULL;
 }
 
+const char *moe_device_isa_at(size_t i)
+{
+	const struct moe_dot *dot = moe_dot_at(i);
+	return dot ? dot->name : NULL;
+}
+
 enum moe_status moe_device_open(struct moe_device **out, const char *name, struct moe_pool *pool, struct moe_err *err)
 {
 	if (strcmp(name, "cpu") == 0)

@@ -191,7 +191,10 @@ static inline void moe_device_tell(const struct moe_device *device, const struct
 /* Names of the devices that this build can open; NULL past the end. */
 const char *moe_device_at(size_t i);
 
-/* One of these names. The pool is borrowed and may be NULL. Anything else is MOE_EUSAGE with a sentence. */
+/* Names of the instruction sets that the CPU's operations are written for; NULL past the end. */
+const char *moe_device_isa_at(size_t i);
+
+/* One of these names of devices. The pool is borrowed and may be NULL. Anything else is MOE_EUSAGE with a sentence. */
 MOE_MUST_USE enum moe_status moe_device_open(struct moe_device **out, const char *name, struct moe_pool *pool,
                                              struct moe_err *err);
 void moe_device_close(struct moe_device *device); /* NULL is fine */

@@ -1,10 +1,11 @@
 /* The table of kernels, the choice among them, and the choice of experts with and without one. */
 #include "route/kernel.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+#include "device/device.h"
 #include "route/group.h"
 
 #define X(name) extern const struct moe_kernel moe_kernel_##name;
@@ -37,19 +38,39 @@ const struct moe_kernel *moe_kernel_best(void)
 	return best;
 }
 
-enum moe_status moe_kernel_check(struct moe_err *err)
+/* Adds a name once. */
+static void add_name(struct moe_buf *known, const char *name)
 {
-	const char *name = getenv("MOE_CPU");
-	char known[256];
-	size_t n = 0;
-	known[0] = '\0';
-	for (size_t i = 0; name && moe_kernel_at(i); i++) {
-		if (strcmp(kernels[i]->name, name) == 0)
-			return MOE_OK;
-		if (n < sizeof known)
-			n += (size_t)snprintf(known + n, sizeof known - n, " %s", kernels[i]->name);
+	for (size_t at = 0; at + 1 < known->n; at += strlen(known->p + at) + 1)
+		if (strcmp(known->p + at, name) == 0)
+			return;
+	moe_buf_add(known, name, strlen(name) + 1);
+}
+
+enum moe_status moe_cpu_check(struct moe_err *err)
+{
+	const char *name = getenv("MOE_CPU"), *isa;
+	struct moe_buf known = {0};
+	enum moe_status status;
+
+	if (!name || !*name)
+		return MOE_OK;
+	for (size_t i = 0; moe_kernel_at(i); i++)
+		add_name(&known, kernels[i]->name);
+	for (size_t i = 0; (isa = moe_device_isa_at(i)); i++)
+		add_name(&known, isa);
+	status = moe_buf_check(&known, err);
+	for (size_t at = 0; !status && at < known.n; at += strlen(known.p + at) + 1) {
+		if (strcmp(known.p + at, name) == 0)
+			goto out;
 	}
-	return name ? moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of%s", name, known) : MOE_OK;
+	for (size_t i = 0; !status && i + 1 < known.n; i++)
+		known.p[i] = known.p[i] ? known.p[i] : ' ';
+	if (!status)
+		status = moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of %s", name, known.p);
+out:
+	moe_buf_free(&known);
+	return status;
 }
 
 /* ---- choosing ---- */

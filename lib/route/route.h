@@ -55,8 +55,8 @@ const char *moe_kernel_name(const struct moe_kernel *kernel);
 bool moe_kernel_usable(const struct moe_kernel *kernel); /* by this processor */
 /* The best usable one; MOE_CPU=NAME in the environment bars all of higher rank than NAME. */
 const struct moe_kernel *moe_kernel_best(void);
-/* Fails where MOE_CPU names none. */
-MOE_MUST_USE enum moe_status moe_kernel_check(struct moe_err *err);
+/* For programs to begin with: fails where MOE_CPU names no instruction set that anything here is written for. */
+MOE_MUST_USE enum moe_status moe_cpu_check(struct moe_err *err);
 
 /* What a policy reads beside top_k; unset options of the others are refused by the tools. */
 enum moe_policy_reads {

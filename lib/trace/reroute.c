@@ -57,8 +57,6 @@ enum moe_status moe_reroute_new(struct moe_reroute **out, const struct moe_polic
                                 const struct moe_reroute_opts *opts, struct moe_pool *pool, struct moe_err *err)
 {
 	enum moe_status status = moe_policy_check(policy, &opts->params, err);
-	if (!status)
-		status = moe_kernel_check(err);
 	if (status)
 		return status;
 	struct moe_reroute *r = calloc(1, sizeof *r);

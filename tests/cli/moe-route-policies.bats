@@ -199,4 +199,12 @@ extremes()
 	done
 	MOE_CPU=nonsense fails 2 moe-route --policy softmax_topk --print l.trace
 	expect_message 'MOE_CPU=nonsense: expected one of .*generic'
+	# all programs know the same words, whatever of them they make use of
+	for name in moe-convert moe-route moe-run moe-split moe-stats; do
+		MOE_CPU=nonsense fails 2 $name nothing
+		expect_message "$name: MOE_CPU=nonsense: expected one of avx2 avx512 generic"
+		MOE_CPU=nonsense $name --version
+	done
+	MOE_CPU='' moe-run -n 1 -p 'int' tiny-v3 >best
+	MOE_CPU=avx512 moe-run -n 1 -p 'int' tiny-v3 | cmp - best
 }

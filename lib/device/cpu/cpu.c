@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/str.h"
 
 static float *cpu_alloc(struct moe_device *device, size_t n)
 {
@@ -286,30 +285,8 @@ static const struct moe_device_ops cpu_ops = {
 	.experts = cpu_experts,
 };
 
-/* MOE_CPU bars instruction sets; a word it does not know would silently bar none. */
-static enum moe_status check_choice(struct moe_err *err)
-{
-	const char *name = getenv("MOE_CPU");
-	if (!name || !*name)
-		return MOE_OK;
-	for (size_t i = 0; moe_dot_at(i); i++)
-		if (strcmp(moe_dot_at(i)->name, name) == 0)
-			return MOE_OK;
-	struct moe_buf known = { 0 };
-	for (size_t i = 0; moe_dot_at(i); i++)
-		moe_buf_addf(&known, "%s%s", i ? ", " : "", moe_dot_at(i)->name);
-	enum moe_status status = moe_buf_check(&known, err);
-	if (!status)
-		status = moe_err_set(err, MOE_EUSAGE, "MOE_CPU=%s: expected one of %s", name, known.p);
-	moe_buf_free(&known);
-	return status;
-}
-
 enum moe_status moe_cpu_open(struct moe_device **out, struct moe_pool *pool, struct moe_err *err)
 {
-	enum moe_status status = check_choice(err);
-	if (status)
-		return status;
 	struct cpu_device *cpu = calloc(1, sizeof *cpu);
 	if (!cpu)
 		return moe_err_nomem(err, sizeof *cpu, "the CPU device");
