@@ -1,6 +1,7 @@
 /* jansson with sentences, and with the numbers that Python writes into configs. */
 #include "base/json.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,16 +127,22 @@ enum moe_status moe_json_parse(json_t **out, const void *bytes, size_t n, const 
 	*out = NULL;
 	if (n == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: is empty", name);
+	/* jansson takes a text that memory is missing for as wrong here and there; malloc says why in errno */
+	errno = 0;
 	*out = json_loadb(bytes, n, FLAGS, &error);
-	if (!*out && (json_error_code(&error) == json_error_numeric_overflow ||
+	if (!*out && errno != ENOMEM && (json_error_code(&error) == json_error_numeric_overflow ||
 	              json_error_code(&error) == json_error_invalid_syntax)) {
 		add_standard(&standard, bytes, n);
+		errno = standard.failed ? ENOMEM : 0;
 		if (!standard.failed)
 			*out = json_loadb(standard.p ? standard.p : "", standard.n, FLAGS, &again);
 		moe_buf_free(&standard);
 	}
 	if (*out)
 		return MOE_OK;
+	if (errno == ENOMEM || json_error_code(&error) == json_error_out_of_memory)
+		return moe_err_set(err, MOE_EIO, "%s: out of memory: its %zu bytes of JSON take several times as many",
+		                   name, n);
 	if (json_error_code(&error) == json_error_duplicate_key && error.position >= 0 && (size_t)error.position <= n) {
 		const char *key;
 		int n_key;

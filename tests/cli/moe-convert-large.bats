@@ -35,6 +35,18 @@ bounded()
 	[ "$(awk -F '\t' 'NR > 1 { n++; bytes += $6 } END { printf "%d %.0f", n, bytes }' .out)" = '91991 688574839360' ]
 }
 
+@test "an index that there is no memory for is not called wrong" {
+	nm "$BIN/moe-convert" 2>/dev/null | grep -q __asan_init && skip "the sanitizer needs the memory itself"
+	local limit
+	for limit in 16000 19000 22000 25000 28000; do
+		# shellcheck disable=SC2016
+		run_split bash -c 'ulimit -d "$1" && exec moe-convert --list -j 1 "$MOE_HOLES"' bash $limit
+		expect_status 1
+		expect_message 'out of memory'
+	done
+	expect_message 'v3/model.safetensors.index.json: out of memory: its [0-9]* bytes of JSON'
+}
+
 @test "--dry-run to GGUF and to bf16 looks at every header and writes nothing, within 100 MB" {
 	bounded moe-convert --dry-run -j 2 "$MOE_HOLES" x.gguf
 	expect_status 0
