@@ -1,4 +1,6 @@
 /* Container, storage type and layout of a checkpoint -> another; what it holds, what it costs, whether it is whole. */
+#include <string.h>
+
 #include "eval/record.h"
 #include "moe-convert/job.h"
 
@@ -34,6 +36,12 @@ static const struct moe_opt options[] = {
 	MOE_OPT_FLAG(0, "sha256", struct config, sha256, "--hash, --manifest: SHA-256 too"),
 	MOE_OPT_FILE(0, "manifest", "TSV", struct config, manifest,
 	             "hashes of files and tensors: what --verify compares, or a conversion writes"),
+	MOE_OPT_BYTES(0, "fits", "SIZE", struct config, fits,
+	              "memory that a rank needs, by part; status 3 if it is more"),
+	MOE_OPT_I64(0, "ctx", "N", struct config, ctx, 1, INT64_C(1) << 31,
+	            "--fits: positions of a sequence [the model's]"),
+	MOE_OPT_INT(0, "ranks", "N", struct config, ranks, 1, 1 << 16, "--fits: share the experts among N ranks [1]"),
+	MOE_OPT_ENUM(0, "kv", "bf16|f32|q8_0", struct config, kv, "--fits: type of cached keys and values [bf16]"),
 	MOE_OPT_FLAG(0, "list-families", struct config, families, "the model families that are known"),
 	MOE_OPT_GROUP("Conversion"),
 	MOE_OPT_LISTED(0, "to", "FORMAT", format_word, struct config, to,
@@ -83,26 +91,30 @@ static const struct moe_opt options[] = {
 
 static const struct tool tool = {
 	"moe-convert",
-	"[options] SRC DST\n--info|--list|--hash MODEL\n--verify MODEL [REF]\n--diff A B",
+	"[options] SRC DST\n--info|--list|--hash MODEL\n--fits SIZE [--ctx N] [--ranks N] MODEL\n"
+	"--verify MODEL [REF]\n--diff A B",
 	"Convert a Mixture-of-Experts checkpoint, or report what it holds.",
 	options
 };
 
-/* A mode beside conversion: the flag that asks for it, and how many operands it takes. */
+/* A mode beside conversion: the option that asks for it where it is not zero, and how many operands it takes. */
 struct mode {
 	const char *option;
-	size_t offset;
+	size_t offset, n_bytes;
 	enum moe_status (*run)(struct tool_ctx *ctx, struct moe_err *err);
 	int least, most;
 };
 
+#define MODE(field) offsetof(struct config, field), sizeof ((struct config *)0)->field
+
 static const struct mode modes[] = {
-	{"--info", offsetof(struct config, info), convert_info, 1, 1},
-	{"--list", offsetof(struct config, list), convert_list, 1, 1},
-	{"--hash", offsetof(struct config, hash), convert_hash, 1, 1},
-	{"--verify", offsetof(struct config, verify), convert_verify, 1, 2},
-	{"--diff", offsetof(struct config, diff), convert_diff, 2, 2},
-	{"--list-families", offsetof(struct config, families), convert_families, 0, 0},
+	{"--fits", MODE(fits), convert_fits, 1, 1},
+	{"--info", MODE(info), convert_info, 1, 1},
+	{"--list", MODE(list), convert_list, 1, 1},
+	{"--hash", MODE(hash), convert_hash, 1, 1},
+	{"--verify", MODE(verify), convert_verify, 1, 2},
+	{"--diff", MODE(diff), convert_diff, 2, 2},
+	{"--list-families", MODE(families), convert_families, 0, 0},
 };
 
 /* The mode that is asked for, or NULL; *second: another one that is. */
@@ -112,8 +124,12 @@ static const struct mode *find_mode(const struct config *cfg, const struct mode 
 
 	*second = NULL;
 	for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
-		if (!*((const bool *)((const char *)cfg + modes[i].offset)))
+		static const char zeros[sizeof(uint64_t)];
+
+		if (!memcmp((const char *)cfg + modes[i].offset, zeros, modes[i].n_bytes))
 			continue;
+		if (found && found->run == convert_fits && modes[i].run == convert_info)
+			continue;   /* one report with both */
 		if (found)
 			*second = &modes[i];
 		else
@@ -122,15 +138,15 @@ static const struct mode *find_mode(const struct config *cfg, const struct mode 
 	return found;
 }
 
-/* An option that was given and says how to convert, or NULL. */
+/* An option that was given and says how to convert, or NULL; --fits asks what some of them would give. */
 static const char *find_conversion(const struct config *cfg)
 {
 	const struct { const char *option; bool given; } options_of[] = {
-		{"--to", cfg->to}, {"--type", cfg->types}, {"--type-map", cfg->type_map},
+		{"--to", cfg->to && !cfg->fits}, {"--type", cfg->types && !cfg->fits}, {"--type-map", cfg->type_map},
 		{"--imatrix", cfg->imatrix}, {"--imatrix-tokens", cfg->imatrix_tokens >= 0},
 		{"--experts", cfg->experts >= 0}, {"--fp8-scales", cfg->fp8_scales >= 0},
 		{"--model-parallel", cfg->model_parallel},
-		{"--drop-mtp", cfg->drop_mtp}, {"--resume", cfg->resume},
+		{"--drop-mtp", cfg->drop_mtp && !cfg->fits}, {"--resume", cfg->resume},
 		{"--segment", cfg->surgery.segment}, {"--keep-experts", cfg->surgery.keep},
 		{"--drop-experts", cfg->surgery.drop}, {"--order", cfg->surgery.order},
 		{"--merge-experts", cfg->surgery.merge}, {"--upcycle", cfg->surgery.upcycle},
@@ -180,6 +196,9 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 		return moe_err_set(err, MOE_EUSAGE, "--by goes with --verify");
 	if (cfg->only && !cfg->diff)
 		return moe_err_set(err, MOE_EUSAGE, "--only goes with --diff");
+	if (!cfg->fits && (cfg->ctx || cfg->ranks || cfg->kv >= 0))
+		return moe_err_set(err, MOE_EUSAGE, "--%s goes with --fits",
+		                   cfg->ctx ? "ctx" : cfg->ranks ? "ranks" : "kv");
 	if (mode)
 		return run_mode(ctx, mode, err);
 	if (n != (ctx->common.output ? 1 : 2))
@@ -190,7 +209,7 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .imatrix_tokens = -1,
+	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .kv = -1, .imatrix_tokens = -1,
 	                      .shard_bytes = UINT64_C(5) << 30 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};

@@ -19,6 +19,9 @@ _moe()
 	case $tool:$prev in
 	moe-convert:--tolerance | \
 		moe-convert:--only | \
+		moe-convert:--fits | \
+		moe-convert:--ctx | \
+		moe-convert:--ranks | \
 		moe-convert:--imatrix-tokens | \
 		moe-convert:--shard-size | \
 		moe-convert:--model-parallel | \
@@ -157,6 +160,10 @@ _moe()
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
+	moe-convert:--kv)
+		mapfile -t COMPREPLY < <(compgen -W 'bf16 f32 q8_0' -- "$cur")
+		return
+		;;
 	moe-convert:--to | \
 		moe-route:--to)
 		_moe_ask to "$cur"
@@ -260,7 +267,7 @@ _moe()
 		;;
 	esac
 	case $tool in
-	moe-convert) options='--info --list --hash --verify --tolerance --by --diff --only --sha256 --manifest --list-families --to --type --type-map --fp8-scales --dequantize --imatrix --imatrix-tokens --shard-size --model-parallel --experts --drop-mtp --config --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-convert) options='--info --list --hash --verify --tolerance --by --diff --only --sha256 --manifest --fits --ctx --ranks --kv --list-families --to --type --type-map --fp8-scales --dequantize --imatrix --imatrix-tokens --shard-size --model-parallel --experts --drop-mtp --config --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --imatrix --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --pin --from --max-moves --max-bytes --expert-bytes --slack --time --list-planners --evaluate --test --batch-tokens --ci --hidden-size --bytes-per-element --expert-width --flops --gbps --max-imbalance --stages --cost --micro-batches --import --export --layers --list-forms --plan --resume --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;

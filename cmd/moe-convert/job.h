@@ -26,6 +26,10 @@ struct config {
 	double tolerance;
 	int32_t by;         /* of --verify: 0 tensors, 1 roles; -1: not given */
 	const char *only;   /* of --diff */
+	uint64_t fits;      /* 0: not given */
+	int64_t ctx;        /* of --fits, as those below; 0: not given */
+	int32_t ranks;      /* 0: not given */
+	int32_t kv;         /* enum moe_kv_type; -1: not given */
 };
 
 /* Rows of a report on path; NULL: stdout. */
@@ -37,6 +41,10 @@ MOE_MUST_USE enum moe_status convert_rows_close(struct moe_rows *r, enum moe_sta
 /* Opens a checkpoint, with --config where it has none. */
 MOE_MUST_USE enum moe_status convert_ckpt_open(struct moe_ckpt **ckpt, struct tool_ctx *ctx, const char *path,
                                                struct moe_err *err);
+
+/* Should the config's tensors all be there? Not beside a config alone, in one rank's shard, or where every weight has
+ * its scales. */
+bool convert_is_whole(const struct moe_ckpt *ckpt);
 
 struct source {
 	struct moe_ckpt *ckpt;       /* NULL: a bare config.json */
@@ -53,6 +61,7 @@ void convert_source_close(struct source *s);
 
 /* The work of a mode: its operands are counted before. */
 MOE_MUST_USE enum moe_status convert_info(struct tool_ctx *ctx, struct moe_err *err);
+MOE_MUST_USE enum moe_status convert_fits(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_list(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err);
 MOE_MUST_USE enum moe_status convert_verify(struct tool_ctx *ctx, struct moe_err *err);

@@ -6,9 +6,7 @@
 #include "convert/report.h"
 #include "moe-convert/job.h"
 
-/* Should the config's tensors all be there? Not beside a config alone, in one rank's shard, or where every weight has
- * its scales. */
-static bool is_whole(const struct moe_ckpt *ckpt)
+bool convert_is_whole(const struct moe_ckpt *ckpt)
 {
 	for (size_t i = 0; i < ckpt->n_tensors; i++)
 		if (ckpt->tensors[i].codec->scaled)
@@ -25,7 +23,7 @@ enum moe_status convert_info(struct tool_ctx *ctx, struct moe_err *err)
 
 	if (st)
 		return st;
-	if (s.ckpt && is_whole(s.ckpt))
+	if (s.ckpt && convert_is_whole(s.ckpt))
 		st = moe_model_check(&s.config, s.ckpt, s.where, err);
 	if (!st)
 		st = moe_info(&info, &s.config, s.ckpt, ctx->operands[0], err);

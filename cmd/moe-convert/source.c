@@ -52,6 +52,7 @@ enum moe_status convert_ckpt_open(struct moe_ckpt **ckpt, struct tool_ctx *ctx, 
 
 enum moe_status convert_source_open(struct source *s, struct tool_ctx *ctx, const char *name, struct moe_err *err)
 {
+	const struct config *cfg = ctx->cfg;
 	const size_t n = strlen(name);
 	char *path = NULL;
 	enum moe_status st = tool_model_path(ctx, name, &path, err);
@@ -63,7 +64,7 @@ enum moe_status convert_source_open(struct source *s, struct tool_ctx *ctx, cons
 		free(path);
 		return st;
 	}
-	if (ctx->cfg && ((struct config *)ctx->cfg)->info && n > 5 && !strcmp(name + n - 5, ".json") &&
+	if ((cfg->info || cfg->fits) && n > 5 && !strcmp(name + n - 5, ".json") &&
 	    moe_is_file(path)) {
 		snprintf(s->where, sizeof s->where, "%s", path);
 		st = moe_json_load(&s->json, path, (size_t)1 << 24, err);
