@@ -346,6 +346,9 @@ static void add_notes(struct moe_convert *conv)
 		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp's %s %s, only these tools read the file\n",
 		             moe_gguf_arch(&conv->config, arch), conv->config.family->gguf_arch,
 		             moe_gguf_obstacle(&conv->config));
+	else if (moe_gguf_limit(&conv->config))
+		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp %s, and not this one\n",
+		             conv->config.family->gguf_arch, moe_gguf_limit(&conv->config));
 	else if (moe_gguf_remark(&conv->config))
 		moe_buf_addf(&conv->notes, "architecture %s: llama.cpp %s: its answers are not quite those of the "
 		             "model\n", conv->config.family->gguf_arch, moe_gguf_remark(&conv->config));

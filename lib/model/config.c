@@ -244,6 +244,11 @@ const char *moe_gguf_remark(const struct moe_config *c)
 	return c->family->gguf_remark ? c->family->gguf_remark(c) : NULL;
 }
 
+const char *moe_gguf_limit(const struct moe_config *c)
+{
+	return c->family->gguf_limit ? c->family->gguf_limit(c) : NULL;
+}
+
 const char *moe_gguf_arch(const struct moe_config *c, char text[64])
 {
 	if (c->family->gguf_arch && !moe_gguf_obstacle(c))

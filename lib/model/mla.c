@@ -330,6 +330,14 @@ const char *moe_mla_remark(const struct moe_config *c)
 	return c->rms_eps != c->mla_norm_eps ? "gives the norms of latents the epsilon of the others" : NULL;
 }
 
+/* It knows V2-Lite and Kanana 2 by these numbers, and asks all others for q_lora_rank. */
+const char *moe_mla_limit(const struct moe_config *c)
+{
+	const bool known = c->n_layers == 26 || c->n_layers == 27 || (c->n_layers == 48 && c->vocab_size == 128256);
+
+	return c->q_lora_rank || known ? NULL : "loads models without q_lora_rank of 26 or 27 layers only";
+}
+
 /* Keys of one architecture; ok turns false when memory is short. */
 struct writer {
 	json_t *keys;

@@ -27,6 +27,8 @@ MOE_MUST_USE enum moe_status moe_mla_indexer_parse(struct moe_config *config, co
 const char *moe_mla_obstacle(const struct moe_config *config);
 /* moe_family.gguf_remark. */
 const char *moe_mla_remark(const struct moe_config *config);
+/* moe_family.gguf_limit. */
+const char *moe_mla_limit(const struct moe_config *config);
 /* moe_family.gguf_extra and .hf_extra; gating is the value of expert_gating_func (1 softmax, 2 sigmoid). */
 MOE_MUST_USE enum moe_status moe_mla_gguf_extra(const struct moe_config *config, json_t *keys, int gating,
                                                 struct moe_err *err);

@@ -262,6 +262,8 @@ struct moe_family {
 	/* Where they do not run it as it is, and files under gguf_arch are of use all the same: what they do, in such
 	 * words; NULL: nothing. NULL: nothing. */
 	const char *(*gguf_remark)(const struct moe_config *config);
+	/* Where they take files under gguf_arch that are right for others only: which, in such words; NULL as above. */
+	const char *(*gguf_limit)(const struct moe_config *config);
 	/* GGUF holds the query and key rows of each head in pairs: row 2i is row i of the head here, row 2i + 1 row i +
 	 * half of it, so that readers rotate neighbours. */
 	bool gguf_paired;
@@ -285,9 +287,10 @@ struct moe_family {
 /* The architecture that GGUF files of this config name, before which their keys have it: gguf_arch, or "moe-" and the
  * family's name where nothing else runs it. text holds it where that is so. */
 const char *moe_gguf_arch(const struct moe_config *config, char text[64]);
-/* What the family's gguf_obstacle says of it, and its gguf_remark; NULL: nothing. */
+/* What the family's gguf_obstacle says of it, its gguf_remark, and its gguf_limit; NULL: nothing. */
 const char *moe_gguf_obstacle(const struct moe_config *config);
 const char *moe_gguf_remark(const struct moe_config *config);
+const char *moe_gguf_limit(const struct moe_config *config);
 
 const struct moe_family *moe_family_at(size_t i);   /* NULL past the end */
 

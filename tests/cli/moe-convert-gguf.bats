@@ -214,9 +214,19 @@ each_model()
 	done
 }
 
+@test "what llama.cpp would not load is told, and the file keeps its architecture" {
+	for name in moonlight deepseek_v2_lite; do
+		run_split moe-convert --force "$GOLDEN/models/$name" m.gguf
+		expect_status 0
+		expect_message 'architecture deepseek2: llama.cpp loads models without q_lora_rank of 26 or 27 layers only'
+	done
+	run_split moe-convert --force "$GOLDEN/models/kimi_k2" m.gguf
+	! grep -q 'q_lora_rank' .err
+}
+
 @test "what llama.cpp does otherwise is told, and the file keeps its architecture" {
 	for case in 'gpt_oss gpt-oss begins and ends YaRN' 'kimi_k2 deepseek2 takes YaRN' \
-	            'moonlight deepseek2 gives the norms of latents'; do
+	            'glm4_moe_lite deepseek2 gives the norms of latents'; do
 		read -r dir arch what <<<"$case"
 		run_split moe-convert --force "$GOLDEN/models/$dir" m.gguf
 		expect_status 0

@@ -91,6 +91,7 @@ const struct moe_family moe_family_deepseek_v2 = {
 	.gguf_is_ours = gguf_is_ours,
 	.gguf_obstacle = moe_mla_obstacle,
 	.gguf_remark = moe_mla_remark,
+	.gguf_limit = moe_mla_limit,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,

@@ -40,6 +40,7 @@ const struct moe_family moe_family_glm4_moe_lite = {
 	.gguf_is_ours = moe_mla_never,
 	.gguf_obstacle = moe_mla_obstacle,
 	.gguf_remark = moe_mla_remark,
+	.gguf_limit = moe_mla_limit,
 	.parse = parse,
 	.tensors = moe_mla_tensors,
 	.keys = moe_mla_keys,
