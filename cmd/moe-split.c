@@ -75,6 +75,10 @@ static const struct moe_opt options[] = {
 	              "print what each rank needs; status 3 if one exceeds SIZE"),
 	MOE_OPT_DIR(0, "verify", "DIR", struct config, verify,
 	            "status 3 unless the shards in DIR are what PLAN and MODEL say"),
+	MOE_OPT_FILE(0, "rebalance", "OLD", struct config, rebalance,
+	             "which experts move where if the plan OLD becomes another"),
+	MOE_OPT_FLAG(0, "links", struct config, links, "sum these moves up by pairs of ranks"),
+	MOE_OPT_DIR(0, "patch", "DIR", struct config, patch, "make the shards of OLD in DIR those of the new plan"),
 	MOE_OPT_FLAG(0, "merge", struct config, merge, "give the source of the shards in DIR back as -o"),
 	MOE_OPT_END
 };
@@ -83,6 +87,7 @@ static const struct tool tool = {"moe-split",
                                  "[options] -n RANKS [TRACE|LOAD ...]\n--evaluate PLAN [TRACE|LOAD ...]\n"
                                  "--plan PLAN -o DIR MODEL\n--plan PLAN --fits SIZE MODEL\n"
                                  "--plan PLAN --verify DIR MODEL\n--merge -o OUT DIR ...\n"
+                                 "--rebalance OLD PLAN [MODEL]\n--rebalance OLD --patch DIR PLAN\n"
                                  "--import FORM [-n RANKS] FILE\n"
                                  "--export FORM [-o FILE] PLAN\n--stages P COSTS\n--list-planners\n--list-forms",
                                  "Place experts on ranks; cut checkpoints accordingly, and put them together again.",
@@ -121,6 +126,8 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 		status = moe_watch_add_input(ctx->watch, cfg->from, err);
 	if (!status)
 		status = moe_watch_add_input(ctx->watch, cfg->pin, err);
+	if (!status)
+		status = moe_watch_add_input(ctx->watch, cfg->rebalance, err);
 	for (int i = 0; i < cfg->test.n && !status; i++)
 		status = moe_watch_add_input(ctx->watch, cfg->test.items[i], err);
 	for (int i = 0; i < cfg->evaluate.n && !status; i++)
@@ -137,16 +144,17 @@ static enum moe_status check_files(struct tool_ctx *ctx, const struct config *cf
 static const char *find_misuse(const struct config *cfg)
 {
 	bool planning = ((cfg->ranks || cfg->nodes) && !cfg->import) || cfg->groups ||
-	                (cfg->topology && !cfg->evaluate.n) || cfg->slots ||
+	                (cfg->topology && !cfg->evaluate.n && !cfg->rebalance) || cfg->slots ||
 	                cfg->replicas >= 0 || cfg->planner || cfg->time_ms || cfg->test.n || cfg->from ||
-	                cfg->max_moves >= 0 || cfg->slack >= 0 || cfg->pin || cfg->max_bytes || cfg->expert_bytes;
+	                cfg->max_moves >= 0 || cfg->slack >= 0 || cfg->pin || cfg->max_bytes ||
+	                (cfg->expert_bytes && !cfg->rebalance);
 	bool judging = !cfg->plan && !cfg->merge && !cfg->list && !cfg->list_forms && !cfg->import && !cfg->export &&
-	               !cfg->stages;
+	               !cfg->stages && !cfg->rebalance;
 
 	if (cfg->list + cfg->list_forms + cfg->merge + !!cfg->plan + !!cfg->evaluate.n + !!cfg->import + !!cfg->export +
-	    !!cfg->stages + planning > 1)
-		return "planning, --evaluate, --plan, --merge, --import, --export, --stages and lists are different "
-		       "tasks: ask for one";
+	    !!cfg->stages + !!cfg->rebalance + planning > 1)
+		return "planning, --evaluate, --plan, --rebalance, --merge, --import, --export, --stages and lists are "
+		       "different tasks: ask for one";
 	if ((cfg->cost || cfg->micro_batches) && !cfg->stages)
 		return "--cost and --micro-batches go with --stages";
 	if (cfg->layers && !cfg->import)
@@ -163,8 +171,14 @@ static const char *find_misuse(const struct config *cfg)
 		return "--max-moves and --max-bytes go with --from PLAN";
 	if (cfg->max_bytes && !cfg->expert_bytes)
 		return "--max-bytes needs --expert-bytes SIZE to be a number of moves";
-	if (cfg->expert_bytes && !cfg->from)
-		return "--expert-bytes goes with --from PLAN";
+	if (cfg->expert_bytes && !cfg->from && (!cfg->rebalance || cfg->patch))
+		return "--expert-bytes goes with --from PLAN and with --rebalance OLD";
+	if ((cfg->links || cfg->patch) && !cfg->rebalance)
+		return "--links and --patch go with --rebalance OLD";
+	if (cfg->links && cfg->patch)
+		return "--links lists and --patch writes: ask for one";
+	if (cfg->topology && cfg->patch)
+		return "--topology goes with the list of --rebalance, not with --patch";
 	if ((cfg->ci || cfg->hidden_size || cfg->flops > 0) && !judging)
 		return "--ci, --hidden-size and --flops go with planning and --evaluate";
 	if ((cfg->element_bytes || cfg->flops > 0) && !cfg->hidden_size)
@@ -207,6 +221,8 @@ int main(int argc, char **argv)
 		status = split_stages(&ctx, &cfg, &err);
 	else if (cfg.merge)
 		status = split_merge(&ctx, &err);
+	else if (cfg.rebalance)
+		status = split_rebalance(&ctx, &cfg, &err);
 	else if (cfg.plan)
 		status = split_shard(&ctx, &cfg, &err);
 	else if (cfg.evaluate.n)

@@ -152,6 +152,7 @@ _moe()
 		moe-split:--evaluate | \
 		moe-split:--test | \
 		moe-split:--plan | \
+		moe-split:--rebalance | \
 		moe-split:--output | moe-split:-o | \
 		moe-stats:--against | \
 		moe-stats:--plan | \
@@ -249,6 +250,7 @@ _moe()
 		return
 		;;
 	moe-split:--verify | \
+		moe-split:--patch | \
 		moe-stats:--tokenizer)
 		compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		return
@@ -270,7 +272,7 @@ _moe()
 	moe-convert) options='--info --list --hash --verify --tolerance --by --diff --only --sha256 --manifest --fits --ctx --ranks --kv --list-families --to --type --type-map --fp8-scales --dequantize --imatrix --imatrix-tokens --shard-size --model-parallel --experts --drop-mtp --config --segment --keep-experts --drop-experts --order --merge-experts --upcycle --upcycle-top-k --upcycle-shared --upcycle-noise --resume -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-route) options='--logits --margin --print --to --gates -p --prompt --ids --window --overlap --mtp --hidden --device --chunk --policy -k --experts-per-token --groups --top-groups --group-score --scale --eps --p-norm --normalize --no-normalize --bias --capacity --capacity-tokens --capacity-group --drop --priority --normalize-when --capacity-devices --exempt --second --table --counts --temperature --noise --adapt-bias --adapt-rule --batch-tokens --epochs --batches --list-policies --from --model-config --n-experts --layer --lenient -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-run) options='-p --prompt --ids --chat --system -n --n-tokens --temp --top-k --top-p --min-p --ignore-eos --echo --stop --score --window --overlap --logits --hidden --mtp --trace --imatrix --gates --choices --exact --prefix --samples --resume -k --experts-per-token --policy --disable --mask-top --no-shared --capacity --capacity-tokens --capacity-group --replay --replay-gates --tokenize --detokenize --device --ctx --mla --chunk -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
-	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --pin --from --max-moves --max-bytes --expert-bytes --slack --time --list-planners --evaluate --test --batch-tokens --ci --hidden-size --bytes-per-element --expert-width --flops --gbps --max-imbalance --stages --cost --micro-batches --import --export --layers --list-forms --plan --resume --fits --verify --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
+	moe-split) options='-n --ranks --nodes --topology --groups --slots --replicas --planner --pin --from --max-moves --max-bytes --expert-bytes --slack --time --list-planners --evaluate --test --batch-tokens --ci --hidden-size --bytes-per-element --expert-width --flops --gbps --max-imbalance --stages --cost --micro-batches --import --export --layers --list-forms --plan --resume --fits --verify --rebalance --links --patch --merge -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	moe-stats) options='--load --summary -m --metric --plot --list --by --layer --source --top --diff --against --groups --top-groups --batch-tokens --flip-below --plan --topology --hidden-size --bytes-per-element --tokenizer --ci --max --max-imbalance --title --ascii -o --output --json --force --dry-run -j --threads --seed --progress -q --quiet -v --verbose -h --help -V --version' ;;
 	esac
 	if [[ $cur == -* ]]; then

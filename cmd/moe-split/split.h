@@ -17,14 +17,15 @@
 
 struct config {
 	int32_t ranks, nodes, groups, slots, replicas, time_ms, max_moves;
-	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers, *pin, *cost;
+	const char *topology, *planner, *from, *plan, *verify, *import, *export, *layers, *pin, *cost,
+	           *rebalance, *patch;
 	int32_t stages, micro_batches;
 	struct moe_opt_list evaluate, test;
 	int64_t batch_tokens;   /* 0: not asked */
 	int64_t hidden_size;    /* 0: nobody asks for bytes */
 	int32_t element_bytes, expert_width;
 	double flops, gbps, slack;   /* slack < 0: not given */
-	bool list, list_forms, merge, ci, resume;
+	bool list, list_forms, merge, ci, resume, links;
 	uint64_t fits, max_bytes, expert_bytes;
 	double max_imbalance; /* 0: not asked */
 };
@@ -91,6 +92,8 @@ MOE_MUST_USE enum moe_status split_plan(struct tool_ctx *ctx, const struct confi
 MOE_MUST_USE enum moe_status split_evaluate(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 /* With --plan: shards, --verify, --fits or their sizes. */
 MOE_MUST_USE enum moe_status split_shard(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
+/* From the plan of --rebalance to the operand's: the list of moves, or --patch. */
+MOE_MUST_USE enum moe_status split_rebalance(struct tool_ctx *ctx, const struct config *cfg, struct moe_err *err);
 MOE_MUST_USE enum moe_status split_merge(struct tool_ctx *ctx, struct moe_err *err);
 
 #endif

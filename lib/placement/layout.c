@@ -25,29 +25,40 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+enum moe_status moe_layout_part(const struct moe_ckpt *ckpt, const struct moe_config *config,
+                                const struct moe_tensor *tensor, struct moe_layout_tensor *part, struct moe_err *err)
+{
+	struct moe_tensor_id id;
+
+	*part = (struct moe_layout_tensor){ -1, -1 };
+	if (moe_names_skipped(config, ckpt->format->naming, tensor->name))
+		return MOE_OK;
+	if (!moe_names_parse(config, ckpt->format->naming, tensor->name, &id))
+		return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is not known to the family %s",
+		                   moe_ckpt_file(ckpt, tensor), tensor->name, config->family->name);
+	if (moe_spec_is_expert(id.spec))
+		*part = (struct moe_layout_tensor){ id.layer, id.expert };
+	return MOE_OK;
+}
+
 /* Finds the part every tensor plays, and the layers that have experts: layers [n_tensors], sorted, once each. */
-static enum moe_status classify(struct moe_layout *layout, const struct moe_model *model, int32_t *layers,
+static enum moe_status classify(struct moe_layout *layout, const struct moe_config *config, int32_t *layers,
                                 int32_t *n_layers, struct moe_err *err)
 {
 	const struct moe_ckpt *ckpt = layout->ckpt;
 	int32_t n = 0;
 
 	for (size_t i = 0; i < ckpt->n_tensors; i++) {
-		const struct moe_tensor *t = &ckpt->tensors[i];
-		struct moe_tensor_id id;
+		const struct moe_layout_tensor *part = &layout->tensors[i];
+		enum moe_status status = moe_layout_part(ckpt, config, &ckpt->tensors[i], &layout->tensors[i], err);
 
-		layout->tensors[i] = (struct moe_layout_tensor){ -1, -1 };
-		if (moe_names_skipped(&model->config, ckpt->format->naming, t->name))
+		if (status)
+			return status;
+		if (part->layer < 0)
 			continue;
-		if (!moe_names_parse(&model->config, ckpt->format->naming, t->name, &id))
-			return moe_err_set(err, MOE_EFORMAT, "%s: tensor '%s' is not known to the family %s",
-			                   moe_ckpt_file(ckpt, t), t->name, model->config.family->name);
-		if (!moe_spec_is_expert(id.spec))
-			continue;
-		layout->tensors[i] = (struct moe_layout_tensor){ id.layer, id.expert };
-		layout->stacks = layout->stacks || id.expert < 0;
-		if (!n || layers[n - 1] != id.layer)
-			layers[n++] = id.layer;
+		layout->stacks = layout->stacks || part->expert < 0;
+		if (!n || layers[n - 1] != part->layer)
+			layers[n++] = part->layer;
 	}
 	if (n)
 		qsort(layers, (size_t)n, sizeof *layers, ascending);
@@ -74,11 +85,10 @@ static enum moe_status copy_plan(struct moe_layout *layout, const struct moe_pla
 	return MOE_OK;
 }
 
-enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_model *model, const struct moe_plan *plan,
-                                struct moe_err *err)
+enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_ckpt *ckpt, const struct moe_config *config,
+                                const struct moe_plan *plan, struct moe_err *err)
 {
-	const struct moe_ckpt *ckpt = model->ckpt;
-	int32_t n_layers, n_added, n_experts = model->config.n_experts;
+	int32_t n_layers, n_added, n_experts = config->n_experts;
 	int32_t *layers = calloc(ckpt->n_tensors + 1, sizeof *layers);
 	enum moe_status status;
 
@@ -92,7 +102,7 @@ enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_mode
 	}
 	status = moe_ckpt_check_whole(ckpt, true, err);
 	if (!status)
-		status = classify(layout, model, layers, &n_layers, err);
+		status = classify(layout, config, layers, &n_layers, err);
 	if (!status)
 		status = copy_plan(layout, plan, err);
 	if (!status)

@@ -30,8 +30,14 @@ struct moe_layout {
 	char model_hash[33];                 /* names, types and shapes of the source */
 };
 
-MOE_MUST_USE enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_model *model,
-                                             const struct moe_plan *plan, struct moe_err *err);
+/* Which part a tensor plays. */
+MOE_MUST_USE enum moe_status moe_layout_part(const struct moe_ckpt *ckpt, const struct moe_config *config,
+                                             const struct moe_tensor *tensor, struct moe_layout_tensor *part,
+                                             struct moe_err *err);
+/* ckpt: the source, or what is told of it; of its tensors names, types and shapes are looked at. */
+MOE_MUST_USE enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_ckpt *ckpt,
+                                             const struct moe_config *config, const struct moe_plan *plan,
+                                             struct moe_err *err);
 void moe_layout_free(struct moe_layout *layout);
 /* The copies of an expert: a view [*n], ascending ranks. */
 const struct moe_plan_entry *moe_layout_copies(const struct moe_layout *layout, int32_t layer, int32_t expert,

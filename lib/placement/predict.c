@@ -86,7 +86,7 @@ enum moe_status moe_shard_predict(const struct moe_model *model, const struct mo
 {
 	struct moe_layout layout;
 	struct moe_source source;
-	enum moe_status status = moe_layout_make(&layout, model, plan, err);
+	enum moe_status status = moe_layout_make(&layout, model->ckpt, &model->config, plan, err);
 
 	if (status)
 		return status;

@@ -537,7 +537,7 @@ enum moe_status moe_shard_write(const struct moe_model *model, const struct moe_
 	if (opts->resume && !(opts->flags & MOE_OUT_FORCE) && moe_is_dir(opts->out))
 		return moe_err_set(err, MOE_EUSAGE, "'%s' exists and is not what this run would write: use --force to "
 		                   "replace it", opts->out);
-	status = moe_layout_make(&layout, model, opts->plan, err);
+	status = moe_layout_make(&layout, model->ckpt, &model->config, opts->plan, err);
 	if (status)
 		return status;
 	n = (size_t)layout.plan.n_ranks;

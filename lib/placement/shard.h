@@ -27,6 +27,7 @@ struct moe_shard_opts {
 	 * The source is read from its beginning all the same, because its hashes are part of what is written. */
 	bool resume;
 	struct moe_shard_done *done;   /* filled, or NULL */
+	bool dry_run;              /* of a rebalance: looks, and changes nothing */
 	struct moe_pool *pool;
 	struct moe_watch *watch;
 	void (*progress)(void *arg, uint64_t n_bytes);   /* bytes written since the last call; NULL: none */
@@ -46,6 +47,20 @@ MOE_MUST_USE enum moe_status moe_shard_write(const struct moe_model *model, cons
  * but those of moe_shard_left_out, hidden ones and subdirectories. */
 MOE_MUST_USE enum moe_status moe_shard_merge(char *const *dirs, int n_dirs, const struct moe_shard_opts *opts,
                                              struct moe_err *err);
+/* What a rebalance did, or would do. */
+struct moe_shard_patched {
+	bool complete;             /* the shards are those of the new plan already */
+	bool went_on;              /* an earlier run had all files ready; they were put in place */
+	int32_t n_rewritten;       /* ranks with a new file */
+	uint64_t n_bytes;          /* of the tensors in these files */
+};
+
+/* Makes the shards in a folder those of another plan, with as many ranks, from the shards alone: files of ranks whose
+ * experts change are written anew, in the others only the plan's hash. A run that stopped anywhere is gone on with by
+ * the next; until all new files are there, the old shards are whole. */
+MOE_MUST_USE enum moe_status moe_shard_rebalance(const char *dir, const struct moe_plan *old,
+                                                 const struct moe_plan *new, const struct moe_shard_opts *opts,
+                                                 struct moe_shard_patched *patched, struct moe_err *err);
 /* Do the shards hold what plan and source say, byte for byte? MOE_ECHECK with the first difference. */
 MOE_MUST_USE enum moe_status moe_shard_verify(const struct moe_model *model, const struct moe_shard_opts *opts,
                                               struct moe_err *err);

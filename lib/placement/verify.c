@@ -266,7 +266,7 @@ enum moe_status moe_shard_verify(const struct moe_model *model, const struct moe
 	struct moe_layout layout;
 	struct moe_source source = {0};
 	struct check c = { .opts = opts, .layout = &layout, .source = &source };
-	enum moe_status status = moe_layout_make(&layout, model, opts->plan, err);
+	enum moe_status status = moe_layout_make(&layout, model->ckpt, &model->config, opts->plan, err);
 
 	if (status)
 		return status;

@@ -28,7 +28,7 @@ eval/setup.h eval/sequences.h eval/score.h eval/tokens.h eval/record.h eval/abla
 eval/result.h eval/importance.h eval/items.h eval/choices.h eval/answer.h
 stats/stats.h stats/layers.h stats/load.h stats/gather.h stats/report.h stats/rows.h stats/picture.h
 stats/fan.h stats/pairs.h stats/bootstrap.h
-placement/planner.h placement/pin.h placement/stages.h placement/form.h placement/cost.h placement/batches.h placement/traffic.h placement/shard.h
+placement/planner.h placement/pin.h placement/stages.h placement/form.h placement/cost.h placement/batches.h placement/traffic.h placement/shard.h placement/moves.h
 convert/convert.h convert/fits.h convert/info.h convert/manifest.h convert/report.h convert/rows.h convert/view.h plot/plot.h'
 
 @test "the top level holds what the README says and nothing else" {
