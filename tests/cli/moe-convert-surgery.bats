@@ -66,6 +66,30 @@ rows()
 	diff -r v3 again
 }
 
+@test "experts of DBRX: weights divided by any norm or by none, and keys in ffn_config" {
+	local norm dir
+	for norm in 1 2 0.5 null; do
+		dir=dbrx-$norm
+		mkdir "$dir"
+		ln -s "$GOLDEN"/models/dbrx/*.safetensors "$dir"
+		jq ".ffn_config.moe_normalize_expert_weights = $norm" "$GOLDEN/models/dbrx/config.json" >"$dir/config.json"
+		moe-convert -q --force --segment 2 "$dir" cut
+		jq -e '.ffn_config | .moe_num_experts == 16 and .ffn_hidden_size == 7 and .moe_top_k == 6' cut/config.json
+		logits want "$dir"
+		logits have cut
+		near want have 2e-6
+	done
+	moe-convert -q --drop-experts <(rows 1 2 1 0 1 2) dbrx-1 few
+	jq -e '.ffn_config.moe_num_experts == 6' few/config.json
+	logits want dbrx-1 --disable 0:1,0:2,1:1,1:2,2:1,2:2
+	logits have few
+	near want have 2e-6
+	run_split moe-convert --drop-experts <(rows 1 2 1 0 1 2) dbrx-1 again
+	! grep -q softmax .err
+	run_split moe-convert --drop-experts <(rows 1 2 1 0 1 2) dbrx-null unnormalised
+	expect_message "the router's softmax now runs over fewer experts"
+}
+
 @test "--segment refuses what it cannot keep, and says why" {
 	fails 2 moe-convert -q --segment 3 "$GOLDEN/models/mixtral" no
 	expect_message "the experts' width 20 is no multiple of it"

@@ -32,8 +32,8 @@ void moe_surgery_say_fewer(const struct moe_operation *op);
 /* Experts of a group of the router, all of them where it has none. */
 int32_t moe_surgery_group_size(const struct moe_config *config);
 
-/* Sets the first of these keys (ends with NULL) that is there, in the config or its text_config; takes value. False:
- * none is. */
+/* Sets the first of these keys (ends with NULL) that is there, in the config, its text_config or ffn_config; takes
+ * value. False: none is. */
 bool moe_surgery_set(json_t *json, const char *const *keys, json_t *value);
 /* The keys that configs have for the number of experts. */
 extern const char *const moe_surgery_expert_keys[];

@@ -99,14 +99,12 @@ int32_t moe_surgery_group_size(const struct moe_config *c)
 
 bool moe_surgery_set(json_t *json, const char *const *keys, json_t *value)
 {
-	json_t *text = json_object_get(json, "text_config");
+	json_t *const objects[] = {json, json_object_get(json, "text_config"), json_object_get(json, "ffn_config")};
 	bool done = false;
 
-	for (; *keys && !done; keys++) {
-		json_t *at = json_object_get(json, *keys) ? json : json_object_get(text, *keys) ? text : NULL;
-
-		done = at && !json_object_set(at, *keys, value);
-	}
+	for (; *keys && !done; keys++)
+		for (size_t i = 0; i < sizeof objects / sizeof objects[0] && !done; i++)
+			done = json_object_get(objects[i], *keys) && !json_object_set(objects[i], *keys, value);
 	json_decref(value);
 	return done;
 }
@@ -116,7 +114,8 @@ void moe_surgery_say_fewer(const struct moe_operation *op)
 	const struct moe_router_spec *r = &op->config->router;
 
 	if (op->s->n_experts < op->config->n_experts && strcmp(r->policy, "topk_softmax") &&
-	    strcmp(r->policy, "noaux_tc") && (!r->normalize || !strcmp(r->policy, "ernie")))
+	    strcmp(r->policy, "noaux_tc") && !(!strcmp(r->policy, "dbrx") && r->p_norm > 0) &&
+	    (!r->normalize || !strcmp(r->policy, "ernie")))
 		moe_buf_adds(op->notes, "the router's softmax now runs over fewer experts: those that are kept weigh "
 		             "more than they did\n");
 }

@@ -8,6 +8,7 @@
  * alone. What is added behind the down matrix is shared out so that it counts once. A bias that joins probabilities in
  * the choice is divided by M as they are. Where experts are in groups, part m of group g's experts is group g M + m, so
  * that each group ranks as the one it came from, by its largest as by its two largest. */
+#include <math.h>
 #include <string.h>
 
 #include "convert/surgery/kinds.h"
@@ -31,6 +32,9 @@ static float segment_factor(const struct moe_config *c, int32_t n_parts, const c
 	for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
 		if (!strcmp(r->policy, always[i]))
 			return (float)n_parts;
+	/* n_parts as many, of which each counts with its p-th power; without a norm they are those of a softmax */
+	if (!strcmp(r->policy, "dbrx"))
+		return (float)(r->p_norm > 0 ? pow(n_parts, 1 / r->p_norm) : n_parts);
 	if (!strcmp(r->policy, "noaux_tc"))
 		return r->normalize ? (float)n_parts : 1;
 	*why = "what its weights become for more experts is not known";
@@ -77,8 +81,9 @@ static void place_parts(const struct moe_operation *op, int32_t n_parts)
 
 static void write_config(const struct moe_operation *op, int32_t m)
 {
-	static const char *const chosen[] = {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token", NULL};
-	static const char *const width[] = {"moe_intermediate_size", "intermediate_size", NULL};
+	static const char *const chosen[] = {"num_experts_per_tok", "moe_topk", "moe_k", "num_experts_per_token",
+	                                     "moe_top_k", NULL};
+	static const char *const width[] = {"moe_intermediate_size", "intermediate_size", "ffn_hidden_size", NULL};
 	static const char *const shared[] = {"n_shared_experts", "moe_num_shared_experts", "num_shared_experts",
 	                                     "num_shared_expert", NULL};
 	static const char *const groups[] = {"n_group", NULL}, *const top_groups[] = {"topk_group", NULL};
@@ -124,8 +129,9 @@ enum moe_status moe_surgery_segment(const struct moe_operation *op, struct moe_e
 	op->s->down_bias_factor = op->s->down_factor / (float)m;
 	if (!strcmp(c->router.policy, "ernie"))
 		op->s->bias_factor = 1.0f / (float)m;
-	if (op->s->down_factor != 1)
-		moe_buf_addf(op->notes, "the parts of an expert weigh 1/%d of it each: their down matrices are "
-		             "multiplied by %d%s\n", m, m, m & (m - 1) ? ", which rounds" : "");
+	const double by = (double)op->s->down_factor;
+	if (by != 1)
+		moe_buf_addf(op->notes, "the parts of an expert weigh 1/%.9g of it each: their down matrices are "
+		             "multiplied by %.9g%s\n", by, by, by != exp2(round(log2(by))) ? ", which rounds" : "");
 	return MOE_OK;
 }
