@@ -337,6 +337,8 @@ static void clean_up(struct tool_ctx *ctx)
 
 	moe_watch_sweep(ctx->watch);
 	moe_opt_free(tables, bases);
+	moe_pool_free(ctx->pool);
+	ctx->pool = NULL;
 }
 
 int tool_fail(struct tool_ctx *ctx, const struct moe_err *err)
@@ -367,8 +369,6 @@ int tool_end_check(struct tool_ctx *ctx, bool passed)
 	yield_to_signal();
 	written = close_stdout();
 	clean_up(ctx);
-	moe_pool_free(ctx->pool);
-	ctx->pool = NULL;
 	return !written ? TOOL_FAILED : passed ? 0 : TOOL_CHECK_SAID_NO;
 }
 
