@@ -266,7 +266,7 @@ static enum moe_status refuse(const char *path, struct moe_err *err)
 		                   "and without .safetensors files", path);
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, but the file is empty", path);
-	if (moe_is_file(path))
+	if (moe_is_file(path) && access(path, R_OK) == 0)
 		return moe_err_set(err, MOE_EFORMAT, "%s: expected a checkpoint, found a file that starts neither like "
 		                   "safetensors nor like GGUF", path);
 	return moe_err_sys(err, "%s: cannot open the checkpoint", path);

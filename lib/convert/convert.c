@@ -202,8 +202,8 @@ static enum moe_status check_patterns(const struct moe_convert *conv, struct moe
 		for (size_t i = 0; i < conv->view.n && !used; i++)
 			used = !fnmatch(p->name, conv->view.seen[i].name, 0);
 		if (!used)
-			return moe_err_set(err, MOE_EUSAGE, "--type-map: line %lld: no tensor of %s is called '%s'",
-			                   p->line, conv->opts.dst, p->name);
+			return moe_err_set(err, MOE_EUSAGE, "%s: line %lld: no tensor of %s is called '%s'",
+			                   rules->map, p->line, conv->opts.dst, p->name);
 	}
 	return MOE_OK;
 }

@@ -14,6 +14,7 @@ struct moe_type_rules {
 	const struct moe_codec *rest;       /* of "*" */
 	struct moe_type_pattern *patterns;  /* [n_patterns], malloc'd; the first that fits counts, before roles */
 	size_t n_patterns;
+	const char *map;                    /* the file that the patterns are from, borrowed; for messages */
 };
 struct moe_type_pattern {
 	char *name;                         /* as the shell's file names; malloc'd */
@@ -31,7 +32,7 @@ bool moe_type_quantised(const struct moe_codec *codec);
 const struct moe_codec *moe_type_rules_quantised(const struct moe_type_rules *rules);
 /* "bf16", or "exps=q8_0,attn=bf16,*=f16". Unknown roles and types, and a role given twice, are MOE_EUSAGE. */
 MOE_MUST_USE enum moe_status moe_type_rules_parse(struct moe_type_rules *rules, const char *text, struct moe_err *err);
-/* Adds those of a table with the columns pattern and type. */
+/* Adds those of a table with the columns pattern and type; path must outlive the rules. */
 MOE_MUST_USE enum moe_status moe_type_rules_map(struct moe_type_rules *rules, const char *path, struct moe_err *err);
 /* What the patterns say of a name of the destination, or NULL. */
 const struct moe_codec *moe_type_rules_find(const struct moe_type_rules *rules, const char *name);

@@ -92,6 +92,7 @@ enum moe_status moe_type_rules_map(struct moe_type_rules *rules, const char *pat
 	if (!st)
 		st = moe_table_need(table, "type", &c_type, err);
 	const int64_t n = st ? 0 : moe_table_rows(table);
+	rules->map = path;
 	if (!st) {
 		rules->patterns = calloc((size_t)n + 1, sizeof *rules->patterns);
 		if (!rules->patterns)
@@ -104,7 +105,7 @@ enum moe_status moe_type_rules_map(struct moe_type_rules *rules, const char *pat
 		*p = (struct moe_type_pattern){ .codec = codec_named(type), .line = moe_table_line(table, i) };
 		if (!p->codec || !moe_type_writable(p->codec)) {
 			st = moe_err_set(err, MOE_EUSAGE,
-			                 "%s:%lld: '%.*s' is not a type that can be written; there are%s", path,
+			                 "%s: line %lld: '%.*s' is not a type that can be written; there are%s", path,
 			                 p->line, (int)(type.n < 64 ? type.n : 64), type.p,
 			                 writable(known, sizeof known));
 			break;

@@ -474,8 +474,13 @@ static enum moe_status config_from_keys(json_t **out, const struct moe_ckpt *ckp
 	}
 	if (!st && !common_keys(config, ckpt, family))
 		st = moe_err_nomem(err, 64, "config");
-	if (!st && family->hf_extra)
-		st = family->hf_extra(config, ckpt->metadata, err);
+	if (!st && family->hf_extra) {
+		struct moe_err why = {0};
+
+		st = family->hf_extra(config, ckpt->metadata, &why);
+		if (st)
+			moe_err_set(err, st, "%.300s: %s", ckpt->path, why.text);
+	}
 	if (!st)
 		st = read_freqs(config, ckpt, err);
 	if (!st && experts_are(ckpt, family->quant_method) &&

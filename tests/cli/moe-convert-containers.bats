@@ -189,7 +189,7 @@ as_published()
 	cp -r mp bad
 	rm bad/model1-mp2.safetensors
 	fails 1 moe-convert --list bad
-	expect_message 'bad: expected the files of 2 ranks, found 1'
+	expect_message 'bad: expected the files of 2 ranks, found 1: there is no model1-mp2.safetensors'
 	cp mp/model0-mp2.safetensors bad/model1-mp2.safetensors
 	fails 1 moe-convert --list bad
 	expect_message "tensor '.*experts.0.*' is in two files"

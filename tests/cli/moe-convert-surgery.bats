@@ -385,7 +385,7 @@ END
 	local m=$GOLDEN/models/mixtral
 	table() { printf 'layer\tnew\told\tweight\n'; printf '%b\n' "$@"; }
 	fails 2 moe-convert -q --merge-experts <(table '0\t0\t0\t0') "$m" no
-	expect_message ':2: weight: expected a number above 0, found 0'
+	expect_message ': line 2: weight: expected a number above 0, found 0'
 	fails 2 moe-convert -q --merge-experts <(table '0\t0\t0\t-1') "$m" no
 	expect_message 'found -1'
 	run_split moe-convert -q --merge-experts <(table '0\t0\t0\tnan') "$m" no
@@ -398,7 +398,7 @@ END
 	[ "$status" != 0 ]
 	expect_message "column 'old': '8' is out of range 0..7"
 	fails 2 moe-convert -q --merge-experts <(table '0\t0\t1\t1' '0\t0\t1\t2' '1\t0\t0\t1' '2\t0\t0\t1') "$m" no
-	expect_message ':3: layer 0: expert 1 is named twice for new expert 0'
+	expect_message ': line 3: layer 0: expert 1 is named twice for new expert 0'
 	fails 2 moe-convert -q --merge-experts <(table '0\t1\t1\t1') "$m" no
 	expect_message 'layer 0: nothing is said of new expert 0 of 2'
 	fails 2 moe-convert -q --merge-experts <(merged 4 2 0 1) "$m" no
@@ -427,9 +427,9 @@ END
 	fails 2 moe-convert -q --order <({ rows 1 31 1 1; printf '1\t0\n'; }) "$MODEL_V3" no
 	expect_message 'ranks groups of 8 experts, and the new group 0 would mix two of them'
 	fails 2 moe-convert -q --keep-experts <(rows 0 7 1 0) "$MODEL_V3" no
-	expect_message ':2: layer 0 has no experts'
+	expect_message ': line 2: layer 0 has no experts'
 	fails 2 moe-convert -q --keep-experts <({ rows 0 7 1 1; printf '1\t3\n'; }) "$MODEL_V3" no
-	expect_message ':10: layer 1: expert 3 is named twice'
+	expect_message ': line 10: layer 1: expert 3 is named twice'
 	fails 2 moe-convert -q --drop-experts <(rows 0 31 4 1 2 3 4) "$MODEL_V3" no
 	expect_message 'layer 1 keeps 24 experts and layer 5 keeps 32: .*--drop-mtp leaves that one out'
 	fails 2 moe-convert -q --keep-experts <(rows 0 31 8 1 2 3 4 5) "$MODEL_V3" no

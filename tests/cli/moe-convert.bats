@@ -249,7 +249,7 @@ copy_v3()
 	expect_message "line 2: no tensor of no is called 'model.layers.99.\*'"
 	printf 'pattern\ttype\n*\tq9\n' >bad
 	fails 2 moe-convert -q --type-map bad "$MODEL_V3" no
-	expect_message "bad:2: 'q9' is not a type that can be written"
+	expect_message "bad: line 2: 'q9' is not a type that can be written"
 	fails 2 moe-convert --list --type-map map "$MODEL_V3"
 }
 
@@ -429,6 +429,42 @@ copy_v3()
 	fails 2 moe-convert "$MODEL_V3" out.safetensors
 	fails 2 moe-convert --info --type bf16 "$MODEL_V3"
 	[ ! -e out ]
+}
+
+@test "tables and keys that are wrong are named with file and place" {
+	printf 'pattern\ttype\nno.such\tbf16\n' >map.tsv
+	fails 2 moe-convert -q --type-map map.tsv "$MODEL_V3" out
+	expect_message "map.tsv: line 2: no tensor of out is called 'no.such'"
+	printf 'pattern\ttype\n*\tq9\n' >map.tsv
+	fails 2 moe-convert -q --type-map map.tsv "$MODEL_V3" out
+	expect_message "map.tsv: line 2: 'q9' is not a type"
+	printf 'layer\texpert\n0\t1\n' >keep.tsv
+	fails 2 moe-convert -q --keep-experts keep.tsv "$MODEL_V3" out
+	expect_message 'keep.tsv: line 2: layer 0 has no experts'
+	# a GGUF file with nothing but an architecture, and with an alignment that is none
+	head='GGUF\3\0\0\0\0\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\24\0\0\0\0\0\0\0general.architecture'
+	value='\10\0\0\0\5\0\0\0\0\0\0\0llama\21\0\0\0\0\0\0\0general.alignment\4\0\0\0'
+	# shellcheck disable=SC2059
+	printf "$head$value"'\40\0\0\0' >bare.gguf
+	fails 1 moe-convert --info bare.gguf
+	expect_message 'bare.gguf: GGUF keys: block_count 0, .* make no model'
+	# shellcheck disable=SC2059
+	printf "$head$value"'\3\0\0\0' >three.gguf
+	fails 1 moe-convert --info three.gguf
+	expect_message 'three.gguf: expected general.alignment to be a multiple of 8 up to [0-9]*, found 3'
+}
+
+@test "a checkpoint that may not be read is not called none" {
+	moe-convert -q "$MODEL_V3" v3.gguf
+	chmod 0 v3.gguf
+	if [ -r v3.gguf ]; then
+		command -v setpriv >/dev/null || skip 'root may read everything, and there is no setpriv'
+		local less=(setpriv --bounding-set=-all --inh-caps=-all)
+		"${less[@]}" true || skip 'root may read everything here'
+	fi
+	run_split "${less[@]}" moe-convert --info v3.gguf
+	expect_status 1
+	expect_message 'v3.gguf: cannot open the checkpoint: Permission denied'
 }
 
 @test "unknown architectures and FP8 are named" {

@@ -50,6 +50,22 @@ static bool probe(const char *path)
 	return ours;
 }
 
+/* The first rank without a file. */
+static int32_t missing_rank(const struct moe_listing *list)
+{
+	for (int32_t want = 0; ; want++) {
+		bool found = false;
+
+		for (size_t i = 0; i < list->n && !found; i++) {
+			int32_t rank, n;
+
+			found = is_rank_file(list->names[i], &rank, &n) && rank == want;
+		}
+		if (!found)
+			return want;
+	}
+}
+
 /* How many ranks the files are for: all are there, and no others. */
 static enum moe_status count_ranks(const struct moe_listing *list, const char *dir, int32_t *n_ranks,
                                    struct moe_err *err)
@@ -73,8 +89,8 @@ static enum moe_status count_ranks(const struct moe_listing *list, const char *d
 		n_found++;
 	}
 	if (n_found != *n_ranks)
-		return moe_err_set(err, MOE_EFORMAT, "%s: expected the files of %d ranks, found %d", dir, *n_ranks,
-		                   n_found);
+		return moe_err_set(err, MOE_EFORMAT, "%s: expected the files of %d ranks, found %d: there is no "
+		                   "model%d-mp%d.safetensors", dir, *n_ranks, n_found, missing_rank(list), *n_ranks);
 	return MOE_OK;
 }
 

@@ -14,7 +14,7 @@ enum moe_status moe_expert_list_layer(const struct moe_table *table, int64_t i, 
 	enum moe_status st = moe_table_i64(table, i, column, 0, most, layer, err);
 
 	if (!st && c->layers[*layer].ffn != MOE_FFN_MOE)
-		st = moe_err_set(err, MOE_EUSAGE, "%s:%lld: layer %lld has no experts", moe_table_name(table),
+		st = moe_err_set(err, MOE_EUSAGE, "%s: line %lld: layer %lld has no experts", moe_table_name(table),
 		                 (long long)moe_table_line(table, i), (long long)*layer);
 	return st;
 }
@@ -37,7 +37,7 @@ static enum moe_status read_rows(struct moe_expert_list *list, const struct moe_
 			return st;
 		int32_t *rank = &list->rank[l * c->n_experts + e];
 		if (*rank)
-			return moe_err_set(err, MOE_EUSAGE, "%s:%lld: layer %lld: expert %lld is named twice",
+			return moe_err_set(err, MOE_EUSAGE, "%s: line %lld: layer %lld: expert %lld is named twice",
 			                   list->path, (long long)moe_table_line(table, i), (long long)l, (long long)e);
 		*rank = ++list->n[l];
 	}

@@ -39,8 +39,8 @@ static enum moe_status read_row(struct rows *rows, const struct moe_table *table
 	row->from = (int32_t)from;
 	row->line = (long long)moe_table_line(table, i);
 	if (!(row->weight > 0) || !isfinite(row->weight))
-		return moe_err_set(err, MOE_EUSAGE, "%s:%lld: weight: expected a number above 0, found %g", rows->path,
-		                   row->line, row->weight);
+		return moe_err_set(err, MOE_EUSAGE, "%s: line %lld: weight: expected a number above 0, found %g",
+		                   rows->path, row->line, row->weight);
 	if (row->to >= rows->n_new)
 		rows->n_new = row->to + 1;
 	rows->n++;
@@ -120,12 +120,12 @@ static enum moe_status add_term(const struct moe_operation *op, const struct row
 	size_t i = op->s->first[at];
 
 	if (rows->n_new % n_groups || row->from / moe_surgery_group_size(c) != row->to / (rows->n_new / n_groups))
-		return moe_err_set(err, MOE_EUSAGE, "%s:%lld: layer %d: the router ranks %d groups of experts: each "
-		                   "must get as many new ones, made of its own", rows->path, row->line, row->layer,
+		return moe_err_set(err, MOE_EUSAGE, "%s: line %lld: layer %d: the router ranks %d groups of experts: "
+		                   "each must get as many new ones, made of its own", rows->path, row->line, row->layer,
 		                   n_groups);
 	for (; weights[i] > 0; i++)
 		if (op->s->terms[i].expert == row->from)
-			return moe_err_set(err, MOE_EUSAGE, "%s:%lld: layer %d: expert %d is named twice for new "
+			return moe_err_set(err, MOE_EUSAGE, "%s: line %lld: layer %d: expert %d is named twice for new "
 			                   "expert %d", rows->path, row->line, row->layer, row->from, row->to);
 	op->s->terms[i].expert = row->from;
 	weights[i] = row->weight;
