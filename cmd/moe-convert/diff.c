@@ -10,6 +10,8 @@ static enum moe_status diff_rows(struct tool_ctx *ctx, const struct source s[2],
 	struct moe_pool *pool;
 	enum moe_status st = tool_pool(ctx, &pool, err);
 
+	for (int i = 0; i < 2 && !st && (what & MOE_DIFF_VALUES); i++)
+		st = moe_ckpt_check_replicas(s[i].ckpt, err);
 	if (!st)
 		st = convert_rows_open(&r, ctx, ctx->common.output, err);
 	if (st)

@@ -86,6 +86,8 @@ enum moe_status convert_hash(struct tool_ctx *ctx, struct moe_err *err)
 		return st;
 	st = tool_pool(ctx, &pool, err);
 	if (!st)
+		st = moe_ckpt_check_replicas(s.ckpt, err);
+	if (!st)
 		st = convert_rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
 		st = convert_rows_close(&r, moe_hash_rows(&r, &view, cfg->sha256, pool, err), err);

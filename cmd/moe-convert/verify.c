@@ -9,12 +9,16 @@ static enum moe_status verify_views(struct tool_ctx *ctx, const struct moe_view 
                                     struct moe_err *err)
 {
 	const struct config *cfg = ctx->cfg;
-	const double tolerance = cfg->tolerance;
+	const double tolerance = cfg->tolerance > 0 ? cfg->tolerance : 0;
 	struct moe_verdict v = {0};
 	struct moe_rows r;
 	struct moe_pool *pool;
 	enum moe_status st = tool_pool(ctx, &pool, err);
 
+	if (!st && moe_ckpt_check_replicas(view->ckpt, err))
+		return err->status = MOE_ECHECK;
+	if (!st && ref)
+		st = moe_ckpt_check_replicas(ref->ckpt, err);
 	if (!st)
 		st = convert_rows_open(&r, ctx, ctx->common.output, err);
 	if (!st)
