@@ -92,7 +92,7 @@ static const struct moe_opt options[] = {
 static const struct tool tool = {
 	"moe-convert",
 	"[options] SRC DST\n--info|--list|--hash MODEL\n--fits SIZE [--ctx N] [--ranks N] MODEL\n"
-	"--verify MODEL [REF]\n--diff A B",
+	"--verify MODEL [REF]\n--diff A B\n--list-families",
 	"Convert a Mixture-of-Experts checkpoint, or report what it holds.",
 	options
 };
@@ -145,7 +145,7 @@ static const char *find_conversion(const struct config *cfg)
 		{"--to", cfg->to && !cfg->fits}, {"--type", cfg->types && !cfg->fits}, {"--type-map", cfg->type_map},
 		{"--imatrix", cfg->imatrix}, {"--imatrix-tokens", cfg->imatrix_tokens >= 0},
 		{"--experts", cfg->experts >= 0}, {"--fp8-scales", cfg->fp8_scales >= 0},
-		{"--model-parallel", cfg->model_parallel},
+		{"--model-parallel", cfg->model_parallel}, {"--shard-size", cfg->shard_bytes != UINT64_MAX},
 		{"--drop-mtp", cfg->drop_mtp && !cfg->fits}, {"--resume", cfg->resume},
 		{"--segment", cfg->surgery.segment}, {"--keep-experts", cfg->surgery.keep},
 		{"--drop-experts", cfg->surgery.drop}, {"--order", cfg->surgery.order},
@@ -194,6 +194,8 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 		return moe_err_set(err, MOE_EUSAGE, "%s and %s exclude each other", mode->option, second->option);
 	if (cfg->by >= 0 && !cfg->verify)
 		return moe_err_set(err, MOE_EUSAGE, "--by goes with --verify");
+	if (cfg->tolerance >= 0 && (!cfg->verify || n != 2))
+		return moe_err_set(err, MOE_EUSAGE, "--tolerance goes with --verify MODEL REF");
 	if (cfg->only && !cfg->diff)
 		return moe_err_set(err, MOE_EUSAGE, "--only goes with --diff");
 	if (!cfg->fits && (cfg->ctx || cfg->ranks || cfg->kv >= 0))
@@ -210,7 +212,7 @@ static enum moe_status run(struct tool_ctx *ctx, struct moe_err *err)
 int main(int argc, char **argv)
 {
 	struct config cfg = { .experts = -1, .fp8_scales = -1, .by = -1, .kv = -1, .imatrix_tokens = -1,
-	                      .shard_bytes = UINT64_C(5) << 30 };
+	                      .shard_bytes = UINT64_MAX, .tolerance = -1 };
 	struct tool_ctx ctx;
 	struct moe_err err = {0};
 	struct moe_arena arena = {0};

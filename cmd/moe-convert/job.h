@@ -17,13 +17,13 @@ struct config {
 	int32_t experts;    /* enum moe_experts_layout - 1; -1: not given */
 	int32_t fp8_scales; /* enum moe_scales_form - 1; -1: not given */
 	struct moe_surgery_opts surgery;
-	uint64_t shard_bytes;
+	uint64_t shard_bytes;     /* UINT64_MAX: not given */
 	int32_t model_parallel;   /* 0: not given */
 	bool sha256;
 	const char *command;      /* the command line, as it can be typed again */
 	const char *manifest;     /* written by a conversion, read by --verify */
 	const char *config;       /* of a model that has none */
-	double tolerance;
+	double tolerance;   /* -1: not given */
 	int32_t by;         /* of --verify: 0 tensors, 1 roles; -1: not given */
 	const char *only;   /* of --diff */
 	uint64_t fits;      /* 0: not given */

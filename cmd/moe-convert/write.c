@@ -1,6 +1,7 @@
 /* The conversion itself: what the options mean, what is said of the plan, and its running. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/sha256.h"
 #include "base/str.h"
@@ -91,6 +92,16 @@ static enum moe_status dry_run(struct tool_ctx *ctx, const struct moe_convert *c
 
 static void on_progress(void *arg, size_t n_bytes) { tool_progress_add(arg, (int64_t)n_bytes); }
 
+/* Is there what --resume goes on with? */
+static bool something_kept(const char *dst)
+{
+	char *partial = moe_partial_path(dst, "partial");
+	const bool kept = partial && access(partial, F_OK) == 0;
+
+	free(partial);
+	return kept;
+}
+
 static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv, const char *dst, struct moe_pool *pool,
                                  struct moe_err *err)
 {
@@ -104,7 +115,7 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 	st = moe_convert_run(conv, pool, on_progress, &progress, err);
 	tool_progress_finish(&progress);
 	tool_on_interrupt(ctx, NULL);
-	if (st == MOE_EIO && cfg->resume) {
+	if (st == MOE_EIO && cfg->resume && something_kept(dst)) {
 		const struct moe_err why = *err;
 		return moe_err_set(err, st, "%s; what is complete is kept: --resume goes on with it", why.text);
 	}
@@ -113,6 +124,25 @@ static enum moe_status write_all(struct tool_ctx *ctx, struct moe_convert *conv,
 	else if (!st && moe_convert_kept(conv))
 		tool_note(ctx, "%s: went on behind the %zu tensors that were there", dst, moe_convert_kept(conv));
 	return st;
+}
+
+/* A manifest that is there may be replaced with --force; with --resume also, as it is of the run before. */
+static unsigned manifest_flags(const struct tool_ctx *ctx)
+{
+	static const char *const heads[] = {"#manifest=", "{\"kind\":\""};
+	const struct config *cfg = ctx->cfg;
+	unsigned flags = tool_out_flags(ctx);
+	FILE *file = cfg->resume && moe_is_file(cfg->manifest) ? fopen(cfg->manifest, "rbe") : NULL;
+	char head[16] = "";
+
+	if (!file)
+		return flags;
+	if (fread(head, 1, sizeof head - 1, file) > 0)
+		for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+			if (!strncmp(head, heads[i], strlen(heads[i])))
+				flags |= MOE_OUT_FORCE;
+	fclose(file);
+	return flags;
 }
 
 /* Writes down what the files that were just written hold. */
@@ -124,8 +154,9 @@ static enum moe_status write_manifest(struct tool_ctx *ctx, const char *dst, str
 	struct moe_rows r;
 	enum moe_status st = moe_ckpt_open(&made, dst, ctx->watch, err);
 
+	r = (struct moe_rows){ .json = ctx->common.json };
 	if (!st)
-		st = convert_rows_open(&r, ctx, cfg->manifest, err);
+		st = moe_out_open(&r.out, cfg->manifest, manifest_flags(ctx), ctx->watch, err);
 	if (!st) {
 		if (!r.json)
 			moe_buf_addf(&r.buf, "#manifest=1 #version=" MOE_VERSION "\n#command=%s\n",
@@ -134,6 +165,28 @@ static enum moe_status write_manifest(struct tool_ctx *ctx, const char *dst, str
 		st = convert_rows_close(&r, st, err);
 	}
 	moe_ckpt_close(made);
+	return st;
+}
+
+/* Is the manifest's folder there, and no part of the destination? That one may be replaced as a whole, and all its
+ * files are in the table. */
+static enum moe_status check_folder(const char *path, const char *dst, struct moe_err *err)
+{
+	const char *base = moe_path_base(path);
+	char *folder = base == path ? strdup(".") : strndup(path, (size_t)(base - path));
+	char *real = folder ? realpath(folder, NULL) : NULL, *to = realpath(dst, NULL);
+	const size_t n = to ? strlen(to) : 0;
+	enum moe_status st = folder ? MOE_OK : moe_err_nomem(err, strlen(path), "a path");
+
+	if (!st && (!real || !moe_is_dir(folder)))
+		st = moe_err_set(err, MOE_EIO, "--manifest: '%s' cannot be written: there is no folder '%s'", path,
+		                 folder);
+	else if (!st && to && !strncmp(real, to, n) && (real[n] == '/' || !real[n]))
+		st = moe_err_set(err, MOE_EUSAGE, "--manifest: '%s' lies inside '%s', which it is about: name a place "
+		                 "beside it", path, dst);
+	free(folder);
+	free(real);
+	free(to);
 	return st;
 }
 
@@ -150,7 +203,9 @@ static enum moe_status check_manifest(struct tool_ctx *ctx, const char *dst, str
 	if (!strcmp(dst, "-"))
 		return moe_err_set(err, MOE_EUSAGE, "--manifest: what goes to stdout cannot be read again");
 	st = moe_out_distinct(cfg->manifest, dst, err);
-	return st ? st : moe_out_check(cfg->manifest, tool_out_flags(ctx), ctx->watch, err);
+	if (!st && strcmp(cfg->manifest, "-"))
+		st = check_folder(cfg->manifest, dst, err);
+	return st ? st : moe_out_check(cfg->manifest, manifest_flags(ctx), ctx->watch, err);
 }
 
 /* No output may be a table that is read. */
@@ -175,8 +230,8 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	struct moe_pool *pool;
 	char *path = NULL;
 	struct moe_convert_opts opts = {
-		.dst = dst, .shard_bytes = cfg->shard_bytes, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp,
-		.dequantize = cfg->dequantize,
+		.dst = dst, .flags = tool_out_flags(ctx), .drop_mtp = cfg->drop_mtp, .dequantize = cfg->dequantize,
+		.shard_bytes = cfg->shard_bytes == UINT64_MAX ? UINT64_C(5) << 30 : cfg->shard_bytes,
 		.experts = (enum moe_experts_layout)(cfg->experts + 1), .surgery = cfg->surgery, .resume = cfg->resume,
 		.imatrix = cfg->imatrix, .imatrix_tokens = cfg->imatrix_tokens < 0 ? 32 : cfg->imatrix_tokens,
 		.scales = (enum moe_scales_form)(cfg->fp8_scales + 1),
@@ -195,6 +250,8 @@ enum moe_status convert_write(struct tool_ctx *ctx, const char *src, const char 
 	if (cfg->model_parallel && !opts.to->rank_name)
 		return moe_err_set(err, MOE_EUSAGE, "--model-parallel: %s has no files for ranks: say --to deepseek",
 		                   opts.to->name);
+	if (cfg->shard_bytes != UINT64_MAX && (opts.to->naming != MOE_NAMING_HF || opts.to->rank_name))
+		return moe_err_set(err, MOE_EUSAGE, "--shard-size: %s is not written in shards", opts.to->name);
 	st = moe_watch_add_input(ctx->watch, src, err);
 	if (!st)
 		st = check_manifest(ctx, dst, err);

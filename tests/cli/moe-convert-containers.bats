@@ -207,6 +207,17 @@ as_published()
 	fails 1 moe-convert -q bad no
 	expect_message "model1-mp2.safetensors: tensor 'model.norm.weight' holds other numbers than in model0-mp2.safetensors"
 	[ ! -e no ]
+	# what reports on values sees it too
+	fails 3 moe-convert -q --verify bad
+	expect_message "'model.norm.weight' holds other numbers"
+	for args in '--verify mp bad' '--hash bad' '--diff mp bad'; do
+		# shellcheck disable=SC2086
+		run_split moe-convert -q $args
+		expect_status 1
+		expect_message "'model.norm.weight' holds other numbers"
+		[ ! -s .out ]
+	done
+	moe-convert -q --diff --only config,names,shapes,types mp bad
 }
 
 @test "--manifest and --sha256: written beside an output, checked by other programs and by --verify" {
@@ -262,6 +273,27 @@ as_published()
 	fails 1 moe-convert -q --verify --manifest m.tsv "$MODEL_V3"
 	expect_message 'kind'
 	fails 2 moe-convert -q --verify --manifest m.tsv "$MODEL_V3" "$MODEL_V3"
+	# where it cannot be written is known before, not behind, the conversion
+	fails 1 moe-convert -q --manifest none/m.tsv "$MODEL_V3" no
+	expect_message "'none/m.tsv' cannot be written: there is no folder 'none/'"
+	fails 1 moe-convert -q --manifest no.gguf/m.tsv "$MODEL_V3" no.gguf
+	[ ! -e no.gguf ]
+	fails 1 moe-convert -q --dry-run --manifest none/m.tsv "$MODEL_V3" no
 	moe-convert -q --dry-run --manifest dry.tsv "$MODEL_V3" no
 	[ ! -e dry.tsv ] && [ ! -e no ]
+	# nor inside of what it is about, where it would have to name itself
+	fails 1 moe-convert -q --manifest in/m.tsv "$MODEL_V3" in
+	[ ! -e in ]
+	moe-convert -q "$MODEL_V3" in
+	ln -s in link
+	fails 2 moe-convert -q --force --manifest link/m.tsv "$MODEL_V3" in
+	expect_message "'link/m.tsv' lies inside 'in', which it is about"
+	rm -r in
+	# the same command again finds all complete, the manifest too; what is no manifest stays
+	moe-convert -q --resume --manifest r.tsv "$MODEL_V3" r.gguf
+	cp r.tsv first.tsv
+	moe-convert -q --resume --manifest r.tsv "$MODEL_V3" r.gguf
+	expect_same first.tsv r.tsv
+	fails 2 moe-convert -q --resume --manifest m.tsv "$MODEL_V3" r.gguf
+	[ "$(cat m.tsv)" = mine ]
 }

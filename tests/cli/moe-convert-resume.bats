@@ -30,18 +30,19 @@ kills()
 }
 
 @test "a full disk at many points: what is complete stays, and is gone on with" {
-	local limit status=0
+	local limit status=0 shards=()
 	moe-convert -q --shard-size 3M "$MODEL_V3" want
 	moe-convert -q "$MODEL_V3" want.gguf
 	for dst in out out.gguf; do
+		[ $dst = out ] && shards=(--shard-size 3M) || shards=()
 		for limit in 1 40 500 1400 2900 6000 9500; do
-			run_split bash -c "ulimit -f $limit; exec moe-convert -q --resume --shard-size 3M '$MODEL_V3' $dst"
+			run_split bash -c "ulimit -f $limit; exec moe-convert -q --resume ${shards[*]} '$MODEL_V3' $dst"
 			[ "$status" = 0 ] && break
 			expect_status 1
 			expect_message '(too large|cannot write).*; what is complete is kept: --resume goes on with it$'
 			[ ! -e $dst ]
 		done
-		run_split moe-convert --resume --shard-size 3M "$MODEL_V3" $dst
+		run_split moe-convert --resume "${shards[@]}" "$MODEL_V3" $dst
 		expect_status 0
 		[ "$status" = 0 ] && diff -r "want${dst#out}" $dst
 		[ ! -e $dst.partial ]
@@ -51,12 +52,12 @@ kills()
 
 @test "SIGTERM and SIGINT keep what is there, and say so" {
 	local sig rc i seen=0
-	for ((i = 5; i < 60 && seen < 2; i++)); do
+	for ((i = 5; i < 3000 && seen < 2; i += 1 + i / 20)); do
 		sig=TERM
 		[ $seen = 0 ] || sig=INT
 		rc=0
 		rm -rf out.gguf out.gguf.*
-		env --default-signal timeout -s $sig "0.0$((i / 10))$((i % 10))" \
+		env --default-signal timeout -s $sig "$((i / 1000)).$(printf %03d $((i % 1000)))" \
 			moe-convert -q --resume --type q4_k "$MODEL_V3" out.gguf 2>said || rc=$?
 		[ "$rc" != 0 ] || continue
 		grep -q 'moe-convert: interrupted: .*--resume' said || continue
@@ -136,4 +137,7 @@ kills()
 	[ "$(cat own.gguf.journal)" = mine ]
 	moe-convert -q --resume --dry-run "$MODEL_V3" dry.gguf
 	[ ! -e dry.gguf.journal ]
+	# nothing is said to be kept where nothing is
+	fails 1 moe-convert -q --resume "$MODEL_V3" none/out.gguf
+	expect_message "cannot create 'none/out.gguf.journal': No such file or directory$"
 }

@@ -428,7 +428,15 @@ copy_v3()
 	fails 2 moe-convert --to zip "$MODEL_V3" out
 	fails 2 moe-convert "$MODEL_V3" out.safetensors
 	fails 2 moe-convert --info --type bf16 "$MODEL_V3"
-	[ ! -e out ]
+	# nothing that was asked for is left undone in silence
+	fails 2 moe-convert --tolerance 1 "$MODEL_V3" out
+	fails 2 moe-convert --verify --tolerance 1 "$MODEL_V3"
+	expect_message '--tolerance goes with --verify MODEL REF'
+	fails 2 moe-convert --hash --shard-size 1G "$MODEL_V3"
+	fails 2 moe-convert --shard-size 1M --to deepseek --drop-mtp "$MODEL_V3" out
+	fails 2 moe-convert --shard-size 1M "$MODEL_V3" out.gguf
+	expect_message '--shard-size: gguf is not written in shards'
+	[ ! -e out ] && [ ! -e out.gguf ]
 }
 
 @test "tables and keys that are wrong are named with file and place" {
