@@ -141,10 +141,12 @@ enum moe_status tool_model_path(struct tool_ctx *ctx, const char *name, char **o
 	*out = path;
 	if (!path && looked.failed)
 		moe_err_nomem(err, strlen(name), "a path");
+	else if (!path && !strcmp(name, "-"))
+		moe_err_set(err, MOE_EUSAGE, "'-': a model cannot be read from stdin: name a file or a directory");
 	else if (!path && looked.n)
 		moe_err_set(err, MOE_EIO, "%s: no such file or model; also looked for %s", name, looked.p);
 	else if (!path)
 		moe_err_set(err, MOE_EIO, "%s: %s", name, *name ? strerror(ENOENT) : "the name of a model is empty");
 	moe_buf_free(&looked);
-	return path ? MOE_OK : MOE_EIO;
+	return path ? MOE_OK : err->status;
 }

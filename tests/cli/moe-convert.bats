@@ -436,6 +436,8 @@ copy_v3()
 	fails 2 moe-convert --shard-size 1M --to deepseek --drop-mtp "$MODEL_V3" out
 	fails 2 moe-convert --shard-size 1M "$MODEL_V3" out.gguf
 	expect_message '--shard-size: gguf is not written in shards'
+	fails 2 moe-convert - out
+	expect_message "'-': a model cannot be read from stdin"
 	[ ! -e out ] && [ ! -e out.gguf ]
 }
 
