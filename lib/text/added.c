@@ -136,9 +136,20 @@ static int32_t longest_at(const struct moe_added_set *set, const uint32_t *codes
 	return found;
 }
 
-/* Whether a token that is written as the text from `start` to *end is one there; then its part. *open: that depends on
+/* Where the white space from `at` on ends. Each token in a run of it takes the rest along, which is looked through
+ * once. */
+static size_t skip_blanks(struct moe_divide *div, size_t at)
+{
+	if (at < div->blank || at > div->blank_end)
+		div->blank = div->blank_end = at;
+	while (div->blank_end < div->text.n && moe_unicode_is_space(div->text.p[div->blank_end]))
+		div->blank_end++;
+	return div->blank_end;
+}
+
+/* Whether a token that is written as the text from `start` to `end` is one there; then its part. *open: that depends on
  * what follows. */
-static bool take_token(const struct moe_added_token *token, const struct moe_divide *div, size_t start, size_t end,
+static bool take_token(const struct moe_added_token *token, struct moe_divide *div, size_t start, size_t end,
                        struct moe_added_part *part, bool *open)
 {
 	const uint32_t *codes = div->text.p;
@@ -152,8 +163,8 @@ static bool take_token(const struct moe_added_token *token, const struct moe_div
 	 * without lstrip it is one again. */
 	while (token->lstrip && start > div->done && moe_unicode_is_space(codes[start - 1]))
 		start--;
-	while (token->rstrip && end < n && moe_unicode_is_space(codes[end]))
-		end++;
+	if (token->rstrip)
+		end = skip_blanks(div, end);
 	*open |= token->rstrip && end == n;
 	if (token->lstrip && end <= div->done)
 		return false;
@@ -231,6 +242,7 @@ void moe_divide_drop(struct moe_divide *div, bool last)
 
 	if (last) {
 		div->text.n = div->text.n_lead = div->at = div->done = div->tried = div->need = 0;
+		div->blank = div->blank_end = 0;
 		return;
 	}
 	/* A token looks at the character before it. */
@@ -239,4 +251,6 @@ void moe_divide_drop(struct moe_divide *div, bool last)
 	div->at -= n;
 	div->done -= n;
 	div->tried -= n < div->tried ? n : div->tried;
+	div->blank -= n < div->blank ? n : div->blank;
+	div->blank_end -= n < div->blank_end ? n : div->blank_end;
 }

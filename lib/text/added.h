@@ -45,6 +45,7 @@ struct moe_divide {
 	size_t done;             /* where the next part begins */
 	size_t tried;            /* white space from done to here is kept for a token that may take it */
 	size_t need;             /* code points from `at` on that are worth another try */
+	size_t blank, blank_end; /* the white space behind a token that was last looked through, up to where it ends */
 	struct moe_added_part token;   /* to be given next */
 	bool has_token;
 };

@@ -1,8 +1,9 @@
-/* What encoding window by window rests on: where normal forms can be cut, merging a long piece with a short heap, and
- * memory that does not grow with the text. */
+/* What encoding window by window rests on: where normal forms can be cut, merging a long piece with a short heap,
+ * memory that does not grow with the text, and time that does not grow with its square. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
@@ -197,10 +198,45 @@ static void test_memory(void)
 	free(text);
 }
 
+/* -- time --------------------------------------------------------------------------------------------------------- */
+
+/* Each of a run of line breaks is a token that takes the others along. */
+static void test_blanks(void)
+{
+	static const char json[] =
+		"{\"added_tokens\":[{\"id\":1,\"content\":\"\\n\",\"special\":false,\"single_word\":false,"
+		"\"lstrip\":false,\"rstrip\":true,\"normalized\":false}],"
+		"\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+	enum { N = 1000000, SECONDS = 20 };
+	char *text = malloc(N);
+	struct moe_tokenizer *tok = NULL;
+	struct moe_ids ids = {0};
+	struct moe_err err = {0};
+	const clock_t before = clock();
+	enum moe_status status = moe_tokenizer_parse(&tok, json, sizeof json - 1, NULL, 0, "blanks", &err);
+	int32_t n_others = 0;
+	double seconds;
+
+	for (size_t i = 0; text && i < N; i++)
+		text[i] = i == 0 || i == N - 1 ? 'a' : '\n';
+	if (!status && text)
+		status = moe_tokenizer_encode(tok, text, N, &ids, &err);
+	seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+	for (size_t i = 1; i + 1 < ids.n; i++)
+		n_others += ids.ids[i] != 1;
+	ok(!status && ids.n == N && ids.ids[0] == 0 && ids.ids[N - 1] == 0 && n_others == 0,
+	   "%zu ids of %d line breaks: %s", ids.n, N - 2, err.text);
+	ok(seconds < SECONDS, "in %.3f seconds, at most %d", seconds, SECONDS);
+	moe_tokenizer_free(tok);
+	moe_ids_free(&ids);
+	free(text);
+}
+
 int main(void)
 {
 	test_cuts();
 	test_merges();
 	test_memory();
+	test_blanks();
 	return done();
 }
