@@ -18,4 +18,14 @@ MOE_MUST_USE enum moe_status moe_gguf_meta(json_t **out, const struct moe_ckpt *
 MOE_MUST_USE enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const struct moe_config *config,
                                              struct moe_buf *notes, struct moe_err *err);
 
+/* An array of numbers or strings, which is taken over. */
+bool moe_gguf_put_array(json_t *keys, const char *key, const char *of, json_t *values);
+/* Can a Unigram tokenizer.json be said in the keys of "t5"? */
+bool moe_gguf_unigram_fits(const json_t *tokenizer);
+/* The ids that its template puts before and behind a text; -1: none. */
+void moe_gguf_unigram_ends(const json_t *tokenizer, int64_t *bos, int64_t *eos);
+/* All of them but texts and types, of which it sets those of its own pieces: type [n]. */
+MOE_MUST_USE enum moe_status moe_gguf_unigram_put(json_t *keys, const json_t *tokenizer, json_int_t n, uint8_t *type,
+                                                  const char *name, struct moe_err *err);
+
 #endif

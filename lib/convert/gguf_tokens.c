@@ -1,5 +1,5 @@
 /* tokenizer.ggml.*: the vocabulary of a tokenizer.json as GGUF readers expect it, BPE of bytes ("gpt2") or, where bytes
- * are what is left of other pieces, of SentencePiece ("llama").
+ * are what is left of other pieces, of SentencePiece ("llama"), or Unigram ("t5", gguf_unigram.c).
  *
  * Token types: 1 normal, 2 unknown, 3 control (a special added token), 4 user defined (another added token), 5 unused
  * (padding up to the model's vocabulary), 6 a byte. Scores of "llama" say which pair is joined first, the highest:
@@ -68,7 +68,17 @@ static enum moe_status collect(struct tokens *t, const json_t *tokenizer, struct
 	size_t i, n_bytes;
 	enum moe_status st = MOE_OK;
 
-	if (!json_is_object(vocab))
+	/* of Unigram: pieces and scores, in the order of their ids */
+	for (i = 0; json_is_array(vocab) && i < json_array_size(vocab); i++) {
+		const json_t *piece = json_array_get(json_array_get(vocab, i), 0);
+		json_t *place_id = json_integer((json_int_t)i);
+
+		st = place(t, place_id, json_string_value(piece), json_string_length(piece), TOKEN_NORMAL, err);
+		json_decref(place_id);
+		if (st)
+			return st;
+	}
+	if (!json_is_object(vocab) && !json_is_array(vocab))
 		return moe_err_set(err, MOE_EFORMAT, "%s: model.vocab: expected an object", t->name);
 	json_object_keylen_foreach(vocab, text, n_bytes, id) {
 		st = place(t, id, text, n_bytes, TOKEN_NORMAL, err);
@@ -86,7 +96,7 @@ static enum moe_status collect(struct tokens *t, const json_t *tokenizer, struct
 	return MOE_OK;
 }
 
-static bool put_array(json_t *keys, const char *key, const char *of, json_t *values)
+bool moe_gguf_put_array(json_t *keys, const char *key, const char *of, json_t *values)
 {
 	json_t *entry = json_pack("{s:s, s:s, s:o}", "type", "array", "of", of, "value", values);
 	return entry && !json_object_set_new(keys, key, entry);
@@ -109,8 +119,8 @@ static bool put_vocab(json_t *keys, const struct tokens *t)
 		json_decref(types);
 		return false;
 	}
-	ok = put_array(keys, "tokenizer.ggml.tokens", "string", texts);
-	return put_array(keys, "tokenizer.ggml.token_type", "i32", types) && ok;
+	ok = moe_gguf_put_array(keys, "tokenizer.ggml.tokens", "string", texts);
+	return moe_gguf_put_array(keys, "tokenizer.ggml.token_type", "i32", types) && ok;
 }
 
 /* "a b": what it makes, unless an earlier one made it. */
@@ -170,7 +180,7 @@ static enum moe_status put_merges(json_t *keys, const json_t *tokenizer, const c
 	moe_buf_free(&text);
 	if (st || !out || rank)
 		json_decref(out);
-	else if (!put_array(keys, "tokenizer.ggml.merges", "string", out))
+	else if (!moe_gguf_put_array(keys, "tokenizer.ggml.merges", "string", out))
 		st = moe_err_nomem(err, 64, "merges");
 	return st;
 }
@@ -187,15 +197,16 @@ static int64_t special_id(const struct tokens *t, const json_t *config, const ch
 	return absent;
 }
 
-static bool put_specials(json_t *keys, const struct tokens *t, const json_t *config, const struct moe_config *model)
+/* bos, eos: where the config names none; -1: none. */
+static bool put_specials(json_t *keys, const struct tokens *t, const json_t *config, int64_t bos, int64_t eos)
 {
 	static const char *const flags[] = {"add_bos_token", "add_eos_token"};
 	const struct {
 		const char *token, *key;
 		int64_t absent;
 	} ids[] = {
-		{"bos_token", "tokenizer.ggml.bos_token_id", model->bos_id},
-		{"eos_token", "tokenizer.ggml.eos_token_id", model->n_eos ? model->eos_ids[0] : -1},
+		{"bos_token", "tokenizer.ggml.bos_token_id", bos},
+		{"eos_token", "tokenizer.ggml.eos_token_id", eos},
 		{"unk_token", "tokenizer.ggml.unknown_token_id", -1},
 		{"pad_token", "tokenizer.ggml.padding_token_id", -1},
 	};
@@ -259,7 +270,7 @@ static enum moe_status put_pieces(json_t *keys, const json_t *tokenizer, struct 
 		json_decref(scores);
 		return st ? st : moe_err_nomem(err, 64, "scores");
 	}
-	ok = put_array(keys, "tokenizer.ggml.scores", "f32", scores);
+	ok = moe_gguf_put_array(keys, "tokenizer.ggml.scores", "f32", scores);
 	return ok ? MOE_OK : moe_err_nomem(err, 64, "scores");
 }
 
@@ -287,8 +298,10 @@ static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t 
                             const struct moe_config *model, const char *name, struct moe_buf *notes,
                             struct moe_err *err)
 {
-	const bool pieces = json_is_true(json_object_get(json_object_get(tokenizer, "model"), "byte_fallback"));
-	const char *pre = pieces ? NULL : pre_name(tokenizer);
+	const bool unigram = moe_gguf_unigram_fits(tokenizer);
+	const bool pieces = !unigram &&
+	                    json_is_true(json_object_get(json_object_get(tokenizer, "model"), "byte_fallback"));
+	const char *pre = pieces || unigram ? NULL : pre_name(tokenizer);
 	const size_t n = (size_t)model->vocab_size;
 	struct tokens t = { .name = name, .n = model->vocab_size, .text = calloc(n, sizeof *t.text),
 	                    .text_bytes = calloc(n, sizeof *t.text_bytes), .type = calloc(n, 1) };
@@ -298,21 +311,28 @@ static enum moe_status fill(json_t *keys, const json_t *tokenizer, const json_t 
 		st = moe_err_nomem(err, n * 17, "the vocabulary");
 	if (!st)
 		st = collect(&t, tokenizer, err);
-	if (!st && pieces)
+	if (!st && unigram)
+		st = moe_gguf_unigram_put(keys, tokenizer, t.n, t.type, name, err);
+	else if (!st && pieces)
 		st = put_pieces(keys, tokenizer, &t, err);
 	else if (!st)
 		st = put_merges(keys, tokenizer, name, NULL, err);
 	if (!st && !(moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string",
-	                          json_string(pieces ? "llama" : "gpt2")) &&
+	                          json_string(unigram ? "t5" : pieces ? "llama" : "gpt2")) &&
 	             moe_gguf_put(keys, NULL, "tokenizer.ggml.pre", "string", json_string(pre ? pre : "default")) &&
 	             put_vocab(keys, &t)))
 		st = moe_err_nomem(err, 64, "the vocabulary");
 	if (!st && pieces && !moe_gguf_put(keys, NULL, "tokenizer.ggml.add_space_prefix", "bool",
 	                                   json_boolean(prepends(tokenizer))))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
-	if (!st && !put_specials(keys, &t, config, model))
+	int64_t bos = model->bos_id, eos = model->n_eos ? model->eos_ids[0] : -1, end;
+	if (unigram) {
+		moe_gguf_unigram_ends(tokenizer, &bos, &end);
+		eos = end >= 0 ? end : eos;
+	}
+	if (!st && !put_specials(keys, &t, config, bos, eos))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
-	if (!st && !pre && !pieces)
+	if (!st && !pre && !pieces && !unigram)
 		moe_buf_adds(notes, "the pre-tokenizer of tokenizer.json has no name in GGUF: tokenizer.ggml.pre is "
 		             "\"default\", and other programs may cut text differently\n");
 	free(t.text);
@@ -331,16 +351,19 @@ enum moe_status moe_gguf_tokens(json_t *keys, const struct moe_ckpt *src, const 
 	if (!st)
 		st = parse(&config, src, "tokenizer_config.json", config_where, err);
 	const char *type = json_string_value(json_object_get(json_object_get(tokenizer, "model"), "type"));
+	const bool known = type && (!strcmp(type, "BPE") || moe_gguf_unigram_fits(tokenizer));
 	if (!st && !tokenizer)
 		moe_buf_adds(notes, "there is no tokenizer.json: the GGUF file gets no vocabulary, and runs on token "
 		             "ids\n");
-	else if (!st && (!type || strcmp(type, "BPE")))
-		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE: the GGUF file gets no vocabulary that "
-		             "other programs know\n", type ? type : "none");
-	if (!st && (!tokenizer || !type || strcmp(type, "BPE")) &&
-	    !moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("no_vocab")))
+	else if (!st && type && !strcmp(type, "Unigram") && !known)
+		moe_buf_adds(notes, "tokenizer.json is of type Unigram, but its other steps are not those of T5: the "
+		             "GGUF file gets no vocabulary that other programs know\n");
+	else if (!st && !known)
+		moe_buf_addf(notes, "tokenizer.json is of type %s, not BPE or Unigram: the GGUF file gets no "
+		             "vocabulary that other programs know\n", type ? type : "none");
+	if (!st && !known && !moe_gguf_put(keys, NULL, "tokenizer.ggml.model", "string", json_string("no_vocab")))
 		st = moe_err_nomem(err, 64, "tokenizer keys");
-	else if (!st && tokenizer && type && !strcmp(type, "BPE"))
+	else if (!st && known)
 		st = fill(keys, tokenizer, config, model, where, notes, err);
 	json_decref(tokenizer);
 	json_decref(config);

@@ -51,3 +51,44 @@ check()
 	fails 1 moe-run odd.gguf -p x -n 1
 	expect_message "tokenizer.ggml.pre: 'deepseek-v9' is not known here, only deepseek-v3, deepseek-llm, qwen2"
 }
+
+@test "a Unigram tokenizer.json, of either form, becomes keys of GGUF that give the goldens' ids" {
+	command -v xz >/dev/null || skip "no xz"
+	local golden=$GOLDEN/tokenizers/t5 form n=0
+	cp -rL "$MODEL_V2" src
+	chmod -R u+w src
+	rm -f src/tokenizer_config.json
+	xz -dc "$golden.json.xz" >new.json
+	jq '.normalizer = .normalizer.normalizers[0] | .decoder = {type: "Metaspace", replacement: "▁"} |
+		.pre_tokenizer = {type: "Sequence", pretokenizers: [{type: "WhitespaceSplit"},
+			{type: "Metaspace", replacement: "▁", add_prefix_space: true}]}' new.json >old.json
+	for form in new old; do
+		cp $form.json src/tokenizer.json
+		moe-convert -q --force src m.gguf
+		"$BUILD/tests/unit/test_text_gguf" src m.gguf "$TEXT"/*.txt
+		LC_ALL=C sed -i 's/moe\.file\.tokenizer\.json/moe.fold.tokenizer.json/' m.gguf
+		"$BUILD/tests/unit/test_text_golden" m.gguf "$golden.jsonl" "$golden.decode.jsonl"
+		for key in scores token_type precompiled_charsmap add_space_prefix remove_extra_whitespaces \
+			unknown_token_id add_eos_token; do
+			grep -qaF tokenizer.ggml.$key m.gguf
+			n=$((n + 1))
+		done
+		[ "$(moe-run --tokenize m.gguf -p 'Hello  world')" = "$(moe-run --tokenize src -p 'Hello  world')" ]
+	done
+	[ $n = 14 ]
+	# steps that the keys cannot say
+	for form in unigram_whole unigram_bytes; do
+		cp "$GOLDEN/tokenizers/small/$form.json" src/tokenizer.json
+		run_split moe-convert --force src m.gguf
+		expect_message 'of type Unigram, but its other steps are not those of T5: the GGUF file gets no vocabulary'
+		grep -qaF no_vocab m.gguf
+	done
+	jq '.normalizer.normalizers[0].precompiled_charsmap = "A*"' new.json >src/tokenizer.json
+	run_split moe-convert --force src m.gguf
+	expect_status 1
+	expect_message 'tokenizer.json: normalizer: its precompiled_charsmap is not base64'
+	jq '.model.vocab[7] = ["x"]' new.json >src/tokenizer.json
+	run_split moe-convert --force src m.gguf
+	expect_status 1
+	expect_message 'tokenizer.json: model.vocab\[7\]: expected a piece and its score'
+}

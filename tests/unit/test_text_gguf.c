@@ -47,6 +47,8 @@ static enum moe_status open_keys(struct moe_tokenizer **tok, const char *changes
 #define LIST(key, list) G key "\":{\"type\":\"array\",\"value\":[" list "]}"
 #define NUMBER(key, number) G key "\":{\"type\":\"u32\",\"value\":" number "}"
 #define LLAMA TEXT("model", "llama")
+#define SCORES LIST("scores", "-1,-2,-2.5,0,0,0,0,-3,0")
+#define T5 TEXT("model", "t5") "," LIST("merges", "") "," NUMBER("eos_token_id", "3")
 
 static void test_wrong(void)
 {
@@ -54,9 +56,22 @@ static void test_wrong(void)
 		const char *changes, *words;
 	} cases[] = {
 		{"{" TEXT("model", "rwkv") "}",
-		 "x.gguf: tokenizer.ggml.model: 'rwkv' is not known here, only gpt2, llama"},
+		 "x.gguf: tokenizer.ggml.model: 'rwkv' is not known here, only gpt2, llama, t5"},
 		{"{" G "model\":null}", "tokenizer.ggml.model: '(nothing)'"},
 		{"{" NUMBER("model", "3") "}", "tokenizer.ggml.model: text is expected"},
+		{"{" T5 "}", "tokenizer.ggml.scores: is not there"},
+		{"{" T5 "," LIST("scores", "1") "}", "tokenizer.ggml.scores: 1 elements for 9 tokens"},
+		{"{" T5 "," LIST("scores", "1,2,3,4,5,6,\"\",8,9") "}",
+		 "tokenizer.ggml.scores[6]: a finite number is expected"},
+		{"{" T5 "," SCORES "," NUMBER("precompiled_charsmap", "3") "}",
+		 "tokenizer.ggml.precompiled_charsmap: an array is expected"},
+		{"{" T5 "," SCORES "," LIST("precompiled_charsmap", "0,256") "}",
+		 "tokenizer.ggml.precompiled_charsmap: bytes are expected"},
+		{"{" T5 "," SCORES "," LIST("precompiled_charsmap", "9,0") "}", "precompiled_charsmap"},
+		{"{" T5 "," SCORES "," NUMBER("remove_extra_whitespaces", "1") "}",
+		 "tokenizer.ggml.remove_extra_whitespaces: a bool is expected"},
+		{"{" TEXT("model", "t5") "," SCORES "}",
+		 "tokenizer.ggml.eos_token_id: is not there, but a text is to end"},
 		{"{" TEXT("pre", "default") "}", "tokenizer.ggml.pre: 'default' is not known here, only deepseek-v3, "},
 		{"{" G "pre\":null}", "tokenizer.ggml.pre: is not there, so how text is divided is not known"},
 		{"{" G "merges\":null}", "tokenizer.ggml.merges: is not there"},
@@ -138,6 +153,28 @@ static void test_types(void)
 	moe_tokenizer_free(tok);
 }
 
+/* Unigram: "ab" and its parts, U+0120 for a piece that blanks do not become, unused tokens without a text. */
+static void test_t5(void)
+{
+	struct moe_tokenizer *tok = NULL;
+	struct moe_err err = {0};
+
+	if (!ok(!open_keys(&tok, "{" T5 "," SCORES "," NUMBER("unknown_token_id", "4") "}", &err), "keys of t5: %s",
+	        err.text))
+		return;
+	ok(moe_tokenizer_add_eos(tok) && moe_tokenizer_eos_id(tok) == 3, "a text ends with EOS");
+	ok(encodes(tok, "ab", (const int32_t[]){4, 2}, 2), "a blank before it is no piece here");
+	ok(encodes(tok, "ba", (const int32_t[]){4, 1, 0}, 3), "no merge is needed");
+	moe_tokenizer_free(tok);
+	ok(!open_keys(&tok, "{" T5 "," SCORES "," NUMBER("unknown_token_id", "4") ","
+	              G "add_space_prefix\":{\"type\":\"bool\",\"value\":false}," G
+	              "add_eos_token\":{\"type\":\"bool\",\"value\":false}}", &err), "without a blank: %s", err.text);
+	ok(encodes(tok, "ab", (const int32_t[]){2}, 1) && !moe_tokenizer_add_eos(tok),
+	   "nothing before, nothing behind");
+	ok(encodes(tok, "  ab  ", (const int32_t[]){2}, 1), "blanks around it go");
+	moe_tokenizer_free(tok);
+}
+
 /* Ids of a text by two tokenizers. */
 static bool same_ids(const struct moe_tokenizer *a, const struct moe_tokenizer *b, const struct moe_buf *text)
 {
@@ -189,5 +226,6 @@ int main(int argc, char **argv)
 	}
 	test_wrong();
 	test_types();
+	test_t5();
 	return done();
 }

@@ -1,5 +1,5 @@
 /* The keys tokenizer.ggml.* of a GGUF file: a vocabulary as lists of texts and types, with merges and the name of a
- * pre-tokenizer (model gpt2, byte-level BPE) or with scores (model llama, BPE of SentencePiece). */
+ * pre-tokenizer (model gpt2, byte-level BPE) or with scores (model llama, BPE of SentencePiece; model t5, Unigram). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +144,7 @@ static enum moe_status take_tokens(struct gguf *g, struct moe_tokenizer *tok)
 	return status;
 }
 
-/* -- the two models ----------------------------------------------------------------------------------------------- */
+/* -- the models --------------------------------------------------------------------------------------------------- */
 
 static enum moe_status unknown_pre(struct gguf *g, const char *name)
 {
@@ -247,10 +247,137 @@ static enum moe_status make_llama(struct gguf *g, struct moe_tokenizer *tok)
 	return status ? status : spaces(tok, prefix, g->err);
 }
 
+/* The bytes of precompiled_charsmap as base64, or (not there) NULL. */
+static enum moe_status take_charsmap(struct gguf *g, json_t **out)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const json_t *list = NULL;
+	struct moe_buf text = {0};
+	enum moe_status status;
+
+	*out = NULL;
+	if (!value_of(g, "precompiled_charsmap"))
+		return MOE_OK;
+	status = take_array(g, "precompiled_charsmap", false, &list);
+	for (size_t i = 0, n = json_array_size(list); i < n && !status; i += 3) {
+		uint32_t bits = 0;
+
+		for (size_t k = i; k < i + 3; k++) {
+			const json_t *byte = json_array_get(list, k);
+			const json_int_t value = json_integer_value(byte);
+
+			if (k < n && (!json_is_integer(byte) || value < -128 || value > 255))
+				status = refuse(g, "precompiled_charsmap", "bytes are expected");
+			bits = bits << 8 | ((uint32_t)value & 255);
+		}
+		for (size_t k = 0; k < 4; k++)
+			moe_buf_addc(&text, i + k > n ? '=' : digits[bits >> (18 - 6 * k) & 63]);
+	}
+	if (!status)
+		status = moe_buf_check(&text, g->err);
+	if (!status && text.n && !(*out = json_stringn(text.p, text.n)))
+		status = moe_err_nomem(g->err, text.n, "a table of characters");
+	moe_buf_free(&text);
+	return status;
+}
+
+/* Pieces and scores by id, up to the last that is used; one that is not has a text that no text holds, as blanks are
+ * U+2581. */
+static enum moe_status unigram_model(struct gguf *g, json_t **out)
+{
+	const json_t *scores = NULL;
+	json_t *vocab = json_array();
+	bool bytes = false, good = vocab;
+	int32_t n = g->n;
+	enum moe_status status = take_array(g, "scores", true, &scores);
+
+	while (n > 1 && json_integer_value(json_array_get(g->types, (size_t)n - 1)) == UNUSED)
+		n--;
+	for (int32_t i = 0; i < n && !status && good; i++) {
+		const json_t *text = json_array_get(g->tokens, (size_t)i), *score = json_array_get(scores, (size_t)i);
+		const json_int_t kind = json_integer_value(json_array_get(g->types, (size_t)i));
+
+		if (!json_is_number(score))
+			status = moe_err_set(g->err, MOE_EFORMAT, "%s: " KEY "scores[%d]: a finite number is expected",
+			                     g->name, (int)i);
+		bytes |= kind == BYTE;
+		char unused[32];
+
+		snprintf(unused, sizeof unused, " [unused %d]", (int)i);
+		good = !json_array_append_new(vocab, json_pack("[o,O]", kind == UNUSED ? json_string(unused)
+		                              : json_incref((json_t *)text), (json_t *)score));
+	}
+	*out = good && !status ? json_pack("{s:s, s:O, s:b}", "type", "Unigram", "vocab", vocab, "byte_fallback",
+	                                   (int)bytes) : NULL;
+	json_decref(vocab);
+	if (*out && g->unk_id >= 0 && json_object_set_new(*out, "unk_id", json_integer(g->unk_id))) {
+		json_decref(*out);
+		*out = NULL;
+	}
+	return status;   /* *out NULL: no memory, which moe_stage_take tells */
+}
+
+/* Characters by the table, blanks at the ends away and rows of them one, one before, and each the beginning of a piece:
+ * what tokenizer.json says in these steps. */
+static enum moe_status t5_steps(struct gguf *g, struct moe_tokenizer *tok)
+{
+	static const char block[] = "\xE2\x96\x81";
+	bool prefix = true, removes = true, good;
+	json_t *before = json_array(), *map = NULL;
+	enum moe_status status = take_bool(g, "add_space_prefix", &prefix);
+
+	if (!status)
+		status = take_bool(g, "remove_extra_whitespaces", &removes);
+	if (!status)
+		status = take_charsmap(g, &map);
+	good = before;
+	if (good && map)
+		good = !json_array_append_new(before, json_pack("{s:s, s:O}", "type", "Precompiled",
+		                                                "precompiled_charsmap", map));
+	if (good && removes)
+		good = !json_array_append_new(before, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left",
+		                                                !prefix, "strip_right", 1)) &&
+		       !json_array_append_new(before, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern",
+		                                                "Regex", " {2,}", "content", block));
+	if (!status && !good)
+		status = moe_err_nomem(g->err, 0, "a tokenizer");
+	if (!status)
+		status = moe_stage_take(&tok->normalizer, MOE_STAGE_NORMALIZER,
+		                        json_pack("{s:s, s:O}", "type", "Sequence", "normalizers", before), tok->name,
+		                        g->err);
+	if (!status)
+		status = moe_stage_take(&tok->pretokenizer, MOE_STAGE_PRETOKENIZER,
+		                        json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", block,
+		                                  "prepend_scheme", prefix ? "always" : "never", "split", 1),
+		                        tok->name, g->err);
+	if (!status)
+		status = moe_stage_take(&tok->decoder, MOE_STAGE_DECODER,
+		                        json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", block,
+		                                  "prepend_scheme", prefix ? "always" : "never", "split", 1),
+		                        tok->name, g->err);
+	json_decref(before);
+	json_decref(map);
+	return status;
+}
+
+static enum moe_status make_t5(struct gguf *g, struct moe_tokenizer *tok)
+{
+	json_t *model = NULL;
+	char where[512];
+	enum moe_status status = unigram_model(g, &model);
+
+	if (status)
+		return status;
+	snprintf(where, sizeof where, "%.400s: tokenizer.ggml", g->name);
+	status = moe_stage_take(&tok->model, MOE_STAGE_MODEL, model, where, g->err);
+	tok->add_eos = true;
+	return status ? status : t5_steps(g, tok);
+}
+
 static const struct {
 	const char *name;
 	enum moe_status (*make)(struct gguf *g, struct moe_tokenizer *tok);
-} models[] = {{"gpt2", make_gpt2}, {"llama", make_llama}};
+} models[] = {{"gpt2", make_gpt2}, {"llama", make_llama}, {"t5", make_t5}};
 
 static enum moe_status make_model(struct gguf *g, struct moe_tokenizer *tok)
 {
@@ -262,7 +389,7 @@ static enum moe_status make_model(struct gguf *g, struct moe_tokenizer *tok)
 			return models[i].make(g, tok);
 	}
 	return status ? status : moe_err_set(g->err, MOE_EFORMAT, "%s: " KEY "model: '%.100s' is not known here, only "
-	                                     "gpt2, llama", g->name, name ? name : "(nothing)");
+	                                     "gpt2, llama, t5", g->name, name ? name : "(nothing)");
 }
 
 /* -- the tokenizer ------------------------------------------------------------------------------------------------ */
