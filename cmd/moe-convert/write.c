@@ -1,6 +1,7 @@
 /* The conversion itself: what the options mean, what is said of the plan, and its running. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/sha256.h"
@@ -18,12 +19,13 @@ static const struct moe_format *format_of(const struct config *cfg, const char *
 		            cfg->to);
 	if (cfg->to)
 		return format;
-	if (dot && moe_format_by_name(dot + 1))
-		format = moe_format_by_name(dot + 1);
+	for (size_t i = 0; dot && moe_format_at(i) && !format; i++)
+		if (!strcasecmp(dot + 1, moe_format_at(i)->name))
+			format = moe_format_at(i);
 	for (size_t i = 0; moe_format_at(i) && !format; i++)   /* a directory, then */
 		if (moe_format_at(i)->is_default)
 			format = moe_format_at(i);
-	if (dot && format->naming == MOE_NAMING_HF && !strcmp(dot + 1, format->name)) {
+	if (dot && format->naming == MOE_NAMING_HF && !strcasecmp(dot + 1, format->name)) {
 		moe_err_set(err, MOE_EUSAGE, "%s: %s output is a directory: leave the ending off, or say --to", dst,
 		            format->name);
 		return NULL;

@@ -427,6 +427,9 @@ copy_v3()
 	expect_message 'q8_0 cannot be stored in safetensors'
 	fails 2 moe-convert --to zip "$MODEL_V3" out
 	fails 2 moe-convert "$MODEL_V3" out.safetensors
+	fails 2 moe-convert "$MODEL_V3" out.Safetensors
+	expect_message 'out.Safetensors: safetensors output is a directory'
+	[ "$(moe-convert -q --dry-run "$MODEL_V3" OUT.GGUF | tail -n +2 | cut -f 1)" = OUT.GGUF ]
 	fails 2 moe-convert --info --type bf16 "$MODEL_V3"
 	# nothing that was asked for is left undone in silence
 	fails 2 moe-convert --tolerance 1 "$MODEL_V3" out
