@@ -1,8 +1,9 @@
-/* e^x in f32 by operations that are rounded alike on one number and on many: the same bits on every processor, whatever
- * its library. */
+/* e^x and what is made of it in f32 by operations that are rounded alike on one number and on many: the same bits on
+ * every processor, whatever its library. */
 #ifndef MOE_ROUTE_EXP_H
 #define MOE_ROUTE_EXP_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -40,5 +41,25 @@ static inline float moe_exp(float x)
 	sum = sum * r + 1.0f;
 	return sum * power[0] * power[1];
 }
+
+/* sqrt(ln(1 + e^x)), as a sum that neither overflows nor loses small results: max(x, 0) + ln(1 + y) with y = e^-|x|,
+ * and ln(1 + y) = 2 (z + z^3 / 3 + z^5 / 5 + ...) with z = y / (2 + y) <= 1/3: up to z^15 / 15, the rest is below 2e-9
+ * of it. NaN gives NaN. */
+static inline float moe_sqrtsoftplus(float x)
+{
+	const float y = moe_exp(x > 0 ? -x : x), z = y / (2.0f + y), square = z * z;
+	float sum = 1.0f / 15;
+	sum = sum * square + 1.0f / 13;
+	sum = sum * square + 1.0f / 11;
+	sum = sum * square + 1.0f / 9;
+	sum = sum * square + 1.0f / 7;
+	sum = sum * square + 1.0f / 5;
+	sum = sum * square + 1.0f / 3;
+	sum = sum * square + 1.0f;
+	return sqrtf((x > 0 ? x : 0) + 2.0f * z * sum);
+}
+
+/* Sums of many are sums of sums of so many, whose error does not grow with the number of experts. */
+enum { MOE_SUM_RUN = 32 };
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "device/device.h"
+#include "route/exp.h"
 #include "route/group.h"
 
 #define X(name) extern const struct moe_kernel moe_kernel_##name;
@@ -92,6 +93,9 @@ static void score(enum moe_rule_score kind, const float *logits, int32_t n, floa
 		moe_softmax(logits, n, out);
 	else if (kind == MOE_RULE_SIGMOID)
 		moe_sigmoid(logits, n, out);
+	else if (kind == MOE_RULE_SQRTSOFTPLUS)
+		for (int32_t i = 0; i < n; i++)
+			out[i] = moe_sqrtsoftplus(logits[i]);
 	else if (out != logits)
 		memcpy(out, logits, (size_t)n * sizeof *out);
 }
@@ -102,6 +106,10 @@ static float choose_one(const struct moe_policy_params *p, const struct moe_rule
 {
 	const int32_t n = p->n_experts;
 	float *scores = scratch, *choice = scratch + n, *groups = choice + n;
+	if (rule->one) {
+		rule->one(p, t, logits, ids, weights, margins, scratch);
+		return 0;
+	}
 	score(rule->score, logits, n, scores);
 	for (int32_t i = 0; i < n; i++)
 		choice[i] = rule->biased && p->bias ? scores[i] + p->bias[i] : scores[i];

@@ -7,13 +7,23 @@
 
 #include "route/route.h"
 
-enum moe_rule_score { MOE_RULE_LOGIT, MOE_RULE_SOFTMAX, MOE_RULE_SIGMOID };
+enum moe_rule_score {
+	MOE_RULE_LOGIT,
+	MOE_RULE_SOFTMAX,
+	MOE_RULE_SIGMOID,
+	MOE_RULE_SQRTSOFTPLUS,
+	MOE_RULE_NEAR,   /* a weight only: sparsemixer's, of `one` */
+};
 
 /* What most policies are made of: scores, a bias and groups for the choice, and weights. */
 struct moe_rule {
 	enum moe_rule_score score;
 	enum moe_rule_score weigh;   /* what is made of the scores of the chosen; LOGIT: nothing */
 	bool biased, grouped;
+	/* Chooses for token t where it is not made of these alone: ids and weights [top_k], margins NULL or [n_tokens].
+	 * NULL: it is. */
+	void (*one)(const struct moe_policy_params *params, int64_t t, const float *logits, int32_t *ids,
+	            float *weights, float *margins, float *scratch);
 	bool clear;                  /* weights of what was not chosen are 0 again behind `finish` */
 	/* Weights [n_tokens][top_k] as the policy has them, of those above and their sums [n_tokens]. NULL: as is. */
 	void (*finish)(const struct moe_policy_params *params, int64_t n_tokens, const float *sums, float *weights);

@@ -6,6 +6,7 @@
  *   K_GREATER(a, b), K_NOT_LESS(a, b)    masks of type K(mask): a > b, a >= b
  *   K_SELECT(m, a, b), K_SELECT_I(m, a, b)   a where m, else b: of floats, of integers
  *   K_LARGER(a, b), K_SMALLER(a, b)      of numbers
+ *   K_SQRT(x)      of each
  *   K_WHOLE(x)     the nearest whole number, of floats below 2^22
  *   K_SCALE(x, n)  x 2^n, rounded once, of whole n from -151 to 129
  *   K_ROWS(p, n)   a vector of p[0..3], p[4n..4n+3], p[8n..8n+3], ...
@@ -46,6 +47,20 @@ K_INLINE K(floats) K(exp)(K(floats) x)
 	return K_SCALE(sum, whole);
 }
 
+/* moe_sqrtsoftplus, lane by lane, of what is a number. */
+K_INLINE K(floats) K(sqrtsoftplus)(K(floats) x)
+{
+	const K(floats) y = K(exp)(K_SMALLER(x, -x)), z = y / (2.0f + y), square = z * z;
+	K(floats) sum = square * (1.0f / 15) + 1.0f / 13;
+	sum = sum * square + 1.0f / 11;
+	sum = sum * square + 1.0f / 9;
+	sum = sum * square + 1.0f / 7;
+	sum = sum * square + 1.0f / 5;
+	sum = sum * square + 1.0f / 3;
+	sum = sum * square + 1.0f;
+	return K_SQRT(K_LARGER(x, K(all)(0)) + 2.0f * z * sum);
+}
+
 /* Tokens become lanes: to[e][lane] of from[lane][n], and the largest of each lane. */
 K_INLINE K(floats) K(turn)(const float *from, int32_t n, float *to, K(floats) *bad)
 {
@@ -79,16 +94,22 @@ K_INLINE K(floats) K(turn)(const float *from, int32_t n, float *to, K(floats) *b
 K_INLINE void K(score)(enum moe_rule_score kind, float *x, int32_t n, K(floats) max)
 {
 	K(floats) sum = K(all)(0);
-	for (int32_t i = 0; kind == MOE_RULE_SOFTMAX && i < n; i++) {
-		const K(floats) y = K(exp)(K(load)(x + i * K_LANES) - max);
-		sum += y;
-		K(store)(x + i * K_LANES, y);
+	for (int32_t from = 0; kind == MOE_RULE_SOFTMAX && from < n; from += MOE_SUM_RUN) {
+		K(floats) run = K(all)(0);
+		for (int32_t i = from; i < n && i < from + MOE_SUM_RUN; i++) {
+			const K(floats) y = K(exp)(K(load)(x + i * K_LANES) - max);
+			run += y;
+			K(store)(x + i * K_LANES, y);
+		}
+		sum += run;
 	}
 	const K(floats) part = 1.0f / sum;
 	for (int32_t i = 0; kind == MOE_RULE_SOFTMAX && i < n; i++)
 		K(store)(x + i * K_LANES, K(load)(x + i * K_LANES) * part);
 	for (int32_t i = 0; kind == MOE_RULE_SIGMOID && i < n; i++)
 		K(store)(x + i * K_LANES, 1.0f / (1.0f + K(exp)(-K(load)(x + i * K_LANES))));
+	for (int32_t i = 0; kind == MOE_RULE_SQRTSOFTPLUS && i < n; i++)
+		K(store)(x + i * K_LANES, K(sqrtsoftplus)(K(load)(x + i * K_LANES)));
 }
 
 /* Scores outside the best groups become -infinity, as moe_groups_limit has it. room: [2 n_groups][lanes]. */
@@ -208,6 +229,40 @@ K_INLINE void K(weigh)(enum moe_rule_score kind, float *w, int32_t k)
 	K(score)(kind, w, k, max);
 }
 
+/* The least gap between scores [k][lanes] that follow each other. */
+K_INLINE K(floats) K(least_gap)(const float *top, int32_t k)
+{
+	K(floats) least = K(all)(INFINITY);
+	for (int32_t j = 0; j + 1 < k; j++)
+		least = K_SMALLER(K(load)(top + j * K_LANES) - K(load)(top + (j + 1) * K_LANES), least);
+	return least;
+}
+
+/* Sparsemixer's weights [k][lanes] of the chosen scores that w holds, all of them x [n][lanes]. left: [n][lanes]. */
+K_INLINE void K(weigh_near)(const float *x, int32_t n, float eps, const int32_t *chosen, int32_t k, float *left,
+                            float *w)
+{
+	const float far_from = 2 * eps;
+	memcpy(left, x, sizeof *x * (size_t)n * K_LANES);
+	for (int32_t j = 0; j < k; j++) {
+		const K(floats) max = K(load)(w + j * K_LANES);
+		K(floats) sum = K(all)(0);
+		for (int32_t from = 0; from < n; from += MOE_SUM_RUN) {
+			K(floats) run = K(all)(0);
+			for (int32_t i = from; i < n && i < from + MOE_SUM_RUN; i++) {
+				const K(floats) s = K(load)(x + i * K_LANES), size = K_LARGER(s, -s);
+				const K(mask) is_far = K_GREATER((max - s) / K_LARGER(size, max), K(all)(far_from));
+				const K(floats) part = K(exp)(K(load)(left + i * K_LANES) - max);
+				run += K_SELECT(is_far, K(all)(0), part);
+			}
+			sum += run;
+		}
+		K(store)(w + j * K_LANES, 1.0f / sum);
+		for (int lane = 0; lane < K_LANES; lane++)
+			left[chosen[j * K_LANES + lane] * K_LANES + lane] = -INFINITY;
+	}
+}
+
 /* Lanes become rows again: out [lanes][k] of in [k][lanes]. */
 K_INLINE void K(turn_back)(const void *in, int32_t k, void *out)
 {
@@ -256,14 +311,20 @@ K_TARGET static bool K(choose)(const struct moe_policy_params *p, const struct m
 		const K(floats) last = K(load)(top + (k - 1) * K_LANES), infinity = K(all)(INFINITY);
 		const K(floats) next = k < n ? K(load)(top + k * K_LANES) : -infinity;
 		const K(floats) margin = K_SELECT(K_GREATER(next, -infinity), last - next, infinity);
-		K(store)(margins, K_SELECT(K_GREATER(margin, group_margin), group_margin, margin));
+		K(floats) least = K_SELECT(K_GREATER(margin, group_margin), group_margin, margin);
+		if (rule->weigh == MOE_RULE_NEAR)
+			least = K_SMALLER(K(least_gap)(top, k), least);
+		K(store)(margins, least);
 	}
 	if (apart)
 		K(look_up)(scores, chosen, k, top);
 	for (int32_t j = 0; j < k; j++)
 		sum += K(load)(top + j * K_LANES);
 	K(store)(sums, sum);
-	K(weigh)(rule->weigh, top, k);
+	if (rule->weigh == MOE_RULE_NEAR)
+		K(weigh_near)(scores, n, (float)p->eps, chosen, k, scores + n * K_LANES, top);
+	else
+		K(weigh)(rule->weigh, top, k);
 	K(turn_back)(top, k, weights);
 	K(turn_back)(chosen, k, ids);
 	return true;

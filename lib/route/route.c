@@ -175,9 +175,13 @@ void moe_softmax(const float *logits, int32_t n, float *out)
 	float max = logits[0], sum = 0;
 	for (int32_t i = 1; i < n; i++)
 		max = logits[i] > max ? logits[i] : max;
-	for (int32_t i = 0; i < n; i++) {
-		out[i] = moe_exp(logits[i] - max);
-		sum += out[i];
+	for (int32_t from = 0; from < n; from += MOE_SUM_RUN) {
+		float run = 0;
+		for (int32_t i = from; i < n && i < from + MOE_SUM_RUN; i++) {
+			out[i] = moe_exp(logits[i] - max);
+			run += out[i];
+		}
+		sum += run;
 	}
 	const float part = 1.0f / sum;
 	for (int32_t i = 0; i < n; i++)

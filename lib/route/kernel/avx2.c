@@ -20,6 +20,7 @@ typedef __m256 avx2_mask;
 #define K_SELECT_I(m, a, b) ((avx2_ints)_mm256_blendv_ps((__m256)(b), (__m256)(a), m))
 #define K_LARGER(a, b) ((avx2_floats)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define K_SMALLER(a, b) ((avx2_floats)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define K_SQRT(x) ((avx2_floats)_mm256_sqrt_ps((__m256)(x)))
 #define K_WHOLE(x) ((avx2_floats)_mm256_round_ps((__m256)(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define K_SCALE(x, n) avx2_scale(x, n)
 #define K_ROWS(p, n) \

@@ -20,6 +20,7 @@ typedef __mmask16 avx512_mask;
 #define K_SELECT_I(m, a, b) ((avx512_ints)_mm512_mask_mov_epi32((__m512i)(b), m, (__m512i)(a)))
 #define K_LARGER(a, b) ((avx512_floats)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define K_SMALLER(a, b) ((avx512_floats)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#define K_SQRT(x) ((avx512_floats)_mm512_sqrt_ps((__m512)(x)))
 #define K_WHOLE(x) ((avx512_floats)_mm512_roundscale_ps((__m512)(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define K_SCALE(x, n) ((avx512_floats)_mm512_scalef_ps((__m512)(x), (__m512)(n)))
 #define K_ROWS(p, n) avx512_rows(p, n)

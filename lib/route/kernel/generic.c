@@ -16,6 +16,7 @@ typedef generic_ints generic_mask;
 #define K_SELECT_I(m, a, b) (((m) & (a)) | (~(m) & (b)))
 #define K_LARGER(a, b) K_SELECT((a) > (b), a, b)
 #define K_SMALLER(a, b) K_SELECT((a) < (b), a, b)
+#define K_SQRT(x) generic_sqrt(x)
 #define K_WHOLE(x) (((x) + 12582912.0f) - 12582912.0f)   /* 3 2^22: the sum has no room for halves */
 #define K_SCALE(x, n) generic_scale(x, n)
 #define K_ROWS(p, n) generic_rows(p)
@@ -33,6 +34,13 @@ static inline generic_floats generic_scale(generic_floats x, generic_floats powe
 {
 	const generic_ints n = __builtin_convertvector(power, generic_ints), half = n >> 1;
 	return x * (generic_floats)((half + 127) << 23) * (generic_floats)((n - half + 127) << 23);
+}
+
+static inline generic_floats generic_sqrt(generic_floats x)
+{
+	for (int lane = 0; lane < K_LANES; lane++)
+		x[lane] = sqrtf(x[lane]);
+	return x;
 }
 
 #include "route/kernel_template.h"
