@@ -261,3 +261,19 @@ void moe_bootstrap_interval(double *values, int n, double *low, double *high)
 	*low = n_known ? quantile(values, n_known, 0.025) : (double)NAN;
 	*high = n_known ? quantile(values, n_known, 0.975) : (double)NAN;
 }
+
+void moe_bootstrap_correct(const double *values, int n, double value, double *low, double *high)
+{
+	double sum = 0;
+	int n_known = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!isnan(values[i])) {
+			sum += values[i] - value;
+			n_known++;
+		}
+	if (n_known == 0 || isnan(sum))
+		return;
+	*low = fmax(*low - 2 * sum / n_known, 0);
+	*high = fmax(*high - 2 * sum / n_known, 0);
+}

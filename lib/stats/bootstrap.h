@@ -67,5 +67,10 @@ void moe_bootstrap_free(struct moe_bootstrap *bootstrap);   /* NULL is fine */
 
 /* Sorts n values, NaN left out, and takes those that 2.5 % lie below and above (interpolated); NaN for none. */
 void moe_bootstrap_interval(double *values, int n, double *low, double *high);
+/* Takes off the bounds of a number of at least 0, `value` as measured, twice what the values exceed it by on average:
+ * measures of unevenness are too large where text is short, by about as much as a resample's exceeds that of its own
+ * text: once for the value, once more for the resamples (Efron and Tibshirani 1993, An Introduction to the Bootstrap,
+ * chapter 10). Not for what was fitted to the same text, which is too small there. */
+void moe_bootstrap_correct(const double *values, int n, double value, double *low, double *high);
 
 #endif

@@ -195,6 +195,7 @@ static void put_numbers(const struct moe_stats_report *report, const struct numb
 		for (size_t k = 0; k < MOE_RESAMPLES; k++)
 			again[k] = numbers->resampled[i][k * numbers->n + at];
 		moe_bootstrap_interval(again, MOE_RESAMPLES, &low, &high);
+		moe_bootstrap_correct(again, MOE_RESAMPLES, numbers->values[i][at], &low, &high);
 		moe_rows_f64(rows, low);
 		moe_rows_f64(rows, high);
 	}

@@ -345,6 +345,25 @@ nine()
 	fails 2 moe-stats --ci --metric cv <(moe-stats a.trace)
 }
 
+@test "intervals: as often around the truth as they say, of a few sequences too" {
+	# Thirty traces of 12 texts of 15 tokens; expert e of 16 is chosen with a chance of (e + 1) / 136.
+	awk 'BEGIN { x = 42
+		for (f = 0; f < 30; f++) {
+			print "seq,token,layer,expert" >(f ".csv")
+			for (i = 0; i < 180; i++) {
+				x = x * 16807 % 2147483647
+				u = x / 2147483647 * 136
+				for (e = 0; u > e + 1; e++) u -= e + 1
+				printf "%d,%d,0,%d\n", i / 15, i % 15, e >(f ".csv")
+			}
+		} }'
+	for f in {0..29}; do
+		moe-route -q --from csv --n-experts 16 -o x.trace --force $f.csv
+		moe-stats --ci --metric cv,entropy,gini x.trace | tail -n 1
+	done | awk '{ cv += $3 < .5423 && .5423 < $4; h += $6 < 3.7613 && 3.7613 < $7; g += $9 < .3125 && .3125 < $10 }
+		END { print NR, cv, h, g; exit !(NR == 30 && cv >= 25 && h >= 25 && g >= 25) }'
+}
+
 @test "intervals of what reads tokens: as drawn by a second program, and of every metric" {
 	head -c 9000 "$TEXT/code.txt" >code.txt
 	head -c 3000 "$TEXT/prose.txt" >prose.txt

@@ -3,7 +3,8 @@
 #	sequence TAB number TAB number, a row each | perl bootstrap.pl [SEED]      low TAB high, 9 decimals
 #
 # In each of 200 resamples a sequence counts as often as a Poisson variable of mean 1, which follows from seed, resample,
-# part (0) and sequence by SplitMix64's finaliser. Percentiles 2.5 and 97.5, interpolated.
+# part (0) and sequence by SplitMix64's finaliser. Percentiles 2.5 and 97.5, interpolated, less
+# twice the mean of the resamples over the ratio itself.
 use strict;
 use warnings;
 no warnings 'portable';
@@ -48,9 +49,13 @@ for my $i (0 .. 199) {
 	}
 	push @ratios, $above / $below if $below > 0;
 }
+my ($above, $below, $sum) = (0, 0, 0);
+$above += $_->[1], $below += $_->[2] for @rows;
+$sum += $_ - $above / $below for @ratios;
+my $bias = $sum / @ratios;
 @ratios = sort { $a <=> $b } @ratios;
 printf "%.9f\t%.9f\n", map {
 	my $at = $_ * (@ratios - 1);
 	my $i = int $at;
-	$ratios[$i] + ($at - $i) * (($ratios[$i + 1] // $ratios[$i]) - $ratios[$i])
+	$ratios[$i] + ($at - $i) * (($ratios[$i + 1] // $ratios[$i]) - $ratios[$i]) - 2 * $bias
 } 0.025, 0.975;
