@@ -345,6 +345,16 @@ nine()
 	fails 2 moe-stats --ci --metric cv <(moe-stats a.trace)
 }
 
+@test "neighbours that choose nothing in a layer are none there" {
+	{
+		echo token,layer,expert
+		printf '%s\n' 0,1,3 0,2,5 1,1,3 1,2,5 2,1,3 3,1,3 3,2,5 4,1,0 4,2,5
+	} >x.csv
+	moe-route -q --from csv --n-experts 8 -o x.trace x.csv
+	moe-stats --metric overlap x.trace | sed -n 2,3p | diff - <(printf '1\t0.75\n2\t1\n')
+	moe-stats --metric persistence x.trace | awk '$2 == 3 && $1 == 1 && $3 == .75 { n++ } $2 == 5 && $1 == 2 && $3 == 1 { n++ } END { exit n != 2 }'
+}
+
 @test "intervals: as often around the truth as they say, of a few sequences too" {
 	# Thirty traces of 12 texts of 15 tokens; expert e of 16 is chosen with a chance of (e + 1) / 136.
 	awk 'BEGIN { x = 42

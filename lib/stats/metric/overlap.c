@@ -24,9 +24,10 @@ static size_t open_bytes(const struct moe_stream_setup *setup)
 	return sizeof(struct open) + (size_t)setup->top_k * sizeof(int32_t);
 }
 
+/* A token before it that chose nothing, as of a layer that it does not reach, says nothing. */
 static void compare(struct state *s, const int32_t *before, const int32_t *ids, int32_t k)
 {
-	for (int32_t i = 0; i < k; i++) {
+	for (int32_t i = 0; i < k && before[0] >= 0; i++) {
 		if (ids[i] < 0)
 			continue;
 		s->n_choices++;
@@ -85,6 +86,6 @@ static double overlap(const struct moe_counts *counts)
 const struct moe_metric moe_metric_overlap = {
 	.name = "overlap", .unit = "1", .all = MOE_ALL_MEAN, .layer = overlap, .stream = &stream,
 	.help = "share of a token's experts that the token before it chose as well",
-	.formula = "sum_t |K(t) & K(t-1)| / sum_t |K(t)|, over tokens with one before them in the sequence",
+	.formula = "sum_t |K(t) & K(t-1)| / sum_t |K(t)|, over neighbours in the sequence that both choose",
 	.source = "definition; K/E where choices are even and independent",
 };

@@ -20,9 +20,10 @@ static size_t open_bytes(const struct moe_stream_setup *setup)
 	return sizeof(struct open) + (size_t)setup->top_k * sizeof(int32_t);
 }
 
+/* A token behind it that chooses nothing, as of a layer that it does not reach, is no successor. */
 static void compare(uint64_t *followed, uint64_t *repeated, const int32_t *before, const int32_t *ids, int32_t k)
 {
-	for (int32_t i = 0; i < k; i++) {
+	for (int32_t i = 0; i < k && ids[0] >= 0; i++) {
 		if (before[i] < 0)
 			continue;
 		followed[before[i]]++;
