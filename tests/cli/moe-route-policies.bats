@@ -208,3 +208,15 @@ extremes()
 	MOE_CPU='' moe-run -n 1 -p 'int' tiny-v3 >best
 	MOE_CPU=avx512 moe-run -n 1 -p 'int' tiny-v3 | cmp - best
 }
+
+@test "a last group that is shorter has the room of a whole one" {
+	# Four of 32 experts in turn: in 32 tokens each is chosen four times and finds room twice; in the 16 behind them,
+	# where it is chosen twice, as well. By both ways of queueing.
+	seq -s ' ' 100 147 >ids
+	moe-route -q --logits --ids tiny-v3 ids -o x.trace
+	for drop in position prob; do
+		moe-route -q --policy round_robin --capacity 0.5 --capacity-group tokens=32 --drop $drop --print x.trace |
+			awk -F '\t' 'NR > 1 && $8 > 0 { n[$5]++; late[$5] += $3 >= 32; if ($3 >= 16 && $3 < 32) exit 1 }
+				END { for (l in n) { layers++; if (n[l] != 128 || late[l] != 64) exit 1 } exit layers < 4 }'
+	done
+}
