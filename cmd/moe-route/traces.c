@@ -1,4 +1,6 @@
 /* Traces in: copied, or re-routed from their logits under another policy. */
+#include <string.h>
+
 #include "moe-route/route.h"
 
 /* One input trace. Sequences of later parts and files follow those before: *next_seq is the first free number. */
@@ -10,6 +12,7 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 	if (status)
 		return status;
 	const struct moe_trace_header *head = moe_trace_head(in);
+	const char *name = strcmp(path, "-") == 0 ? "stdin" : path;
 	const bool first = !*keep;
 	if (first) {
 		struct moe_trace_header out = *head;
@@ -17,13 +20,13 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		out.logits = out.logits && route->cfg->logits;
 		out.margins = out.margins && route->cfg->margin;
 		if (route->cfg->logits && !head->logits)
-			status = moe_err_set(err, MOE_EUSAGE, "%s: --logits: the trace keeps none", path);
+			status = moe_err_set(err, MOE_EUSAGE, "%s: --logits: the trace keeps none", name);
 		if (!status && route->cfg->policy)
 			status = route_open_policy(route, head, &out, err);
 		if (!status && !route->adapt)
 			status = route_open_output(route, &out, err);
 	} else {
-		status = moe_trace_agree(moe_trace_head(*keep), route->ctx->operands[0], head, path, err);
+		status = moe_trace_agree(moe_trace_head(*keep), route->ctx->operands[0], head, name, err);
 	}
 	int64_t part = 0, base = first ? 0 : *next_seq;
 	const struct moe_trace_run *run = NULL;
@@ -34,13 +37,13 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		}
 		if ((route->reroute || route->adapt || route->header.logits) && !run->layers->logits)
 			status =
-			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", path);
+			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no logits, the first one does", name);
 		else if (!route->reroute && !route->adapt && route->header.gates != MOE_GATES_NONE &&
 		         !run->layers->weights)
-			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no gates, the first one does", path);
+			status = moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no gates, the first one does", name);
 		else if (!route->reroute && route->header.margins && !run->layers->margins)
 			status =
-			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", path);
+			    moe_err_set(err, MOE_EFORMAT, "%s: a part keeps no margins, the first one does", name);
 		struct moe_trace_run out = *run;
 		const struct moe_trace_run *now = &out;
 		out.part = 0;
@@ -48,14 +51,14 @@ static enum moe_status copy_trace(struct route *route, const char *path, int64_t
 		*next_seq = out.seq >= *next_seq ? out.seq + 1 : *next_seq;
 		if (!status && route->reroute &&
 		    (status = moe_reroute_run(route->reroute, &out, head->n_layers, &now, err)))
-			moe_err_set(err, status, "%s: %s", path, err->text);
+			moe_err_set(err, status, "%s: %s", name, err->text);
 		if (status)
 			break;
 		status = route->adapt   ? moe_adapt_add(route->adapt, now, err)
 		         : route->limit ? moe_limit_run(route->limit, now, err)
 		                        : route_deliver(route, now, err);
 		if (status == MOE_EFORMAT && route->limit)
-			moe_err_set(err, status, "%s: %s", path, err->text);
+			moe_err_set(err, status, "%s: %s", name, err->text);
 		tool_progress_add(&route->progress, run->n_tokens);
 	}
 	if (!first)

@@ -170,6 +170,14 @@ void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids)
 	memcpy(ids, sorted, (size_t)k * sizeof *ids);
 }
 
+bool moe_logits_good(const float *logits, int64_t n)
+{
+	int32_t n_bad = 0;
+	for (int64_t i = 0; i < n; i++)
+		n_bad |= !(logits[i] < INFINITY);
+	return n_bad == 0;
+}
+
 void moe_softmax(const float *logits, int32_t n, float *out)
 {
 	float max = logits[0], sum = 0;

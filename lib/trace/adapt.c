@@ -184,6 +184,8 @@ static void count_piece(struct moe_adapt *a, int32_t l, const struct chunk *chun
 		if (!chunk->routed[l][first + c / k])
 			continue;
 		w->failed |= w->ids[c] < 0;
+		if (c % k == 0)
+			w->failed |= !moe_logits_good(chunk->logits[l] + (first + c / k) * a->n_experts, a->n_experts);
 		if (w->ids[c] >= 0)
 			w->counts[w->ids[c]]++;
 	}

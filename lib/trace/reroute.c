@@ -2,12 +2,14 @@
 #include "trace/reroute.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 
-enum { PIECE = 256 };   /* tokens a thread takes at a time */
+enum { PIECE = 256 };      /* tokens a thread takes at a time */
+enum { REJECTED = -2 };    /* in the place of a token's first choice: its logits are not numbers */
 
 /* What a thread needs for a piece. */
 struct space {
@@ -117,6 +119,16 @@ static const float *prepare(const struct moe_reroute *r, const struct moe_routin
 	return space->logits ? space->logits : from->logits + first * n_experts;
 }
 
+/* Marks the tokens whose logits are none, whatever the policy made of them. */
+static void reject(const struct moe_reroute *r, const float *logits, int64_t n, int32_t *ids)
+{
+	if (r->policy->reads & (MOE_NEEDS_TOKENS | MOE_NEEDS_PLACE))
+		return;   /* it looks at no logits */
+	for (int64_t t = 0; t < n; t++)
+		if (!moe_logits_good(logits + t * r->params.n_experts, r->params.n_experts))
+			ids[t * r->params.top_k] = REJECTED;
+}
+
 static void route_piece(void *arg, int64_t begin, int64_t end, int thread)
 {
 	struct moe_reroute *r = arg;
@@ -126,10 +138,17 @@ static void route_piece(void *arg, int64_t begin, int64_t end, int thread)
 		const struct moe_routing *from = &r->source->layers[layer];
 		const int64_t n = from->n_tokens - first < PIECE ? from->n_tokens - first : PIECE;
 		const int64_t row = layer * r->cap_tokens + first;
+		int32_t *ids = r->ids + row * r->params.top_k;
 		struct moe_policy_params params = r->params;
-		const float *logits = prepare(r, from, first, n, space, &params);
-		r->policy->rows(&params, logits, n, r->ids + row * params.top_k, r->weights + row * params.top_k,
-		                r->margins ? r->margin + row : NULL, space->scratch);
+		const float *logits = from->logits + first * params.n_experts;
+		if (r->policy->group) {
+			memset(ids, 0, (size_t)(n * params.top_k) * sizeof *ids);
+		} else {
+			logits = prepare(r, from, first, n, space, &params);
+			r->policy->rows(&params, logits, n, ids, r->weights + row * params.top_k,
+			                r->margins ? r->margin + row : NULL, space->scratch);
+		}
+		reject(r, logits, n, ids);
 	}
 }
 
@@ -152,6 +171,19 @@ static void leave_unrouted(struct moe_reroute *r, const struct moe_routing *from
 	}
 }
 
+static enum moe_status bad_logits(const struct moe_reroute *r, const struct moe_trace_run *run, int32_t l, int64_t t,
+                                  struct moe_err *err)
+{
+	const int32_t n = r->params.n_experts;
+	const float *logits = run->layers[l].logits + t * n;
+	char found[64] = "they are too large for this temperature";
+	for (int32_t e = n - 1; e >= 0; e--)
+		if (!moe_logits_good(logits + e, 1))
+			snprintf(found, sizeof found, "expert %d has %g", (int)e, (double)logits[e]);
+	return moe_err_set(err, MOE_EFORMAT, "sequence %lld, position %lld, layer %d: the logits are not numbers: %s",
+	                   (long long)run->seq, (long long)(run->pos + t), (int)run->layers[l].layer, found);
+}
+
 /* Every token that chose before has its choices now; only what a policy leaves out by chance may be missing. */
 static enum moe_status check_chosen(const struct moe_reroute *r, const struct moe_trace_run *run, int32_t l,
                                     struct moe_err *err)
@@ -161,14 +193,17 @@ static enum moe_status check_chosen(const struct moe_reroute *r, const struct mo
 		if (r->layers[l].ids[c] >= 0 || !is_routed(&run->layers[l], c / k) ||
 		    (c % k > 0 && (r->policy->reads & MOE_READS_SECOND)))
 			continue;
+		if (r->layers[l].ids[c] == REJECTED)
+			return bad_logits(r, run, l, c / k, err);
 		if (r->params.table || (r->policy->reads & MOE_NEEDS_TOKENS))
 			return moe_err_set(err, MOE_EFORMAT, "sequence %lld, position %lld: token id %d %s",
 			                   (long long)run->seq, (long long)(run->pos + c / k), (int)run->tokens[c / k],
 			                   run->tokens[c / k] < 0 ? "is none: the trace does not know its tokens"
 			                                          : "is not in the table");
 		return moe_err_set(err, MOE_EFORMAT,
-		                   "sequence %lld, position %lld, layer %d: the logits are not numbers",
-		                   (long long)run->seq, (long long)(run->pos + c / k), (int)run->layers[l].layer);
+		                   "sequence %lld, position %lld, layer %d: the logits bar all but %d experts",
+		                   (long long)run->seq, (long long)(run->pos + c / k), (int)run->layers[l].layer,
+		                   (int)(c % k));
 	}
 	return MOE_OK;
 }
@@ -181,10 +216,7 @@ enum moe_status moe_reroute_run(struct moe_reroute *r, const struct moe_trace_ru
 		return status;
 	r->source = run;
 	r->pieces_per_layer = (run->n_tokens + PIECE - 1) / PIECE;
-	if (r->policy->group)
-		memset(r->ids, 0, (size_t)r->cap_tokens * (size_t)n_layers * (size_t)r->params.top_k * sizeof *r->ids);
-	else
-		moe_pool_for(r->pool, n_layers * r->pieces_per_layer, 1, route_piece, r);
+	moe_pool_for(r->pool, n_layers * r->pieces_per_layer, 1, route_piece, r);
 	for (int32_t l = 0; l < n_layers; l++) {
 		const int64_t row = l * r->cap_tokens, choice = row * r->params.top_k;
 		r->layers[l] = (struct moe_routing){

@@ -251,6 +251,42 @@ short_text()
 	[ -z "$(find . -name '*tmp*')" ]
 }
 
+# logits_of TEXT...: a trace of one layer with 8 experts, a token for each argument, which is its logits.
+logits_of()
+{
+	perl -e '
+		my $inf = 9 ** 9 ** 9;
+		my %words = (inf => $inf, "-inf" => -$inf, nan => -sin($inf));
+		my $data = join "", map { pack "f<8", map { $words{$_} // $_ } split } @ARGV;
+		my $header = sprintf q({"logits":{"dtype":"F32","shape":[%d,8],"data_offsets":[0,%d]}}), scalar @ARGV, length $data;
+		print pack("Q<", length $header), $header, $data' -- "$@" >logits.safetensors
+	perl "$TOP/tests/ref/write_trace.pl" -k 2 logits.safetensors | gzip -c
+}
+
+@test "logits that are not numbers are refused by every policy that reads them, with their place" {
+	logits_of '1 2 3 4 5 6 7 8' '1 2 3 nan 5 6 7 8' >nan.trace
+	logits_of '1 2 3 4 5 6 7 8' '1 2 3 4 5 6 inf 8' >inf.trace
+	logits_of '1 2 3 4 5 6 7 8' '1 2 3 -inf 5 -inf 7 8' >barred.trace
+	for policy in $(moe-route --list-policies | tail -n +2 | cut -f 1); do
+		case $policy in
+		hash) continue ;;   # reads ids, which such a trace does not have
+		random | round_robin)
+			moe-route -q --policy $policy --print nan.trace >table
+			continue
+			;;
+		esac
+		fails 1 moe-route -q --policy $policy --print nan.trace
+		expect_message '^moe-route: nan.trace: sequence 0, position 1, layer 0: the logits are not numbers: expert 3 has -?nan'
+		fails 1 moe-route -q --policy $policy --print - <inf.trace
+		expect_message '^moe-route: stdin: sequence 0, position 1, layer 0: the logits are not numbers: expert 6 has inf'
+		case $policy in base | expert_choice) continue ;; esac   # sums over all experts
+		moe-route -q --policy $policy --print barred.trace >table
+		! grep -q nan table
+	done
+	fails 1 moe-route --policy noaux_tc --adapt-bias 0.1 --batch-tokens 1 nan.trace
+	expect_message 'layer 0: there are logits that are not numbers'
+}
+
 @test "models without experts run, and have nothing to route" {
 	echo '3 5 7 9' >ids
 	for model in llama qwen2 qwen3; do
