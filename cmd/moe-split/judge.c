@@ -67,7 +67,7 @@ enum moe_status split_interval(struct tool_ctx *ctx, const struct moe_traffic *t
 
 		again.counts = bootstrap->counts + (size_t)i * bootstrap->n_pairs;
 		status = moe_cost_plan(plan, &again, &sum, NULL, err);
-		means[i] = sum.mean;
+		means[i] = bootstrap->several ? sum.mean : (double)NAN;
 	}
 	if (!status)
 		moe_bootstrap_interval(means, MOE_RESAMPLES, low, high);
@@ -105,7 +105,9 @@ static enum moe_status note_traffic(struct tool_ctx *ctx, const struct config *c
 
 	if (cfg->ci) {
 		status = split_interval(ctx, traffic, plan, load, &low, &high, err);
-		if (!status)
+		if (!status && isnan(low))
+			tool_note(ctx, "%s: a single sequence, of which there is no interval", what);
+		else if (!status)
 			tool_note(ctx, "%s: peak-to-average from %.4f to %.4f in 95 %% of resampled sequences", what,
 			          low, high);
 	}

@@ -40,6 +40,7 @@ enum moe_status moe_bootstrap_new(struct moe_bootstrap **out, const struct moe_b
 	if (!b)
 		return moe_err_nomem(err, sizeof *b, "resamples");
 	b->seed = opts->seed;
+	b->first_part = -1;
 	b->n_layers = opts->n_layers;
 	b->n_experts = opts->n_experts;
 	b->n_pairs = (size_t)opts->n_layers * (size_t)opts->n_experts;
@@ -184,6 +185,11 @@ enum moe_status moe_bootstrap_add(struct moe_bootstrap *b, int64_t part, const s
 	if (status)
 		return status;
 	b->part = part;
+	if (b->first_part < 0) {
+		b->first_part = part;
+		b->first_seq = run->seq;
+	}
+	b->several |= part != b->first_part || run->seq != b->first_seq;
 	sum_run(b, run);
 	for (int i = 0; i < MOE_RESAMPLES; i++) {
 		const uint64_t weight = weight_of(b, i, part, run->seq);

@@ -44,6 +44,8 @@ struct moe_bootstrap {
 	uint64_t tick;
 	int64_t part;
 	struct moe_gone gone;
+	int64_t first_part, first_seq;      /* part -1: none yet */
+	bool several;                       /* sequences: of one alone there is nothing to draw, and no interval */
 };
 
 struct moe_bootstrap_opts {

@@ -154,7 +154,9 @@ static enum moe_status resampled_values(const struct moe_metric *metric, const s
 	*out = calloc(MOE_RESAMPLES, n * sizeof **out);
 	if (!*out)
 		return moe_err_nomem(err, MOE_RESAMPLES * n * sizeof **out, "resamples");
-	for (int i = 0; i < MOE_RESAMPLES && !status; i++) {
+	for (size_t i = 0; i < MOE_RESAMPLES * n && !bootstrap->several; i++)
+		(*out)[i] = NAN;
+	for (int i = 0; i < MOE_RESAMPLES && !status && bootstrap->several; i++) {
 		double *values;
 
 		other.counts = bootstrap->counts + (size_t)i * bootstrap->n_pairs;

@@ -105,6 +105,11 @@ said()
 	grep -q "from $lo to" .err
 	run_split moe-split -n 4 --slots 40 --ci a.trace
 	expect_message 'held out: peak-to-average from 1\.[0-9]+ to [12]\.[0-9]+ in 95 % of resampled sequences'
+	# Of one sequence there is none.
+	moe-route -q -o one.trace "$MODEL_V3" -p 'a few words'
+	moe-split --evaluate plain.tsv --ci one.trace | awk -F '\t' '$1 == "all" { exit !($3 >= 1 && $5 == "nan" && $6 == "nan") }'
+	run_split moe-split -n 4 --ci --test one.trace a.trace
+	expect_message 'held out: a single sequence, of which there is no interval'
 	moe-stats --load a.trace >load.tsv
 	fails 2 moe-split -n 4 --ci load.tsv
 	fails 2 moe-split -n 4 --ci --test load.tsv a.trace

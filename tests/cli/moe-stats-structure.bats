@@ -334,9 +334,10 @@ nine()
 	# Four times the sequences, about half the width.
 	cat a.trace a.trace a.trace a.trace >b.trace
 	moe-stats --ci --metric top8_share b.trace | tail -n 1 | awk -v wide="$(tail -n 1 ci | awk '{ print $7 - $6 }')" '{ r = ($4 - $3) / wide; exit !(r > .3 && r < .75) }'
-	# One sequence: it is there or not, and nothing moves.
+	# One sequence says nothing of others, whatever the metric reads; the same twice does.
 	moe-route -q -p 'a few words' tiny-v3 -o one.trace
-	moe-stats --ci --metric cv one.trace | awk 'NR > 1 && !($2 - $3 < 1e-12 && $3 - $2 < 1e-12 && $2 - $4 < 1e-12 && $4 - $2 < 1e-12) { exit 1 }'
+	moe-stats --ci --metric cv,overlap one.trace | awk 'NR > 1 && !($2 != "nan" && $3 $4 $6 $7 == "nannannannan") { exit 1 }'
+	cat one.trace one.trace | moe-stats --ci --metric cv,overlap | awk 'NR > 1 && ($3 $4 $6 $7) ~ /nan/ { exit 1 }'
 	fails 2 moe-stats --ci --metric maxvio_batch a.trace
 	expect_message 'how sequences follow each other, and resamples take them apart'
 	fails 2 moe-stats --ci --metric coactivation a.trace
