@@ -505,6 +505,11 @@ enum moe_status moe_bgzf_read(struct moe_bgzf_in *in, void *bytes, size_t n_byte
 	return MOE_OK;
 }
 
+bool moe_bgzf_is_gzip(const struct moe_bgzf_in *in)
+{
+	return in->any || in->next == NEXT_CUT || in->next == NEXT_BAD_SIZE;
+}
+
 uint64_t moe_bgzf_block_at(const struct moe_bgzf_in *in)
 {
 	return in->block < in->n_blocks ? in->blocks[in->block].offset : in->raw_offset + in->raw_at;

@@ -46,6 +46,8 @@ uint64_t moe_bgzf_block_at(const struct moe_bgzf_in *in);
 uint64_t moe_bgzf_tell(const struct moe_bgzf_in *in);
 /* Bytes of the file read so far, and its size, 0 for a pipe. */
 void moe_bgzf_progress(const struct moe_bgzf_in *in, uint64_t *n_read, uint64_t *n_total);
+/* After the first read: does it begin as gzip does, whole or not? */
+bool moe_bgzf_is_gzip(const struct moe_bgzf_in *in);
 const char *moe_bgzf_in_path(const struct moe_bgzf_in *in);   /* for messages: "stdin" for "-" */
 void moe_bgzf_close(struct moe_bgzf_in *in);   /* NULL is fine */
 

@@ -327,6 +327,9 @@ static enum moe_status start(struct moe_trace_in **result, struct moe_bgzf_in *f
 	in->pool = pool;
 	status = read_start(in, &at_end, err);
 	if (status) {
+		/* of a file that is no trace there is nothing to count */
+		if (moe_bgzf_is_gzip(file))
+			tell(in, status, err);
 		moe_trace_close(in);
 		return status;
 	}

@@ -438,9 +438,13 @@ enum moe_status moe_run_get(const struct moe_trace_header *header, int version, 
 	if (flags & ~known)
 		return moe_err_set(err, MOE_EFORMAT, "%s: run flags: expected 0 to %d, found %d", where, known, flags);
 	if (n < 1 || n > (int64_t)n_bytes || n > MOE_TRACE_CHOICES_MAX / ((int64_t)h->top_k * h->n_layers) ||
-	    n_segments < 1 || n_segments > n || moe_run_bytes(h, version, n_segments, n, flags & FLAG_WIDE) != n_bytes)
+	    n_segments < 1 || n_segments > n)
 		return moe_err_set(err, MOE_EFORMAT, "%s: a run of %lld tokens does not have %zu bytes", where,
 		                   (long long)n, n_bytes);
+	const size_t n_expected = moe_run_bytes(h, version, n_segments, n, flags & FLAG_WIDE);
+	if (n_expected != n_bytes)
+		return moe_err_set(err, MOE_EFORMAT, "%s: a run of %lld tokens does not have %zu bytes, but %zu", where,
+		                   (long long)n, n_bytes, n_expected);
 	const uint8_t *p = version == 1 ? payload : payload + N_FIXED;
 	int64_t n_left = n;
 	enum moe_status status = MOE_OK;

@@ -244,6 +244,17 @@ short_text()
 	head -c $(($(stat -c %s a.trace) - 40)) a.trace >cut.trace
 	fails 1 moe-route -o x.trace cut.trace
 	[ ! -e x.trace ]
+	# cut or damaged where nothing came before: that is said as well
+	for n in 1 20 100; do
+		fails 1 moe-route --print <(head -c $n a.trace)
+		fails 1 moe-stats --diff a.trace - < <(head -c $n a.trace)
+		expect_message 'stdin: cut short: the gzip block at byte 0 is not complete, the file ends at byte [0-9]*; 0 complete runs, 0 tokens before it'
+	done
+	fails 1 moe-stats --diff a.trace - < <(head -c 60 a.trace; tail -c +61 a.trace | tr '\0-\377' '\1-\377\0')
+	expect_message 'gzip block at byte 0 is damaged.*; 0 complete runs, 0 tokens before it'
+	fails 1 moe-stats --diff a.trace "$TEXT/code.txt"
+	expect_message 'expected a gzip block at byte 0, found other bytes'
+	[[ $stderr != *'complete runs'* ]]
 	moe-route -o other.trace tiny-v2 --ids -p '0 1 2'
 	fails 1 moe-route -o x.trace a.trace other.trace
 	expect_message 'other.trace'

@@ -201,6 +201,7 @@ static void test_records(const struct moe_buf *plain)
 	expect(s.p, n, "a run of 0 tokens", "a record of nothing");
 	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 2));
 	expect(s.p, n, "does not have", "a record of fewer segments");
+	expect(s.p, n, " bytes, but ", "and how many it should have");
 	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 0));
 	expect(s.p, n, "does not have", "a record without segments");
 	WITH(moe_store_u32((uint8_t *)s.p + run + 5, 0xffffffff));
