@@ -10,6 +10,10 @@ study_begin()
 	shift
 	here=$(cd "$(dirname "$0")/.." && pwd)
 	[ -z "${BIN-}" ] || PATH=$(cd "$BIN" && pwd):$PATH
+	command -v moe-run >/dev/null || {
+		echo "$name: moe-run is not in PATH: expected the programs there, or BIN=FOLDER that has them" >&2
+		exit 1
+	}
 	export MOE_SHARE=${MOE_SHARE:-$here}
 	model=tiny-v3
 	while getopts hm:n:o: opt; do
@@ -42,6 +46,11 @@ study_begin()
 	for file in "${given[@]}"; do
 		[ -r "$file" ] || {
 			echo "$name: $file: cannot be read" >&2
+			exit 1
+		}
+		# Its name is the domain.
+		[[ " ${texts[*]} " != *" text/$(basename "$file") "* ]] || {
+			echo "$name: $file: expected texts of different names, found a second $(basename "$file")" >&2
 			exit 1
 		}
 		# A character that is cut in two is left out, of which iconv complains.

@@ -101,6 +101,15 @@ is_picture()
 		run_split "$TOP/share/pipelines/$s.sh" -o out no-such-file
 		expect_status 1
 		expect_message "^$s: no-such-file: cannot be read"
+		mkdir -p other
+		cp "$TEXT/zh.txt" other/code.txt
+		run_split "$TOP/share/pipelines/$s.sh" -o out "$TEXT/code.txt" other/code.txt
+		expect_status 1
+		expect_message "^$s: other/code.txt: expected texts of different names, found a second code.txt"
+		BIN='' PATH=/usr/bin:/bin run_split "$TOP/share/pipelines/$s.sh" -o none
+		expect_status 1
+		expect_message "^$s: moe-run is not in PATH"
+		[ ! -e none ]
 		run_split "$TOP/share/pipelines/$s.sh" -o out -m no-such-model
 		[ "$status" -ne 0 ]
 		expect_message 'no-such-model'
