@@ -423,6 +423,22 @@ static enum moe_status roll_forward(const struct rebalance *r, int32_t n_ranks, 
 	return status;
 }
 
+/* Does the record cut the tensors as the layout does? */
+static enum moe_status check_record(const struct rebalance *r, struct moe_err *err)
+{
+	for (size_t i = 0; i < r->source.n_tensors; i++) {
+		const struct moe_source_tensor *t = &r->source.tensors[i];
+		const struct moe_layout_tensor *part = &r->new.tensors[i];
+		const bool stack = part->layer >= 0 && part->expert < 0;
+
+		if (t->layer != (stack ? part->layer : -1) || t->n_hashes != (stack ? r->new.n_experts : 1))
+			return moe_err_set(err, MOE_EFORMAT, "%s: the record of the source has %d hashes for tensor "
+			                   "'%s', expected %d", r->dir, t->n_hashes, t->name,
+			                   stack ? r->new.n_experts : 1);
+	}
+	return MOE_OK;
+}
+
 /* What the shards tell: the source, its config, and both plans laid out over it. */
 static enum moe_status look(struct rebalance *r, const struct moe_plan *old, const struct moe_plan *new,
                             struct moe_err *err)
@@ -441,7 +457,7 @@ static enum moe_status look(struct rebalance *r, const struct moe_plan *old, con
 	if (!status && strcmp(r->new.model_hash, r->shards.model_hash))
 		status = moe_err_set(err, MOE_EFORMAT, "%s: record and shards tell of a model %s, but are of %s",
 		                     r->dir, r->new.model_hash, r->shards.model_hash);
-	return status;
+	return status ? status : check_record(r, err);
 }
 
 static enum moe_status rebalance(struct rebalance *r, const struct moe_plan *old, const struct moe_plan *new,

@@ -230,6 +230,25 @@ exchange()
 	cmp shards/rank-003/model.safetensors kept/rank-003/model.safetensors
 }
 
+@test "a record that cuts experts otherwise, or names what no shard holds, is refused" {
+	make_plans
+	moe-convert -q "$MODEL_V3" model.gguf
+	moe-split -q --plan old.tsv -o shards model.gguf
+	cp shards/rank-000.source.json record
+	cp -r shards kept
+	jq -c '(.files[].tensors[] | select(length == 5) | .[4]) |= .[:16]' record >shards/rank-000.source.json
+	fails 1 moe-split --rebalance old.tsv --patch shards new.tsv
+	expect_message "has 16 hashes for tensor 'blk.1.ffn_[a-z]*_exps.weight', expected 32"
+	jq -c '(.files[].tensors[] | select(length == 4) | .[0]) |= sub("output_norm"; "nothing")' record \
+		>shards/rank-000.source.json
+	fails 1 moe-split --rebalance old.tsv --patch shards new.tsv
+	expect_message "no shard holds tensor 'nothing.weight'"
+	head -c 1000 record >shards/rank-000.source.json
+	fails 1 moe-split --rebalance old.tsv --patch shards new.tsv
+	cp record shards/rank-000.source.json
+	diff -r kept shards
+}
+
 @test "plans of different models, machines that do not fit, and wrong use" {
 	make_plans
 	awk -F '\t' '/^#/ || $2 != 31' new.tsv >fewer.tsv
