@@ -5,8 +5,8 @@
  * same. */
 #include "text/normal.h"
 
-#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utf8proc.h>
 
 #include "text/unicode.h"
@@ -15,6 +15,7 @@ enum {
 	FIRST_COMBINING = 0x300,   /* what is below is its own form C, and so is any text made of it */
 	MAX_DECOMPOSED = 18,       /* code points of the longest decomposition */
 	SHORT_RUN = 32,
+	N_CLASSES = 256,           /* combining classes, from 0 */
 };
 
 /* Characters that no form changes, whatever is beside them. Unified ideographs neither decompose nor combine; they
@@ -42,40 +43,33 @@ static int combining_class(uint32_t code)
 	return utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
 }
 
-struct mark {
-	uint32_t code;
-	uint32_t class;
-	size_t at;
-};
-
-static int compare_marks(const void *a, const void *b)
-{
-	const struct mark *x = a, *y = b;
-
-	if (x->class != y->class)
-		return x->class < y->class ? -1 : 1;
-	return (x->at > y->at) - (x->at < y->at);
-}
-
 /* Sorts a run of non-starters by combining class, stably. Hostile text has runs of any length. */
 static enum moe_status order_run(uint32_t *p, size_t n, struct moe_err *err)
 {
-	struct mark few[SHORT_RUN], *marks = few;
+	size_t starts[N_CLASSES + 1] = {0};
+	uint32_t *sorted;
 
-	if (n < 2)
-		return MOE_OK;
-	if (n > SHORT_RUN) {
-		marks = malloc(n * sizeof *marks);
-		if (!marks)
-			return moe_err_nomem(err, n * sizeof *marks, "a run of combining characters");
+	for (size_t i = 1; i < n && n <= SHORT_RUN; i++) {
+		const uint32_t code = p[i];
+		size_t k = i;
+
+		for (; k > 0 && combining_class(p[k - 1]) > combining_class(code); k--)
+			p[k] = p[k - 1];
+		p[k] = code;
 	}
+	if (n <= SHORT_RUN)
+		return MOE_OK;
+	sorted = malloc(n * sizeof *sorted);
+	if (!sorted)
+		return moe_err_nomem(err, n * sizeof *sorted, "a run of combining characters");
 	for (size_t i = 0; i < n; i++)
-		marks[i] = (struct mark){p[i], (uint32_t)combining_class(p[i]), i};
-	qsort(marks, n, sizeof *marks, compare_marks);
+		starts[combining_class(p[i]) + 1]++;
+	for (size_t c = 1; c < N_CLASSES; c++)
+		starts[c] += starts[c - 1];
 	for (size_t i = 0; i < n; i++)
-		p[i] = marks[i].code;
-	if (marks != few)
-		free(marks);
+		sorted[starts[combining_class(p[i])]++] = p[i];
+	memcpy(p, sorted, n * sizeof *p);
+	free(sorted);
 	return MOE_OK;
 }
 

@@ -44,10 +44,10 @@ void moe_ids_free(struct moe_ids *ids);
  * ("<|im_end|>") become their ids. On failure ids may hold a part of the text.
  *
  * Beside the text and its ids this takes a few megabytes, however long the text is. It takes more only for what cannot
- * be known before its end: 3 to 6 bytes per byte of a match of a pre-tokenizer's pattern, of white space that a Strip
- * normalizer or an added token may take, of combining characters in a row that a normalizer sorts, or of characters
- * without a token in a row; and 8 bytes per byte of text that the model cannot divide either, such as one letter
- * repeated, where merges join any two neighbours. */
+ * be known before its end, in bytes per byte of it: 3 or 4 for a match of a pre-tokenizer's pattern, up to 9 for white
+ * space that a Strip normalizer or an added token may take and for combining characters in a row that a normalizer
+ * sorts, 1 or 2 for characters without a token that become one; and up to 8 more for text that the model cannot divide
+ * either, such as one letter repeated, where merges join any two neighbours. */
 MOE_MUST_USE enum moe_status moe_tokenizer_encode(const struct moe_tokenizer *tok, const char *text, size_t n_bytes,
                                                   struct moe_ids *ids, struct moe_err *err);
 

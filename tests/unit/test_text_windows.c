@@ -187,7 +187,7 @@ static void test_memory(void)
 {
 	static const char *const names[] = {"gpt2", "o200k", "added", "sp_bpe", "sp_bpe_split", "unigram_whole",
 	                                    "unigram"};
-	enum { N = 6000000, MOST = 12 << 20 };
+	enum { N = 6000000, MOST = 12 << 20, SORTED = 13 };
 	static const char unit[] = "2024-05-06 07:08:09.123 [INFO] job-7: It takes 45 ms, Stra\u00dfe \u4e2d\u6587\n";
 	char *text = malloc(N);
 
@@ -195,6 +195,11 @@ static void test_memory(void)
 		text[i] = unit[i % (sizeof unit - 1)];
 	for (size_t i = 0; text && i < sizeof names / sizeof *names; i++)
 		check_memory(names[i], text, N, MOST);
+	/* Marks that a normalizer sorts: all of them wait for the last. */
+	for (size_t i = 0; text && i < N; i += 4)
+		memcpy(text + i, "\u0301\u0327", 4);
+	if (text)
+		check_memory("nfd", text, N, SORTED * (size_t)N);
 	free(text);
 }
 
