@@ -119,8 +119,8 @@ MOE_MUST_USE enum moe_status moe_policy_check(const struct moe_policy *policy, c
  * Entries at -infinity are never chosen: ids then -1. */
 void moe_top_k(const float *scores, int32_t n, int32_t k, int32_t *ids);
 
-/* Are these n logits such as a router gives? NaN is not, and neither is +infinity, whose softmax is none; -infinity is an
- * expert that is barred. */
+/* Are these n logits such as a router gives? NaN is none, nor is +infinity, whose softmax is none; -infinity is that of
+ * an expert that is barred. */
 bool moe_logits_good(const float *logits, int64_t n);
 
 /* softmax and sigmoid of n logits in f32. */
