@@ -379,7 +379,7 @@ enum moe_status moe_gguf_read_keys(struct moe_gguf_reader *r)
 		return status;
 	if (json_object_get(r->keys, "general.alignment") &&
 	    !moe_gguf_key_integer(r->keys, "general.alignment", &alignment))
-		return moe_gguf_refuse(r, "expected general.alignment to be a number, found another type");
+		return moe_gguf_refuse(r, "expected general.alignment to be an integer, found another type");
 	if (alignment < 8 || alignment > MOE_GGUF_MAX_ALIGNMENT || alignment % 8)
 		return moe_gguf_refuse(r, "expected general.alignment to be a multiple of 8 up to %u, found %lld",
 		                       MOE_GGUF_MAX_ALIGNMENT, (long long)alignment);

@@ -270,7 +270,7 @@ static void test_bad_keys(const char *dir)
 	bad_key(dir, "general.alignment", "\4\0\0\0\0\0\0\0", 8, "general.alignment", "alignment 0");
 	bad_key(dir, "general.alignment", "\4\0\0\0\x0c\0\0\0", 8, "multiple of 8", "alignment 12");
 	bad_key(dir, "general.alignment", "\4\0\0\0\0\0\0\x40", 8, "multiple of 8", "alignment 2^30");
-	bad_key(dir, "general.alignment", "\6\0\0\0\0\0\0\x42", 8, "multiple of 8", "alignment 32.0");
+	bad_key(dir, "general.alignment", "\6\0\0\0\0\0\0\x42", 8, "to be an integer", "alignment 32.0");
 	bad_key(dir, "moe.file.../x", "\x08\0\0\0\0\0\0\0\0\0\0\0", 12, "plain file name", "a file outside");
 	bad_key(dir, "moe.file.", "\x08\0\0\0\0\0\0\0\0\0\0\0", 12, "plain file name", "a file without name");
 	bad_key(dir, "moe.file.config.json", "\x08\0\0\0\1\0\0\0\0\0\0\0{", 13, "config.json",
