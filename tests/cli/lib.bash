@@ -11,6 +11,7 @@
 #   expect_message RE    its stderr matches the extended regular expression
 #   expect_no_output     its stdout was empty
 #   expect_same A B      two files hold the same bytes
+#   never CMD...         runs it: it must fail (`! CMD' ends no test but as its last command)
 #   rows [FILE...]       the header and the rows of a table, without the lines that say what made it
 #   fails N CMD...       runs it: status N, nothing on stdout, one sentence on stderr that starts with the tool's name
 
@@ -60,6 +61,14 @@ complain()
 expect_status()
 {
 	[ "$status" = "$1" ] || complain "expected status $1"
+}
+
+never()
+{
+	if "$@"; then
+		echo "expected to fail: $*"
+		return 1
+	fi
 }
 
 expect_stdout()

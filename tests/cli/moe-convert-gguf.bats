@@ -156,7 +156,7 @@ each_model()
 		grep -qaF "moe-$name" m.gguf
 	done
 	run_split moe-convert --force "$GOLDEN/models/mixtral" m.gguf
-	! grep -q 'only these tools' .err
+	never grep -q 'only these tools' .err
 	LC_ALL=C sed -i 's/moe\.file\.config\.json/moe.fold.config.json/' m.gguf
 	moe-convert -q --force "$GOLDEN/models/switch" m.gguf
 	LC_ALL=C sed -i 's/moe\.file\.config\.json/moe.fold.config.json/' m.gguf
@@ -176,7 +176,7 @@ each_model()
 		moe-convert -q --force --type exps=$type "$src" m.gguf
 		rm -rf back
 		moe-convert -q m.gguf back
-		! jq -e .quantization_config back/config.json >/dev/null
+		never jq -e .quantization_config back/config.json >/dev/null
 		moe-convert --verify back m.gguf >/dev/null
 		moe-convert --list back | grep -q $'experts.gate_up_proj\t'
 	done
@@ -190,7 +190,7 @@ each_model()
 		values narrow >want
 		# routers, norms and biases stay f32 in GGUF
 		values m.gguf | diff want - | grep '^[<>]' | cut -f 1 | grep -vE 'bias$' >different || true
-		! grep -E 'proj|experts|linear' different
+		never grep -E 'proj|experts|linear' different
 		moe-convert -q --force --type q8_0 narrow m.gguf
 		moe-convert --verify --tolerance 0.05 m.gguf "$GOLDEN/models/$name" >/dev/null
 	done
@@ -221,7 +221,7 @@ each_model()
 		expect_message 'architecture deepseek2: llama.cpp loads models without q_lora_rank of 26 or 27 layers only'
 	done
 	run_split moe-convert --force "$GOLDEN/models/kimi_k2" m.gguf
-	! grep -q 'q_lora_rank' .err
+	never grep -q 'q_lora_rank' .err
 }
 
 @test "what llama.cpp does otherwise is told, and the file keeps its architecture" {

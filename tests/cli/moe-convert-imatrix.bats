@@ -21,7 +21,7 @@ table() { head -n "$1" "$TEXT/code.txt" | moe-run -q -n 0 --imatrix "$2" "$MODEL
 	[ "$(diff a d | grep -c '^>.*mlp.experts')" -eq "$(grep -c mlp.experts d)" ]
 	diff <(grep -v 'experts\|self_attn' a) <(grep -v 'experts\|self_attn' d)
 	grep -aq quantize.imatrix.file a.gguf
-	! grep -aq quantize.imatrix.file d.gguf
+	never grep -aq quantize.imatrix.file d.gguf
 }
 
 @test "experts that saw few tokens are named, in one sentence a layer, and with -v each" {
@@ -38,8 +38,8 @@ table() { head -n "$1" "$TEXT/code.txt" | moe-run -q -n 0 --imatrix "$2" "$MODEL
 	expect_same got want
 	run_split moe-convert --imatrix i.gguf --imatrix-tokens 0 --type exps=q4_0 "$MODEL_V2" b.gguf
 	expect_status 0
-	! grep 'saw fewer' .err
-	! cmp -s a.gguf b.gguf
+	never grep 'saw fewer' .err
+	never cmp -s a.gguf b.gguf
 }
 
 @test "what is without an entry is counted; another one of the same input will do" {

@@ -74,7 +74,7 @@ kills()
 	for dst in out out.gguf; do
 		run_split moe-convert --resume "$MODEL_V3" $dst
 		expect_status 0
-		! grep -q 'went on\|complete' .err
+		never grep -q 'went on\|complete' .err
 		touch -d 2001-01-01 $dst
 		run_split moe-convert --resume "$MODEL_V3" $dst
 		expect_status 0

@@ -223,7 +223,7 @@ same()
 @test "a pickle is never executed" {
 	fails 1 moe-route --from pt --n-experts 64 --print "$TRACES/evil.pt"
 	expect_message "found 'posix.system'; nothing is executed"
-	! grep -q executed .out
+	never grep -q executed .out
 	fails 1 moe-route --from pt --n-experts 64 --print "$TRACES/two.npz"
 	fails 1 moe-route --from npz --n-experts 64 --print "$TRACES/two.pt"
 	fails 1 moe-route --from npz --n-experts 64 --print "$TRACES/one-int32.npy"

@@ -49,7 +49,7 @@ extremes()
 	moe-route -q --policy expert_choice --capacity-tokens 3 --print l.trace | extremes >a
 	moe-route -q --policy expert_choice --capacity 0.5 --capacity-group tokens=16 --print l.trace | extremes >b
 	[ -s a ]
-	! cmp -s a b
+	never cmp -s a b
 	fails 2 moe-route --policy expert_choice --margin --print l.trace
 	expect_message 'chooses for a whole group'
 	fails 2 moe-route --policy expert_choice --capacity 1 --drop prob --print l.trace
@@ -87,7 +87,7 @@ extremes()
 	moe-route --print r.trace | awk -F'\t' 'NR > 1 && ($4 in e) && e[$4] != $7 { exit 1 } { e[$4] = $7 }'
 	moe-route --seed 1 --policy hash --print l.trace >s1
 	moe-route --print r.trace >s0
-	! cmp -s s0 s1
+	never cmp -s s0 s1
 	sed '$d' table >short
 	fails 1 moe-route --policy hash --table short --print l.trace
 	expect_message 'has fewer experts than the first one: 2'
@@ -115,7 +115,7 @@ extremes()
 		expect_same a b
 		# shellcheck disable=SC2086
 		moe-route --policy $policy --seed 5 --print l.trace >c
-		! cmp -s a c
+		never cmp -s a c
 	done
 	moe-route --policy round_robin -k 3 --print l.trace |
 		awk -F'\t' 'NR > 1 && $7 != ($3 * 3 + $6) % 32 { exit 1 }'

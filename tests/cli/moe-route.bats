@@ -51,7 +51,7 @@ short_text()
 	expect_same a c
 	# without the bias other experts win
 	moe-route -q --policy noaux_tc --print a.trace >d
-	! cmp -s <(cut -f1-7 a) <(cut -f1-7 d)
+	never cmp -s <(cut -f1-7 a) <(cut -f1-7 d)
 }
 
 @test "parameters that one policy alone has travel in the trace" {
@@ -64,10 +64,10 @@ short_text()
 		expect_same a b
 	done
 	moe-route --policy sparsemixer --eps 0.01 --print phimoe.trace >b
-	! cmp -s a b
+	never cmp -s a b
 	zcat phimoe.trace | grep -aqx '"eps":0.15,'
 	zcat dbrx.trace | grep -aqx '"p_norm":1,'
-	! zcat dbrx.trace | grep -aq '"eps"'
+	zcat dbrx.trace | never grep -aq '"eps"'
 	zcat phimoe.trace | LC_ALL=C sed 's/^"eps":0.15,$/"eps":-0.1,/' | gzip >bad.trace
 	fails 1 moe-route --print bad.trace
 	expect_message 'expected eps and p_norm of at least 0 .*, found -0.1 and 0'
@@ -292,7 +292,7 @@ logits_of()
 		expect_message '^moe-route: stdin: sequence 0, position 1, layer 0: the logits are not numbers: expert 6 has inf'
 		case $policy in base | expert_choice) continue ;; esac   # sums over all experts
 		moe-route -q --policy $policy --print barred.trace >table
-		! grep -q nan table
+		never grep -q nan table
 	done
 	fails 1 moe-route --policy noaux_tc --adapt-bias 0.1 --batch-tokens 1 nan.trace
 	expect_message 'layer 0: there are logits that are not numbers'

@@ -135,7 +135,7 @@ expect_choices()
 	moe-run --choices long.tsv tiny-v3 | rows >b
 	expect_same a b
 	moe-run --choices three.tsv tiny-v3 | rows >b
-	! cmp -s a b
+	never cmp -s a b
 	first_items "$EVAL/lines.tsv" 3 >three.tsv
 	awk -F'\t' -v OFS='\t' 'NR > 1 { $2 = "Question: 1 + 1?\\nAnswer: 2\\n\\n" $2 } { print }' three.tsv >long.tsv
 	moe-run --exact three.tsv -n 4 --prefix prefix tiny-v3 | rows >a
@@ -178,7 +178,7 @@ expect_choices()
 	moe-run -j1 --chunk 3 --exact one.tsv --samples 2 --temp 1 --seed 3 -n 8 tiny-v3 | jq -c 'select(.item)' >b
 	jq -c 'select(.item == "prose-2" and .sample < 2)' a | diff - b
 	moe-run --exact one.tsv --samples 2 --temp 1 --seed 4 -n 8 tiny-v3 | jq -c 'select(.item)' >c
-	! cmp -s b c
+	never cmp -s b c
 	# without a table: prompts
 	moe-run -p 'static int' -p 'In the' --samples 2 --temp 1 -n 3 tiny-v3 | jq -r 'select(.item) | .item' >got
 	printf 'prompt-%s\n' 1 1 2 2 | diff - got

@@ -43,7 +43,7 @@ matrices()
 	moe-run -q --score --imatrix a.gguf -o scores "$MODEL_V3" "$TEXT/zh.txt"
 	moe-run -q -n 0 --imatrix b.gguf -j 3 --chunk 7 "$MODEL_V3" "$TEXT/zh.txt"
 	cmp a.gguf b.gguf
-	! entries a.gguf | grep -q nextn
+	entries a.gguf | never grep -q nextn
 	moe-run -q -n 0 --mtp --imatrix c.gguf "$MODEL_V3" "$TEXT/zh.txt"
 	entries c.gguf | grep -q nextn.eh_proj
 	moe-run -q --score -o plain "$MODEL_V3" "$TEXT/zh.txt"

@@ -112,7 +112,7 @@ load lib
 	moe-run -j1 --chunk 2 tiny-v3 -p 'The ' -n 30 --temp 1 --seed 7 >b
 	moe-run tiny-v3 -p 'The ' -n 30 --temp 1 --seed 8 >c
 	expect_same a b
-	! cmp -s a c
+	never cmp -s a c
 	moe-run tiny-v3 -p 'The ' -n 30 --temp 1 --top-k 1 >greedy
 	moe-run tiny-v3 -p 'The ' -n 30 >want
 	expect_same greedy want

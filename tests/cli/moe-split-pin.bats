@@ -24,7 +24,7 @@ holds()
 	for p in contiguous round_robin snake eplb greedy hierarchical search; do
 		moe-split -q -n 32 --slots 288 --planner $p "$ZIPF" >free.tsv
 		moe-split -q -n 32 --slots 288 --planner $p --pin pins "$ZIPF" >plan.tsv
-		! holds free.tsv >out
+		never holds free.tsv >out
 		[ -s out ]
 		holds plan.tsv
 		[ "$(grep -c '^[0-9]' plan.tsv)" = $((58 * 288)) ]

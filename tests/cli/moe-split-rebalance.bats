@@ -128,7 +128,7 @@ exchange()
 		diff -r want shards
 		find shards -type f \( -name 'model.safetensors' -o -name 'rank-*.gguf' \) -printf '%i %p\n' | sort -k 2 >after
 		[ "$(diff before after | grep -c '^>')" = 2 ]
-		! diff before after | grep '^>' | grep -v 'rank-00[12]'
+		diff before after | grep '^>' | never grep -v 'rank-00[12]'
 	done
 }
 

@@ -71,7 +71,7 @@ kills()
 	make_plan "$MODEL_V3" 1 4
 	run_split moe-split --resume --plan plan.tsv -o out "$MODEL_V3"
 	expect_status 0
-	! grep -q 'went on\|complete' .err
+	never grep -q 'went on\|complete' .err
 	[ "$(ls -A | tr '\n' ' ')" = '.err .out out plan.tsv ' ]
 	touch -d 2001-01-01 out/rank-001
 	run_split moe-split --resume --plan plan.tsv -o out "$MODEL_V3"

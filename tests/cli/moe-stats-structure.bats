@@ -330,7 +330,7 @@ nine()
 	cut -f 1,2,5,8 ci | diff - <(moe-stats --metric cv,top8_share,entropy a.trace)
 	moe-stats -j 3 --ci --metric cv,top8_share,entropy a.trace | cmp - ci
 	moe-stats --ci --metric cv,top8_share,entropy --layer 3 a.trace | sed -n 2p | diff - <(grep '^3' ci)
-	! moe-stats --ci --seed 7 --metric cv,top8_share,entropy a.trace | cmp -s - ci
+	moe-stats --ci --seed 7 --metric cv,top8_share,entropy a.trace | never cmp -s - ci
 	# Four times the sequences, about half the width.
 	cat a.trace a.trace a.trace a.trace >b.trace
 	moe-stats --ci --metric top8_share b.trace | tail -n 1 | awk -v wide="$(tail -n 1 ci | awk '{ print $7 - $6 }')" '{ r = ($4 - $3) / wide; exit !(r > .3 && r < .75) }'
@@ -457,7 +457,7 @@ nine()
 		head -n 2 p.svg | grep -q '<svg xmlns='
 		[ "$(tail -n 1 p.svg)" = '</svg>' ]
 		grep -q 'prefers-color-scheme:dark' p.svg
-		! grep -qw 'nan' p.svg
+		never grep -qw 'nan' p.svg
 		if command -v xmllint >/dev/null; then xmllint --noout p.svg; fi
 		# shellcheck disable=SC2086
 		moe-stats -j 3 --plot $p x.trace | cmp - p.svg

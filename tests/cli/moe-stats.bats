@@ -402,7 +402,7 @@ esft()
 	printf '#model=a\033]0;b\n' | cat - small.tsv >h.tsv
 	script -qec 'moe-stats h.tsv' /dev/null </dev/null >seen
 	grep -q 'peak/avg' seen
-	! grep -q "$(printf '\033')" seen
+	never grep -q "$(printf '\033')" seen
 	script -qec 'moe-stats --load h.tsv' /dev/null </dev/null | tr -d '\r' | grep -qx "$HEAD"
 }
 
@@ -540,7 +540,7 @@ esft()
 	moe-stats --plot load big.tsv | sed -n 's/^<svg [^>]* width="\([0-9]*\).*height="\([0-9]*\).*/\1 \2/p' | awk '{ exit !($2 < 2 * $1) }'
 	# Between whole experts there is no mark.
 	small
-	! moe-stats --plot lorenz small.tsv | grep 'text-anchor="middle"' | grep '>[0-9]*[.]'
+	moe-stats --plot lorenz small.tsv | grep 'text-anchor="middle"' | never grep '>[0-9]*[.]'
 }
 
 @test "a table of anybody's as lines" {
@@ -550,7 +550,7 @@ esft()
 	grep -q '<title>A &amp; B</title>' t.svg
 	grep -q '>other &lt;&amp;&gt;<' t.svg
 	grep -q '>0.06<' t.svg
-	! grep -qE '>[0-9.]{6,}<' t.svg
+	never grep -qE '>[0-9.]{6,}<' t.svg
 	[ "$(grep -c '<circle class="m0"' t.svg)" = 2 ]
 	[ "$(grep -c '<circle class="m1"' t.svg)" = 3 ]
 	if command -v xmllint >/dev/null; then xmllint --noout t.svg; fi

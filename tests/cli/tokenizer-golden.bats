@@ -43,7 +43,7 @@ check()
 	"$BUILD/tests/unit/test_text_gguf" "$MODEL_V3" m.gguf "$TEXT"/*.txt
 	# The same file as another program would have written it, without the files of the directory.
 	LC_ALL=C sed 's/moe\.file\./moe.gone./g' m.gguf >bare.gguf
-	! grep -q 'moe\.file\.' bare.gguf
+	never grep -q 'moe\.file\.' bare.gguf
 	moe-run bare.gguf -p 'And the LORD' -n 12 >have
 	moe-run "$MODEL_V3" -p 'And the LORD' -n 12 >want
 	expect_same want have

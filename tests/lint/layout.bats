@@ -97,8 +97,13 @@ convert/convert.h convert/fits.h convert/info.h convert/manifest.h convert/repor
 
 @test "nothing is left to do: no TODO, FIXME, XXX, HACK" {
 	cd "$TOP"
-	! grep -rnwE 'TODO|FIXME|XXX|HACK' Makefile README.md lib cmd man share/pipelines tests/unit tests/cli tests/pipe \
+	never grep -rnwE 'TODO|FIXME|XXX|HACK' Makefile README.md lib cmd man share/pipelines tests/unit tests/cli tests/pipe \
 		completions .ci
+}
+
+@test "no test turns a command around in a way that cannot fail: never CMD" {
+	cd "$TOP"
+	grep -rnE '^[[:space:]]*! ' tests --include='*.bats' | never grep -v '||'
 }
 
 @test "every C file opens with a comment that says what it is for" {
@@ -111,8 +116,8 @@ convert/convert.h convert/fits.h convert/info.h convert/manifest.h convert/repor
 
 @test "library code does not print and does not exit" {
 	cd "$TOP"
-	! grep -rnE '\b(printf|puts|putchar|perror|exit|_exit|abort|err|errx|warn|warnx)[[:space:]]*\(|\bstderr\b' lib \
-		--include='*.c' | grep -vE '^[^:]*:[0-9]+:[[:space:]]*(/?\*|//)'
+	grep -rnE '\b(printf|puts|putchar|perror|exit|_exit|abort|err|errx|warn|warnx)[[:space:]]*\(|\bstderr\b' lib \
+		--include='*.c' | never grep -vE '^[^:]*:[0-9]+:[[:space:]]*(/?\*|//)'
 }
 
 @test "shell scripts pass shellcheck" {

@@ -81,8 +81,8 @@ dup_family()
 			tree/build/bin/moe-route --list-policies && tree/build/bin/moe-convert --list-families
 	}
 	list >list.before
-	! grep -qw probe list.before
-	! grep -qw probe tree/build/man/moe.7
+	never grep -qw probe list.before
+	never grep -qw probe tree/build/man/moe.7
 	dup route/policy softmax_topk
 	dup stats/metric gini
 	dup placement/planner contiguous

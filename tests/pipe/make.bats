@@ -57,7 +57,7 @@ small_tree()
 	env -u MAKEFLAGS -u MAKELEVEL -u BUILD make -s -C tree dist
 	tar -tJf tree/build/moe-tools-*.tar.xz | grep -q '/cmd/moe-run\.c$'
 	: >tree/more
-	! env -u MAKEFLAGS -u MAKELEVEL -u BUILD make -s -C tree dist 2>said
+	never env -u MAKEFLAGS -u MAKELEVEL -u BUILD make -s -C tree dist 2>said
 	grep -q uncommitted said
 }
 

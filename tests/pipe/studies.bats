@@ -19,7 +19,7 @@ is_picture()
 {
 	[ "$(tail -n 1 "$1")" = '</svg>' ]
 	grep -q '<title>' "$1"
-	! grep -qw nan "$1"
+	never grep -qw nan "$1"
 	if command -v xmllint >/dev/null; then xmllint --noout "$1"; fi
 }
 
