@@ -7,17 +7,6 @@
 
 #include "model/names.h"
 
-static int by_expert(const void *pa, const void *pb)
-{
-	const struct moe_plan_entry *a = pa, *b = pb;
-
-	if (a->layer != b->layer)
-		return a->layer < b->layer ? -1 : 1;
-	if (a->expert != b->expert)
-		return a->expert < b->expert ? -1 : 1;
-	return (a->rank > b->rank) - (a->rank < b->rank);
-}
-
 static int ascending(const void *a, const void *b)
 {
 	int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -71,20 +60,6 @@ static enum moe_status classify(struct moe_layout *layout, const struct moe_conf
 	return MOE_OK;
 }
 
-static enum moe_status copy_plan(struct moe_layout *layout, const struct moe_plan *plan, struct moe_err *err)
-{
-	struct moe_plan *to = &layout->plan;
-
-	to->n_ranks = plan->n_ranks;
-	to->n_nodes = plan->n_nodes;
-	to->n_entries = plan->n_entries;
-	to->entries = calloc((size_t)plan->n_entries + 1, sizeof *to->entries);
-	if (!to->entries)
-		return moe_err_nomem(err, (size_t)plan->n_entries * sizeof *to->entries, "a plan");
-	memcpy(to->entries, plan->entries, (size_t)plan->n_entries * sizeof *to->entries);
-	return MOE_OK;
-}
-
 enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_ckpt *ckpt, const struct moe_config *config,
                                 const struct moe_plan *plan, struct moe_err *err)
 {
@@ -104,7 +79,7 @@ enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_ckpt
 	if (!status)
 		status = classify(layout, config, layers, &n_layers, err);
 	if (!status)
-		status = copy_plan(layout, plan, err);
+		status = moe_plan_copy(&layout->plan, plan, err);
 	if (!status)
 		status = moe_plan_complete(&layout->plan, layers, n_layers, n_experts, &n_added, err);
 	if (!status)
@@ -121,7 +96,7 @@ enum moe_status moe_layout_make(struct moe_layout *layout, const struct moe_ckpt
 		goto out;
 	}
 	memcpy(layout->by_expert, layout->plan.entries, (size_t)layout->plan.n_entries * sizeof *layout->by_expert);
-	qsort(layout->by_expert, (size_t)layout->plan.n_entries, sizeof *layout->by_expert, by_expert);
+	moe_plan_sort_by_expert(layout->by_expert, layout->plan.n_entries);
 out:
 	free(layers);
 	if (status)
@@ -140,22 +115,12 @@ void moe_layout_free(struct moe_layout *layout)
 const struct moe_plan_entry *moe_layout_copies(const struct moe_layout *layout, int32_t layer, int32_t expert,
                                                int32_t *n)
 {
-	const struct moe_plan_entry key = { .layer = layer, .expert = expert, .rank = -1 };
-	int64_t lo = 0, hi = layout->plan.n_entries, end;
+	int64_t n_copies;
+	const struct moe_plan_entry *copies = moe_plan_find(layout->by_expert, layout->plan.n_entries, layer, expert,
+	                                                    &n_copies);
 
-	while (lo < hi) {
-		int64_t mid = lo + (hi - lo) / 2;
-
-		if (by_expert(&layout->by_expert[mid], &key) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	for (end = lo; end < layout->plan.n_entries; end++)
-		if (layout->by_expert[end].layer != layer || layout->by_expert[end].expert != expert)
-			break;
-	*n = (int32_t)(end - lo);
-	return layout->by_expert + lo;
+	*n = (int32_t)n_copies;
+	return copies;
 }
 
 const struct moe_plan_entry *moe_layout_slots(const struct moe_layout *layout, int32_t layer, int32_t rank, int32_t *n)

@@ -6,17 +6,6 @@
 
 #include "placement/layout.h"
 
-static int by_expert(const void *pa, const void *pb)
-{
-	const struct moe_plan_entry *a = pa, *b = pb;
-
-	if (a->layer != b->layer)
-		return a->layer < b->layer ? -1 : 1;
-	if (a->expert != b->expert)
-		return a->expert < b->expert ? -1 : 1;
-	return (a->rank > b->rank) - (a->rank < b->rank);
-}
-
 static int by_ranks(const void *pa, const void *pb)
 {
 	const struct moe_link *a = pa, *b = pb;
@@ -40,42 +29,18 @@ static enum moe_status take(struct moe_plan *to, const struct moe_plan *plan, co
                             int32_t n_experts, struct moe_err *err)
 {
 	int32_t *layers = calloc((size_t)other->n_entries + 1, sizeof *layers), n = 0, n_added;
-	enum moe_status status;
+	enum moe_status status = moe_plan_copy(to, plan, err);
 
-	*to = (struct moe_plan){ .n_ranks = plan->n_ranks, .n_nodes = plan->n_nodes, .n_entries = plan->n_entries };
-	to->entries = calloc((size_t)plan->n_entries + 1, sizeof *to->entries);
-	if (!layers || !to->entries) {
+	if (status || !layers) {
 		free(layers);
-		return moe_err_nomem(err, (size_t)plan->n_entries * sizeof *to->entries, "a plan");
+		return status ? status : moe_err_nomem(err, (size_t)other->n_entries * sizeof *layers, "a plan");
 	}
-	memcpy(to->entries, plan->entries, (size_t)plan->n_entries * sizeof *to->entries);
 	for (int64_t i = 0; i < other->n_entries; i++)
 		if (!n || layers[n - 1] != other->entries[i].layer)
 			layers[n++] = other->entries[i].layer;
 	status = moe_plan_complete(to, layers, n, n_experts, &n_added, err);
 	free(layers);
 	return status;
-}
-
-/* The copies of an expert among entries by expert: a view [*n]. */
-static const struct moe_plan_entry *copies_of(const struct moe_plan *plan, const struct moe_plan_entry *e, int64_t *n)
-{
-	const struct moe_plan_entry key = { .layer = e->layer, .expert = e->expert, .rank = -1 };
-	int64_t lo = 0, hi = plan->n_entries, end;
-
-	while (lo < hi) {
-		int64_t mid = lo + (hi - lo) / 2;
-
-		if (by_expert(&plan->entries[mid], &key) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	for (end = lo; end < plan->n_entries; end++)
-		if (plan->entries[end].layer != e->layer || plan->entries[end].expert != e->expert)
-			break;
-	*n = end - lo;
-	return plan->entries + lo;
 }
 
 static bool is_among(const struct moe_plan_entry *copies, int64_t n, int32_t rank)
@@ -149,13 +114,13 @@ static enum moe_status find_moves(struct moe_moves *moves, struct moe_plan *old,
 		free(sent);
 		return moe_err_nomem(err, (size_t)new->n_entries * sizeof *moves->moves, "moves");
 	}
-	qsort(old->entries, (size_t)old->n_entries, sizeof *old->entries, by_expert);
+	moe_plan_sort_by_expert(old->entries, old->n_entries);
 	for (int64_t i = 0; i < new->n_entries; i++) {
 		const struct moe_plan_entry *e = &new->entries[i], *copies;
 		struct moe_move *m = &moves->moves[moves->n];
 		int64_t n;
 
-		copies = copies_of(old, e, &n);
+		copies = moe_plan_find(old->entries, old->n_entries, e->layer, e->expert, &n);
 		if (is_among(copies, n, e->rank)) {
 			n_kept++;
 			continue;

@@ -69,6 +69,41 @@ void moe_plan_sort(struct moe_plan *plan)
 		qsort(plan->entries, (size_t)plan->n_entries, sizeof *plan->entries, by_slot);
 }
 
+enum moe_status moe_plan_copy(struct moe_plan *to, const struct moe_plan *plan, struct moe_err *err)
+{
+	*to = (struct moe_plan){ .n_ranks = plan->n_ranks, .n_nodes = plan->n_nodes, .n_entries = plan->n_entries };
+	to->entries = calloc((size_t)plan->n_entries + 1, sizeof *to->entries);
+	if (!to->entries)
+		return moe_err_nomem(err, (size_t)plan->n_entries * sizeof *to->entries, "a plan");
+	memcpy(to->entries, plan->entries, (size_t)plan->n_entries * sizeof *to->entries);
+	return MOE_OK;
+}
+
+void moe_plan_sort_by_expert(struct moe_plan_entry *entries, int64_t n)
+{
+	qsort(entries, (size_t)n, sizeof *entries, by_rank);
+}
+
+const struct moe_plan_entry *moe_plan_find(const struct moe_plan_entry *entries, int64_t n, int32_t layer,
+                                           int32_t expert, int64_t *n_copies)
+{
+	const struct moe_plan_entry key = { .layer = layer, .expert = expert, .rank = -1 };
+	int64_t lo = 0, hi = n, end;
+
+	while (lo < hi) {
+		int64_t mid = lo + (hi - lo) / 2;
+
+		if (by_rank(&entries[mid], &key) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (end = lo; end < n && entries[end].layer == layer && entries[end].expert == expert; end++)
+		;
+	*n_copies = end - lo;
+	return entries + lo;
+}
+
 /* "plan.tsv: line 12" or "plan.tsv". */
 static const char *place(char *buf, size_t size, const char *name, const struct row *row)
 {

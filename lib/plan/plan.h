@@ -41,6 +41,13 @@ MOE_MUST_USE enum moe_status moe_plan_complete(struct moe_plan *plan, const int3
                                                int32_t n_experts, int32_t *n_added, struct moe_err *err);
 /* Sorts by layer, rank, slot: for those who fill a plan themselves. */
 void moe_plan_sort(struct moe_plan *plan);
+/* Ranks, nodes and entries of a plan, without what it is called by; freed with moe_plan_free. */
+MOE_MUST_USE enum moe_status moe_plan_copy(struct moe_plan *to, const struct moe_plan *plan, struct moe_err *err);
+/* Entries by layer, expert, rank, in which moe_plan_find looks. */
+void moe_plan_sort_by_expert(struct moe_plan_entry *entries, int64_t n);
+/* The copies of an expert among entries sorted so, by rank: a view [*n_copies]. */
+const struct moe_plan_entry *moe_plan_find(const struct moe_plan_entry *entries, int64_t n, int32_t layer,
+                                           int32_t expert, int64_t *n_copies);
 void moe_plan_print(const struct moe_plan *plan, struct moe_buf *out);
 /* Entries of one layer: a view [*n]; NULL and 0 where the plan does not name it. */
 const struct moe_plan_entry *moe_plan_layer(const struct moe_plan *plan, int32_t layer, int64_t *n);
